@@ -1,0 +1,126 @@
+#include "arrays.hpp"
+
+#include <algorithm>
+
+namespace fusedstep::bindings {
+namespace {
+
+constexpr int kFloat32 = 11, kFloat64 = 12;  // NumPy's type numbers
+
+[[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
+                         const std::string& came) {
+  PyErr_SetString(error, (subject.text() + ": expected " + expected + ", came " + came).c_str());
+  throw py::error_already_set();
+}
+
+std::string text_of(py::handle object) { return py::cast<std::string>(py::str(object)); }
+
+std::string type_name(py::handle object) {
+  return text_of(py::type::handle_of(object).attr("__name__"));
+}
+
+bool is_native(const py::dtype& dtype) {
+  const char order = dtype.byteorder();
+  return order == '=' || order == '|';
+}
+
+bool has_order(const py::array& a, int order) { return (a.flags() & order) != 0; }
+
+std::string layout(const py::array& a) {
+  return "shape " + text_of(a.attr("shape")) + " with strides " + text_of(a.attr("strides"));
+}
+
+void check_byte_order(const py::array& a, const Subject& subject) {
+  if (!is_native(a.dtype()))
+    refuse(PyExc_ValueError, subject, "native byte order",
+           "dtype " + text_of(a.dtype().attr("str")));
+}
+
+void check_writeable(const py::array& a, const Subject& subject) {
+  if (!a.writeable()) refuse(PyExc_ValueError, subject, "a writeable array", "a read-only one");
+}
+
+CheckedArray checked(py::array a, const Subject& subject) {
+  CheckedArray result;
+  result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
+  result.size = static_cast<std::size_t>(a.size());
+  result.data = const_cast<void*>(a.data());
+  const std::size_t item = item_size(result.dtype);
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(result.data) % item;
+  if (result.size != 0 && offset != 0)
+    refuse(PyExc_ValueError, subject,
+           "an aligned array (address divisible by " + std::to_string(item) + ")",
+           "an address " + std::to_string(offset) + " bytes off");
+  result.array = std::move(a);
+  return result;
+}
+
+}  // namespace
+
+py::array as_array(py::handle object, const Subject& subject) {
+  if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
+    return py::reinterpret_borrow<py::array>(object);
+  if (py::isinstance<py::array>(object)) {
+    if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray")))
+      refuse(PyExc_TypeError, subject, "a plain NumPy array", "a masked array");
+    return py::reinterpret_borrow<py::array>(object);
+  }
+  if (!py::hasattr(object, "__dlpack__"))
+    refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that speaks DLPack)",
+           type_name(object));
+  try {
+    return py::module_::import("numpy").attr("from_dlpack")(object);
+  } catch (py::error_already_set& error) {
+    const std::string what =
+        subject.text() + ": NumPy cannot view this " + type_name(object) + " through DLPack";
+    py::raise_from(error, PyExc_TypeError, what.c_str());
+    throw py::error_already_set();
+  }
+}
+
+CheckedArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
+  py::array a = as_array(object, subject);
+  const int type = a.dtype().num();
+  if (type != kFloat32 && type != kFloat64)
+    refuse(PyExc_TypeError, subject, "dtype float32 or float64", text_of(a.dtype()));
+  check_byte_order(a, subject);
+  if (writeable) check_writeable(a, subject);
+  if (!has_order(a, py::array::c_style) && !has_order(a, py::array::f_style))
+    refuse(PyExc_ValueError, subject, "a contiguous array (C or Fortran order)", layout(a));
+  return checked(std::move(a), subject);
+}
+
+CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
+                             bool writeable) {
+  py::array a = as_array(object, subject);
+  const py::array& model = target.array;
+  if (a.dtype().num() != model.dtype().num())
+    refuse(PyExc_TypeError, subject, "dtype " + text_of(model.dtype()) + " like its parameter",
+           text_of(a.dtype()));
+  check_byte_order(a, subject);
+  if (a.ndim() != model.ndim() || !std::equal(a.shape(), a.shape() + a.ndim(), model.shape()))
+    refuse(PyExc_ValueError, subject,
+           "shape " + text_of(model.attr("shape")) + " like its parameter",
+           text_of(a.attr("shape")));
+  if (writeable) check_writeable(a, subject);
+  // An array may be contiguous both ways (one dimension, or none longer than 1).
+  const int c = py::array::c_style, f = py::array::f_style;
+  if (!(has_order(model, c) && has_order(a, c)) && !(has_order(model, f) && has_order(a, f)))
+    refuse(PyExc_ValueError, subject,
+           std::string("a contiguous array in ") + (has_order(model, c) ? "C" : "Fortran") +
+               " order like its parameter",
+           layout(a));
+  return checked(std::move(a), subject);
+}
+
+void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
+  const py::array& a = checked.array;
+  const int type = checked.dtype == DType::float32 ? kFloat32 : kFloat64;
+  if (a.data() != checked.data || static_cast<std::size_t>(a.size()) != checked.size ||
+      a.dtype().num() != type)
+    refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
+           "one that was resized, retyped or reallocated since");
+  if (writeable) check_writeable(a, subject);
+}
+
+}  // namespace fusedstep::bindings

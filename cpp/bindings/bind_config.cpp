@@ -1,0 +1,86 @@
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "../dispatch.hpp"
+#include "../parallel.hpp"
+#include "../registry.hpp"
+#include "module.hpp"
+
+namespace py = pybind11;
+
+namespace fusedstep::bindings {
+namespace {
+
+template <class List>
+std::vector<std::string> names(const List& list) {
+  return {list.name, list.name + list.size()};
+}
+
+std::vector<std::vector<std::string>> state_names(const RuleInfo& info) {
+  std::vector<std::vector<std::string>> variants;
+  for (std::size_t v = 0; v < (std::size_t{1} << info.flags.size()); ++v) {
+    variants.emplace_back();
+    for (std::size_t k = 0; k < info.states[v].size(); ++k)
+      if (info.states[v].state[k].used) variants.back().push_back(info.states[v].state[k].name);
+  }
+  return variants;
+}
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> list;
+  for (const KernelTable* table : available_tables()) list.push_back(table->isa);
+  return list;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "GCC " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+}  // namespace
+
+void bind_config(py::module_& m) {
+  py::class_<RuleInfo>(m, "RuleInfo", "A rule as the compiled registry describes it.")
+      .def_property_readonly("name", [](const RuleInfo& r) { return std::string(r.name); })
+      .def_property_readonly(
+          "scalars", [](const RuleInfo& r) { return names(r.scalars); },
+          "The numbers that the rule reads each step, in order.")
+      .def_property_readonly(
+          "flags", [](const RuleInfo& r) { return names(r.flags); },
+          "The options compiled in; bit i of a variant is flags[i].")
+      .def_property_readonly("states", &state_names, "The names of the state, by variant.");
+
+  m.def(
+      "rules",
+      [] {
+        py::dict rules;
+        for (const RuleInfo& rule : registry())
+          rules[rule.name] = py::cast(&rule, py::return_value_policy::reference);
+        return rules;
+      },
+      "Every compiled rule by its name.");
+
+  m.def("available_isas", &available_isas, "The instruction sets that this CPU runs, rising.");
+  m.def("isa", [] { return std::string(current_table().isa); }, "The one that steps run on.");
+  m.def(
+      "use_isa", [](const std::string& name) { use_isa(name); }, py::arg("name"),
+      "Runs later steps on another instruction set; for tests and benchmarks.");
+  m.def("thread_limit", &thread_limit, "The most threads that a step uses.");
+  m.def("requested_threads", &requested_threads, "The limit that was asked for, 0 for none.");
+  m.def("set_thread_limit", &set_thread_limit, py::arg("n"), "0 goes back to the default.");
+  m.attr("has_openmp") = has_openmp();
+  m.attr("compiler") = compiler();
+
+  // A bad FUSEDSTEP_ISA or FUSEDSTEP_NUM_THREADS fails the import, not some later step.
+  current_table();
+  requested_threads();
+}
+
+}  // namespace fusedstep::bindings

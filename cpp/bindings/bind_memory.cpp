@@ -1,0 +1,50 @@
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+
+#include "arrays.hpp"
+#include "module.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+py::array zeros_like(const py::array& model, std::byte* address, std::shared_ptr<Arena> arena) {
+  const py::capsule owner(new std::shared_ptr<Arena>(std::move(arena)), [](void* shared) {
+    delete static_cast<std::shared_ptr<Arena>*>(shared);
+  });
+  const std::vector<py::ssize_t> shape(model.shape(), model.shape() + model.ndim());
+  const std::vector<py::ssize_t> strides(model.strides(), model.strides() + model.ndim());
+  return py::array(model.dtype(), shape, strides, address, owner);
+}
+
+// The arrays are checked as parameters are: `names` and `role` are for the messages.
+std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
+                                                   const std::vector<std::string>& names,
+                                                   const std::vector<py::object>& like,
+                                                   std::size_t copies) {
+  if (names.size() != like.size()) throw std::invalid_argument("one name an array");
+  std::vector<CheckedArray> models;
+  std::vector<Extent> extents;
+  for (std::size_t i = 0; i < like.size(); ++i) {
+    models.push_back(check_numbers(like[i], {role.c_str(), names[i]}, /*writeable=*/false));
+    extents.push_back(models.back().extent());
+  }
+  const Buffers buffers = allocate_in_phase(extents, copies);
+  std::vector<std::vector<py::array>> result(like.size());
+  for (std::size_t i = 0; i < like.size(); ++i)
+    for (std::size_t k = 0; k < copies; ++k)
+      result[i].push_back(
+          zeros_like(models[i].array, buffers.address[i * copies + k], buffers.arena));
+  return result;
+}
+
+}  // namespace
+
+void bind_memory(py::module_& m) {
+  m.def("zeros_in_phase", &zeros_in_phase, py::arg("role"), py::arg("names"), py::arg("like"),
+        py::arg("copies"),
+        "For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo "
+        "64, in one block of memory.");
+}
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,11 @@
+#include "module.hpp"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  m.doc() = "The compiled core of fusedstep. Private: use the package's own names.";
+  m.attr("__version__") = FUSEDSTEP_VERSION;
+  fusedstep::bindings::bind_config(m);
+  fusedstep::bindings::bind_memory(m);
+  fusedstep::bindings::bind_stepper(m);
+}

@@ -1,0 +1,124 @@
+// THE loop. Included by kernels.cpp alone, which is compiled once per instruction set: whatever
+// is here has internal linkage, or the linker could keep the AVX-512 copy of a function for a
+// CPU that has none.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernel_table.hpp"
+
+namespace fusedstep {
+namespace {
+
+constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kStageBytes = 8192;  // fits L1 beside the streams that it feeds
+
+// Stands where a state would, for a variant that has none.
+template <class T>
+struct Unused {
+  T value = T(0);
+  T& operator[](std::size_t) { return value; }
+};
+
+template <class Rule, std::size_t I, class T>
+auto state_pointer(const TensorView& tensor, std::size_t begin, T*) {
+  if constexpr (Rule::kStates.state[I].used)
+    return static_cast<T*>(tensor.state[I]) + begin;
+  else
+    return Unused<T>{};
+}
+
+// `omp simd` asserts that iterations are independent: the arrays were checked not to overlap.
+template <class Rule, class T, class... States>
+__attribute__((noinline)) void sweep(const Rule rule, std::size_t n, T* param, const T* gradient,
+                                     States... state) {
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) rule(param[i], gradient[i], state[i]...);
+}
+
+// The gradient of the elements [begin, begin + n), made in L1.
+template <class T>
+void stage_gradient(const Gradient& source, std::size_t begin, std::size_t n, const T* param,
+                    T* out) {
+  const auto set = [&](std::size_t k) { return static_cast<const T*>(source.sets[k]) + begin; };
+  if (source.weights == nullptr) {
+    std::copy_n(set(0), n, out);
+  } else {
+    const T* first = set(0);
+    const T weight0 = T(source.weights[0]), divisor = T(source.divisor);
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) out[i] = weight0 * first[i];
+    for (std::size_t k = 1; k < source.set_count; ++k) {
+      const T* next = set(k);
+      const T weight = T(source.weights[k]);
+#pragma omp simd
+      for (std::size_t i = 0; i < n; ++i) out[i] = out[i] + weight * next[i];
+    }
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) out[i] = out[i] / divisor;
+  }
+  if (source.negate) {
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) out[i] = -out[i];
+  }
+  if (source.decay) {
+    const T weight_decay = T(source.weight_decay);
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) out[i] = out[i] + weight_decay * param[i];
+  }
+}
+
+template <class Rule, class T, std::size_t... I>
+void run_blocks(const Rule& rule, const TensorView& tensor, std::size_t begin, std::size_t end,
+                std::index_sequence<I...>) {
+  T* const param = static_cast<T*>(tensor.param);
+  const auto update = [&](const T* gradient, std::size_t n) {
+    sweep(rule, n, param + begin, gradient, state_pointer<Rule, I>(tensor, begin, param)...);
+    begin += n;
+  };
+  // State has its parameter's address modulo 64, so one peel aligns all of them: without it every
+  // 64-byte access of every stream splits two lines (2x from cache, docs/decisions.md).
+  const std::size_t phase = reinterpret_cast<std::uintptr_t>(param + begin) % kCacheLine;
+  const std::size_t head = std::min(end - begin, (kCacheLine - phase) % kCacheLine / sizeof(T));
+
+  if (tensor.gradient.is_plain()) {
+    const T* const gradient = static_cast<const T*>(tensor.gradient.sets[0]);
+    if (head != 0) update(gradient + begin, head);
+    update(gradient + begin, end - begin);
+    return;
+  }
+  alignas(kCacheLine) T staged[kStageBytes / sizeof(T)];
+  for (std::size_t n = head != 0 ? head : std::min(end - begin, std::size(staged)); begin < end;
+       n = std::min(end - begin, std::size(staged))) {
+    stage_gradient(tensor.gradient, begin, n, param + begin, staged);
+    update(staged, n);
+  }
+}
+
+template <class Rule, class T>
+void run(const void* rule, const TensorView& tensor, std::size_t begin, std::size_t end) {
+  run_blocks<Rule, T>(*static_cast<const Rule*>(rule), tensor, begin, end,
+                      std::make_index_sequence<Rule::kStates.size()>{});
+}
+
+template <class Tag, std::size_t... Variant>
+constexpr void fill_rule(Kernel (&kernel)[kMaxVariants][kDTypes], std::index_sequence<Variant...>) {
+  ((kernel[Variant][0] = run<typename Tag::template rule<float, Variant>, float>,
+    kernel[Variant][1] = run<typename Tag::template rule<double, Variant>, double>),
+   ...);
+}
+
+constexpr KernelTable make_kernel_table(const char* isa) {
+  KernelTable table{isa, {}};
+  for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
+    using Tag = decltype(tag);
+    fill_rule<Tag>(table.kernel[index], std::make_index_sequence<Tag::kVariants>{});
+  });
+  return table;
+}
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,21 @@
+// Which instruction set the steps run on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernel_table.hpp"
+
+namespace fusedstep {
+
+// Those that this CPU can run, in rising order.
+const std::vector<const KernelTable*>& available_tables();
+
+// The best of them, or the one that the environment variable FUSEDSTEP_ISA names.
+const KernelTable& current_table();
+
+// Throws std::invalid_argument for a name that is not among the available ones; `source` is what
+// the message calls the setting.
+void use_isa(const std::string& name, const std::string& source = "isa");
+
+}  // namespace fusedstep

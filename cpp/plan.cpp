@@ -1,0 +1,58 @@
+#include "plan.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace fusedstep {
+namespace {
+
+constexpr std::size_t kCacheLine = 64;
+// Waking a thread costs a few microseconds, which is what one thread needs for about this much.
+constexpr std::size_t kMinBytesPerThread = std::size_t{64} << 10;
+
+std::size_t phase(const Plan::Tensor& t) {
+  return reinterpret_cast<std::uintptr_t>(t.param.address) % kCacheLine;
+}
+
+// Lines that the tensor touches.
+std::size_t line_count(const Plan::Tensor& t) {
+  return t.param.bytes == 0 ? 0 : (phase(t) + t.param.bytes + kCacheLine - 1) / kCacheLine;
+}
+
+// The first element of the tensor's line `line`.
+std::size_t element_at(const Plan::Tensor& t, std::size_t line) {
+  const std::size_t bytes = line == 0 ? 0 : line * kCacheLine - phase(t);
+  return std::min(bytes, t.param.bytes) / t.item_size;
+}
+
+}  // namespace
+
+void Plan::build(const std::vector<Tensor>& tensors, std::size_t streams, int limit) {
+  std::size_t total = 0;
+  for (const Tensor& t : tensors) total += line_count(t);
+  const std::size_t useful = total * kCacheLine * streams / kMinBytesPerThread;
+  const std::size_t threads = std::clamp<std::size_t>(useful, 1, std::size_t(limit));
+
+  pieces_.clear();
+  first_.assign(1, 0);
+  std::size_t thread = 0, used = 0;        // lines dealt so far, over all tensors
+  const auto quota = [&](std::size_t k) {  // lines of threads 0 ... k, without overflow
+    return total / threads * (k + 1) + total % threads * (k + 1) / threads;
+  };
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::size_t lines = line_count(tensors[i]);
+    for (std::size_t line = 0; line < lines;) {
+      while (used == quota(thread)) {
+        first_.push_back(pieces_.size());
+        ++thread;
+      }
+      const std::size_t n = std::min(lines - line, quota(thread) - used);
+      pieces_.push_back({i, element_at(tensors[i], line), element_at(tensors[i], line + n)});
+      line += n;
+      used += n;
+    }
+  }
+  first_.resize(threads + 1, pieces_.size());
+}
+
+}  // namespace fusedstep

@@ -1,0 +1,40 @@
+// What one step touches, cut into pieces and dealt to threads.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "memory.hpp"
+
+namespace fusedstep {
+
+// The elements [begin, end) of one tensor: one call of a kernel.
+struct Piece {
+  std::size_t tensor, begin, end;
+};
+
+// All tensors are laid end to end, counted in cache lines, and each thread takes one equal
+// stretch: static, so that a page is always touched by the same thread, and independent of how
+// many tensors there are. Cuts fall on cache-line boundaries of the parameter, so that no line is
+// written by two threads.
+class Plan {
+ public:
+  struct Tensor {
+    Extent param;
+    std::size_t item_size;
+  };
+
+  // As many threads as `limit` allows and `streams` arrays of the tensors' size keep busy.
+  // Tensors without elements are left out. `tensors[i]` becomes Piece::tensor == i.
+  void build(const std::vector<Tensor>& tensors, std::size_t streams, int limit);
+
+  int threads() const { return static_cast<int>(first_.size()) - 1; }
+  const Piece* begin(int thread) const { return pieces_.data() + first_[std::size_t(thread)]; }
+  const Piece* end(int thread) const { return pieces_.data() + first_[std::size_t(thread) + 1]; }
+
+ private:
+  std::vector<Piece> pieces_;
+  std::vector<std::size_t> first_{0};  // thread k has the pieces [first_[k], first_[k + 1])
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,73 @@
+// Rules that divide by the root of the squared gradients, summed or averaged.
+#pragma once
+
+#include "rule.hpp"
+
+namespace fusedstep {
+
+// Duchi, Hazan & Singer 2011.
+template <class T, unsigned Flags>
+struct Adagrad {
+  static constexpr const char* kName = "adagrad";
+  static constexpr ScalarNames kScalars{{"lr", "lr_decay", "eps"}};
+  static constexpr FlagNames kFlags{{"eps_inside_sqrt"}};
+  static constexpr bool kEpsInside = Flags & 1;
+  static constexpr States kStates{{{"sum"}}};
+
+  struct Scalars {
+    double lr, lr_decay, eps;
+  };
+  T lr, eps;
+
+  FUSEDSTEP_HD Adagrad(const Scalars& s, std::int64_t t)
+      : lr(T(s.lr / (1.0 + double(t - 1) * s.lr_decay))), eps(T(s.eps)) {}
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& sum) const {
+    sum = sum + g * g;
+    p = p - lr * g / damped_root<kEpsInside>(sum, eps);
+  }
+};
+
+// Tieleman & Hinton 2012; centered: Graves 2013. A centered variance can fall below zero by
+// rounding: it is clamped.
+template <class T, unsigned Flags>
+struct RMSprop {
+  static constexpr const char* kName = "rmsprop";
+  static constexpr ScalarNames kScalars{{"lr", "alpha", "eps", "momentum"}};
+  static constexpr FlagNames kFlags{{"centered", "momentum", "eps_inside_sqrt"}};
+  static constexpr bool kCentered = Flags & 1, kMomentum = Flags & 2, kEpsInside = Flags & 4;
+  static constexpr States kStates{
+      {{"square_avg"}, {"grad_avg", kCentered}, {"momentum_buffer", kMomentum}}};
+
+  struct Scalars {
+    double lr, alpha, eps, momentum;
+  };
+  T lr, alpha, weight, eps, momentum;
+
+  FUSEDSTEP_HD RMSprop(const Scalars& s, std::int64_t)
+      : lr(T(s.lr)),
+        alpha(T(s.alpha)),
+        weight(T(1.0 - s.alpha)),
+        eps(T(s.eps)),
+        momentum(T(s.momentum)) {}
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& square_avg, T& grad_avg, T& momentum_buffer) const {
+    square_avg = alpha * square_avg + weight * (g * g);
+    T variance = square_avg;
+    if constexpr (kCentered) {
+      grad_avg = alpha * grad_avg + weight * g;
+      variance = maximum(square_avg - grad_avg * grad_avg, T(0));
+    }
+    const T root = damped_root<kEpsInside>(variance, eps);
+    if constexpr (kMomentum) {
+      momentum_buffer = momentum * momentum_buffer + g / root;
+      p = p - lr * momentum_buffer;
+    } else {
+      p = p - lr * g / root;
+    }
+  }
+};
+
+using AdagradFamily = RuleList<Adagrad, RMSprop>;
+
+}  // namespace fusedstep

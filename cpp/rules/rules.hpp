@@ -1,0 +1,33 @@
+// Every rule, once. What enumerates rules (kernels, registry, Python, tests) starts here.
+#pragma once
+
+#include "adagrad.hpp"
+#include "adam.hpp"
+#include "ema.hpp"
+#include "sgd.hpp"
+
+namespace fusedstep {
+
+using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, EmaFamily>::type;
+
+// A handle on a rule template that can be passed to a function.
+template <template <class, unsigned> class R>
+struct RuleTag {
+  template <class T, unsigned Flags>
+  using rule = R<T, Flags>;
+  static constexpr unsigned kVariants = 1u << R<float, 0>::kFlags.size();
+};
+
+template <template <class, unsigned> class... Rules>
+constexpr std::size_t rule_count(RuleList<Rules...>) {
+  return sizeof...(Rules);
+}
+
+// visit(index, tag) for every rule of the list.
+template <class Visitor, template <class, unsigned> class... Rules>
+constexpr void for_each_rule(RuleList<Rules...>, Visitor visit) {
+  std::size_t index = 0;
+  (visit(index++, RuleTag<Rules>{}), ...);
+}
+
+}  // namespace fusedstep

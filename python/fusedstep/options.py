@@ -1,0 +1,120 @@
+"""Hyper-parameters: their types, and the checks that come with them.
+
+A rule's constructor names its options once, in its signature; the annotation says what may be
+given. :func:`options_of` reads them back, so that constructors, parameter groups and
+:mod:`fusedstep.functional` refuse the same values with the same words.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+__all__ = ["Betas", "Flag", "Fraction", "LearningRate", "NonNegative", "Option", "options_of"]
+
+Schedule = Callable[[int], float]
+
+
+def _as_float(name: str, value: object, expected: str) -> float:
+    """Convert a Python number, a NumPy number or a 0-d array, once, to float64."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: expected {expected}, came {value!r}")
+    if isinstance(value, np.complexfloating):
+        raise TypeError(f"{name}: expected {expected}, came {value!r}")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number with 0 <= value < high."""
+
+    high: float = math.inf
+
+    @property
+    def expected(self) -> str:
+        """What a message says it wants."""
+        return "a finite number >= 0" if self.high == math.inf else f"0 <= number < {self.high:g}"
+
+    def check(self, name: str, value: object) -> float:
+        """Return the value as a float, or raise TypeError or ValueError."""
+        number = _as_float(name, value, self.expected)
+        if not (0 <= number < self.high):
+            raise ValueError(f"{name}: expected {self.expected}, came {value!r}")
+        return number
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A fixed count of numbers."""
+
+    count: int
+    each: Number
+
+    def check(self, name: str, value: object) -> tuple[float, ...]:
+        """Return the values as a tuple of floats, or raise TypeError or ValueError."""
+        expected = f"{self.count} numbers, each {self.each.expected}"
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"{name}: expected {expected}, came {value!r}")
+        if len(value) != self.count:
+            raise ValueError(f"{name}: expected {expected}, came {value!r}")
+        return tuple(self.each.check(f"{name}[{i}]", item) for i, item in enumerate(value))
+
+
+@dataclass(frozen=True)
+class Switch:
+    """True or False."""
+
+    def check(self, name: str, value: object) -> bool:
+        """Return the value as a bool, or raise TypeError."""
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name}: expected True or False, came {value!r}")
+        return bool(value)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A number, or a schedule: a callable from the number of completed steps to a number."""
+
+    number: Number = Number()
+
+    def check(self, name: str, value: object) -> float | Schedule:
+        """Return the number as a float, the schedule as it is, or raise TypeError or ValueError."""
+        return value if callable(value) else self.number.check(name, value)
+
+
+LearningRate = Annotated[float | Schedule, Rate()]
+NonNegative = Annotated[float, Number()]
+Fraction = Annotated[float, Number(high=1.0)]
+Betas = Annotated[tuple[float, float], Numbers(2, Number(high=1.0))]
+Flag = Annotated[bool, Switch()]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One hyper-parameter of a rule."""
+
+    name: str
+    kind: Number | Numbers | Switch | Rate
+    default: Any
+
+    def check(self, value: object) -> Any:
+        """Return the value as it will be used, or raise TypeError or ValueError."""
+        return self.kind.check(self.name, value)
+
+
+def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
+    """The options in a constructor's signature, in its order."""
+    hints = typing.get_type_hints(constructor, include_extras=True)
+    return {
+        name: Option(name, hints[name].__metadata__[0], parameter.default)
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if hasattr(hints.get(name), "__metadata__")
+    }

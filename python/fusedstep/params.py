@@ -1,0 +1,125 @@
+"""How parameters are handed over: their structure, their names, their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+__all__ = ["Structure", "split_groups"]
+
+# A leaf is the number of a parameter; branches are what lists and mappings hold.
+_Spec: TypeAlias = "int | list[_Spec] | dict[str, _Spec]"
+
+
+def _kind(tree: object) -> str:
+    if isinstance(tree, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(tree, (list, tuple)) else type(tree).__name__
+
+
+class Structure:
+    """The nest that parameters came in, so that gradients can come in the same.
+
+    Mappings, lists and tuples are branches, everything else is a leaf; a leaf is named by its
+    path (``encoder.0.w``). One array alone is called ``param``.
+    """
+
+    def __init__(self, trees: list[tuple[str, object]]) -> None:
+        """Take the parameters' trees, one a group, each with the path that its names start with."""
+        self.names: list[str] = []
+        self.leaves: list[Any] = []
+        self.group_of: list[int] = []
+        self._specs: list[_Spec] = []
+        for group, (path, tree) in enumerate(trees):
+            self._specs.append(self._describe(tree, path))
+            self.group_of += [group] * (len(self.names) - len(self.group_of))
+        self._index = {name: i for i, name in enumerate(self.names)}
+        if len(self._index) != len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"params: expected every path once, came {twice!r} twice")
+        if not self.names:
+            raise ValueError("params: expected at least one array, came none")
+        self._root: _Spec = self._specs[0] if len(trees) == 1 else self._specs
+        self._flat = isinstance(self._root, list) and self._root == list(range(len(self.names)))
+
+    def _describe(self, tree: object, path: str) -> _Spec:
+        def below(key: object) -> str:
+            return f"{path}.{key}" if path else str(key)
+
+        if isinstance(tree, Mapping):
+            for key in tree:
+                if not isinstance(key, str):
+                    raise TypeError(
+                        f"params: expected names (str) as keys of a mapping, came {key!r}"
+                    )
+            return {key: self._describe(branch, below(key)) for key, branch in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return [self._describe(branch, below(i)) for i, branch in enumerate(tree)]
+        self.names.append(path or "param")
+        self.leaves.append(tree)
+        return len(self.names) - 1
+
+    def flatten(self, tree: object, what: str = "gradients") -> Any:
+        """The leaves of a tree of this structure (or of a mapping by name), in the order of names.
+
+        What is None or missing in a mapping is None in the result.
+        """
+        if self._flat and isinstance(tree, (list, tuple)):
+            return tree  # the usual case; its length is checked where its arrays are
+        leaves: list[Any] = [None] * len(self.names)
+        if isinstance(tree, Mapping) and all(name in self._index for name in tree):
+            for name, leaf in tree.items():
+                leaves[self._index[name]] = leaf
+        else:
+            self._fill(self._root, tree, what, leaves)
+        return leaves
+
+    def _fill(self, spec: _Spec, tree: object, path: str, leaves: list[Any]) -> None:
+        if tree is None:
+            return
+        if isinstance(spec, int):
+            leaves[spec] = tree
+        elif isinstance(spec, dict):
+            if not isinstance(tree, Mapping):
+                raise TypeError(
+                    f"{path}: expected a mapping like the parameters, came {_kind(tree)}"
+                )
+            if unknown := [key for key in tree if key not in spec]:
+                raise ValueError(
+                    f"{path}: expected keys among {list(spec)}, came {', '.join(map(repr, unknown))}"
+                )
+            for key, branch in tree.items():
+                self._fill(spec[key], branch, f"{path}[{key!r}]", leaves)
+        else:
+            if not isinstance(tree, (list, tuple)):
+                raise TypeError(f"{path}: expected a list like the parameters, came {_kind(tree)}")
+            if len(tree) != len(spec):
+                raise ValueError(f"{path}: expected {len(spec)} entries, came {len(tree)}")
+            for i, branch in enumerate(tree):
+                self._fill(spec[i], branch, f"{path}[{i}]", leaves)
+
+
+def split_groups(params: object) -> tuple[list[tuple[str, object]], list[dict[str, Any]]]:
+    """Trees with the paths of their names, and the options that each group sets for itself.
+
+    A list of mappings that each have a key ``params`` is a list of groups. Names within a group
+    that is no mapping start with the group's number.
+    """
+    if isinstance(params, Iterator):
+        params = list(params)
+    is_groups = (
+        isinstance(params, (list, tuple))
+        and len(params) > 0
+        and all(isinstance(group, Mapping) and "params" in group for group in params)
+    )
+    if not is_groups:
+        return [("", params)], [{}]
+    trees: list[tuple[str, object]] = []
+    options: list[dict[str, Any]] = []
+    for i, group in enumerate(params):  # type: ignore[arg-type, var-annotated]
+        own = dict(group)
+        tree = own.pop("params")
+        tree = list(tree) if isinstance(tree, Iterator) else tree
+        trees.append(("" if isinstance(tree, Mapping) else str(i), tree))
+        options.append(own)
+    return trees, options
