@@ -120,6 +120,12 @@ class PyStepper {
   }
   std::int64_t steps_of(std::size_t tensor) const { return stepper_.tensors().at(tensor).step; }
 
+  void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
+    const Exclusive lock(*this);
+    if (steps.size() != params_.size()) throw std::invalid_argument("one counter a parameter");
+    stepper_.set_counters(step_count, steps);
+  }
+
   // Copies `values` (dtype, shape and order of the state that each replaces) and sets the counters.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
                const std::vector<py::array>& values) {
@@ -169,7 +175,8 @@ class PyStepper {
                    std::size_t group, Addition& addition) const {
     const std::size_t index = params_.size() + addition.params.size();
     const Subject subject{"parameter", name};
-    const CheckedArray& target = addition.params.emplace_back(check_numbers(param, subject, /*writeable=*/true));
+    const CheckedArray& target =
+        addition.params.emplace_back(check_numbers(param, subject, /*writeable=*/true));
     const auto claim = [&](const CheckedArray& array, const Subject& what, std::size_t slot) {
       refuse_overlap(addition.occupied, array, what, addition.tensors);
       addition.occupied.insert(array.extent(), index * kSlots + slot);
@@ -282,6 +289,7 @@ void bind_stepper(py::module_& m) {
       .def("step", &PyStepper::step, py::arg("gradients") = py::none())
       .def("step_combined", &PyStepper::step_combined, py::arg("sets"), py::arg("weights"),
            py::arg("divisor"))
+      .def("set_counters", &PyStepper::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("restore", &PyStepper::restore, py::arg("step_count"), py::arg("steps"),
            py::arg("values"))
       .def("steps_of", &PyStepper::steps_of, py::arg("tensor"))

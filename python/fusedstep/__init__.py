@@ -1,0 +1,44 @@
+"""The optimizer step: arrays of parameters updated in place, in one sweep, with the same bits
+on every instruction set and thread count.
+
+>>> import numpy as np, fusedstep as fs
+>>> w = np.ones(3, np.float32)
+>>> opt = fs.Adam({"w": w}, lr=0.1)
+>>> opt.step({"w": np.full(3, 0.5, np.float32)})
+>>> w
+array([0.9, 0.9, 0.9], dtype=float32)
+"""
+
+from fusedstep import data, functional, schedules
+from fusedstep._core import __version__
+from fusedstep.config import (
+    available_isas,
+    get_num_threads,
+    isa,
+    num_threads,
+    set_num_threads,
+    show_config,
+)
+from fusedstep.ema import EMA
+from fusedstep.optimizer import Group, Optimizer, available, create
+from fusedstep.optimizers import *  # noqa: F403 - every rule, each named once, in its __all__
+from fusedstep.optimizers import __all__ as _rules
+
+__all__ = [  # noqa: PLE0604
+    "EMA",
+    "Group",
+    "Optimizer",
+    "__version__",
+    "available",
+    "available_isas",
+    "create",
+    "data",
+    "functional",
+    "get_num_threads",
+    "isa",
+    "num_threads",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+    *_rules,
+]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .schedules import _checked_integer
+from fusedstep.schedules import _checked_integer
 
 __all__ = ["BatchSizeHint", "MiniBatches", "NotFittedError", "Standardizer"]
+
+_Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
 class BatchSizeHint(UserWarning):
@@ -19,10 +21,9 @@ class BatchSizeHint(UserWarning):
 
 
 class NotFittedError(RuntimeError, AttributeError):
-    """A statistic was asked for before any data was seen.
+    """Statistics were asked for before any data was seen.
 
-    It is an AttributeError too, so that ``hasattr(standardizer, "mean_")`` is False before `fit`,
-    as with scikit-learn's estimators.
+    An AttributeError too: ``hasattr(standardizer, "mean_")`` is False before `fit`.
     """
 
 
@@ -148,17 +149,11 @@ class MiniBatches:
 
 def _common_length(arrays: tuple[NDArray[Any], ...]) -> int:
     shapes = [array.shape for array in arrays]
-    if not shapes:
-        raise TypeError("MiniBatches: arrays: expected at least one array, came none")
-    if () in shapes:
-        raise ValueError(
-            f"MiniBatches: arrays: expected a first axis of samples, came shapes {shapes}"
-        )
-    lengths = [shape[0] for shape in shapes]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"MiniBatches: arrays: expected equal lengths, came {lengths}")
-    if lengths[0] == 0:
-        raise ValueError("MiniBatches: arrays: expected at least one sample, came none")
+    if not shapes or () in shapes:
+        raise ValueError(f"MiniBatches: arrays: expected one axis or more, came shapes {shapes}")
+    lengths: list[int] = [shape[0] for shape in shapes]
+    if lengths[0] == 0 or len(set(lengths)) > 1:
+        raise ValueError(f"MiniBatches: arrays: expected equal lengths >= 1, came {lengths}")
     return lengths[0]
 
 
@@ -203,22 +198,21 @@ class Standardizer:
     Fit it on the training set, and only apply it to the test set: statistics of test data have no
     place in training.
 
-    The data is read once, in blocks that stay in the cache; each block's mean and squared
-    deviations are merged by the formula of Chan, Golub & LeVeque (1979), in float64 for data of any
-    type. σ is the population's (divided by n, not n - 1), as in scikit-learn.
+    The data is read once, in blocks that stay in the cache, whose means and squared deviations are
+    merged by the formula of Chan, Golub & LeVeque (1979), in float64 for data of any type. σ is the
+    population's (divided by n, not n - 1), as in scikit-learn.
 
     Notes
     -----
     Names and values are those of scikit-learn's ``StandardScaler``, with these differences:
-    non-finite values are refused, in `transform` too; data is never converted in place without
-    `out`; and the threshold of a constant column does not grow with the number of rows (there, a
+    non-finite values are refused, in `transform` too; float32 is transformed in float64, and then
+    rounded; and the threshold of a constant column does not grow with the number of rows (there, a
     column of mean 1e9 and standard deviation 1e-3 counts as constant from about 4,500 rows).
 
     However a million rows are split over calls of `partial_fit`, ``mean_`` is that of one `fit`
     within ``1e-10 * sqrt(var_)`` and one unit in the last place, ``var_`` within a relative 1e-10.
 
-    What needs statistics raises `NotFittedError` before there are any. Data that is refused
-    (ValueError, TypeError) leaves everything as it was.
+    Without statistics there is a `NotFittedError`. Refused data leaves everything as it was.
 
     Examples
     --------
@@ -240,9 +234,7 @@ class Standardizer:
         self._moments = _with_rows(self._moments, x)
         return self
 
-    def transform(
-        self, x: ArrayLike, out: NDArray[np.floating[Any]] | None = None
-    ) -> NDArray[np.floating[Any]]:
+    def transform(self, x: ArrayLike, out: _Floats | None = None) -> _Floats:
         """Return ``(x - mean_) / scale_``.
 
         Parameters
@@ -258,23 +250,20 @@ class Standardizer:
             `out`, or a new array: of the dtype of `x` where that is a floating one, else float64.
         """
         x, out = self._operands("x", x, out)
-        # The float64 statistics set the precision of the arithmetic; only the result is rounded.
+        # In float64, as the statistics are: a float32 mean would shift all of a column whose
+        # spread is small beside its mean.
         np.subtract(x, self.mean_, out=out, casting="same_kind")
         np.divide(out, self.scale_, out=out, casting="same_kind")
         return out
 
-    def inverse_transform(
-        self, z: ArrayLike, out: NDArray[np.floating[Any]] | None = None
-    ) -> NDArray[np.floating[Any]]:
+    def inverse_transform(self, z: ArrayLike, out: _Floats | None = None) -> _Floats:
         """Return ``z * scale_ + mean_``; parameters as for `transform`."""
         z, out = self._operands("z", z, out)
         np.multiply(z, self.scale_, out=out, casting="same_kind")
         np.add(out, self.mean_, out=out, casting="same_kind")
         return out
 
-    def fit_transform(
-        self, x: ArrayLike, out: NDArray[np.floating[Any]] | None = None
-    ) -> NDArray[np.floating[Any]]:
+    def fit_transform(self, x: ArrayLike, out: _Floats | None = None) -> _Floats:
         """Fit to `x` and return it standardised; parameters as for `transform`."""
         x = _matrix("x", x)
         if out is not None:
@@ -323,8 +312,8 @@ class Standardizer:
         return self._moments
 
     def _operands(
-        self, name: str, values: ArrayLike, out: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self, name: str, values: ArrayLike, out: _Floats | None
+    ) -> tuple[NDArray[Any], _Floats]:
         """Check everything before the first write, and return input and output."""
         matrix = _matrix(name, values, self.n_features_in_)
         # A sum is non-finite where a value is, and needs no memory; only then find out where.
@@ -373,13 +362,12 @@ def _matrix(name: str, values: ArrayLike, features: int | None = None) -> NDArra
         )
     if 0 in matrix.shape:
         raise ValueError(
-            f"Standardizer: {name}: expected at least one sample and one feature, "
-            f"came shape {matrix.shape}"
+            f"Standardizer: {name}: expected at least one value, came shape {matrix.shape}"
         )
     if features is not None and matrix.shape[1] != features:
+        came = matrix.shape[1]
         raise ValueError(
-            f"Standardizer: {name}: expected {features} columns, as seen in fit, "
-            f"came {matrix.shape[1]}"
+            f"Standardizer: {name}: expected {features} columns, as fitted, came {came}"
         )
     return matrix
 

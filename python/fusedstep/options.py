@@ -16,7 +16,19 @@ from typing import Annotated, Any
 
 import numpy as np
 
-__all__ = ["Betas", "Flag", "Fraction", "LearningRate", "NonNegative", "Option", "options_of"]
+from fusedstep import _core
+
+__all__ = [
+    "Betas",
+    "Flag",
+    "Fraction",
+    "LearningRate",
+    "NonNegative",
+    "Option",
+    "core_settings",
+    "options_of",
+    "variant_of",
+]
 
 Schedule = Callable[[int], float]
 
@@ -118,3 +130,30 @@ def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
         for name, parameter in inspect.signature(constructor).parameters.items()
         if hasattr(hints.get(name), "__metadata__")
     }
+
+
+def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under the names of their scalars: ``betas`` are ``beta1``, ``beta2``, ..."""
+    numbers: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            numbers |= {f"{name.removesuffix('s')}{i}": v for i, v in enumerate(value, 1)}
+        else:
+            numbers[name] = value
+    return numbers
+
+
+def variant_of(info: _core.RuleInfo, values: Mapping[str, Any]) -> int:
+    """Which compiled variant of the rule these options are: one bit a flag."""
+    numbers = _expand(values)
+    return sum(bool(numbers[flag]) << i for i, flag in enumerate(info.flags))
+
+
+def core_settings(
+    info: _core.RuleInfo, values: Mapping[str, Any], lr: float
+) -> tuple[list[float], int, float, bool]:
+    """Options as the compiled core takes them: scalars, variant, coupled decay, maximize."""
+    numbers = _expand(values) | {"lr": lr}
+    coupled = 0.0 if "weight_decay" in info.scalars else numbers["weight_decay"]
+    scalars = [numbers[name] for name in info.scalars]
+    return scalars, variant_of(info, values), coupled, values["maximize"]

@@ -1,0 +1,139 @@
+"""The exponential moving average, of weights or of any arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusedstep import _core
+from fusedstep.options import Number
+from fusedstep.params import Structure
+
+__all__ = ["EMA"]
+
+
+class EMA(Mapping[str, NDArray[Any]]):
+    """Averages arrays over time, in one sweep an update::
+
+        v = decay * v + (1 - decay) * x
+
+    A mapping from names to the current averages.
+
+    Parameters
+    ----------
+    values
+        The arrays to average, as an optimizer takes its parameters (float32 or float64, one array,
+        a list, a mapping, any nesting). Read, never written.
+    decay : float
+        0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
+    bias_correction : bool
+        Read averages as ``v / (1 - decay**t)``, which makes up for the start at 0 (as Adam does).
+        Needs ``init="zeros"``.
+    init : {"zeros", "copy"}
+        ``"zeros"`` starts at 0, as a series does; ``"copy"`` at the values as they are now, which
+        is usual for weights.
+
+    Examples
+    --------
+    >>> weights = {"w": np.array([0.1])}
+    >>> ema = EMA(weights, decay=0.9)
+    >>> ema.update()
+    >>> float(round(ema["w"][0], 12))
+    0.01
+    """
+
+    def __init__(
+        self,
+        values: object,
+        decay: float = 0.999,
+        *,
+        bias_correction: bool = False,
+        init: Literal["zeros", "copy"] = "zeros",
+    ) -> None:
+        self._decay = Number(high=1.0).check("decay", decay)
+        if init not in ("zeros", "copy"):
+            raise ValueError(f"init: expected 'zeros' or 'copy', came {init!r}")
+        if bias_correction and init == "copy":
+            raise ValueError("bias_correction: expected init='zeros' with it, came init='copy'")
+        self._bias_correction = bool(bias_correction)
+        self._structure = Structure([("", values)])
+        names, leaves = self._structure.names, self._structure.leaves
+        self._index = {name: i for i, name in enumerate(names)}
+        self._averages = [
+            average for (average,) in _core.zeros_in_phase("value", names, leaves, 1)
+        ]
+        if init == "copy":
+            for average, value in zip(self._averages, leaves, strict=True):
+                np.copyto(average, np.asarray(value))
+        self._core = _core.Stepper("ema")
+        self._core.add_group([self._decay], 0, 0.0, False)
+        self._core.add([(n, a, [], 0) for n, a in zip(names, self._averages, strict=True)])
+        self._core.bind(leaves)
+
+    def update(self, values: object = None) -> None:
+        """Take in the arrays that the average was made for, as they are now, or other `values`.
+
+        `values` are in the same structure; where one is None or missing, its average stays.
+        """
+        self._core.step(None if values is None else self._structure.flatten(values, "values"))
+
+    @property
+    def decay(self) -> float:
+        """The weight of the past."""
+        return self._decay
+
+    @property
+    def step_count(self) -> int:
+        """How many updates were made."""
+        return self._core.step_count
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        i = self._index[name]
+        average, t = self._averages[i], self._core.steps_of(i)
+        if not self._bias_correction or t == 0:
+            return average
+        return np.asarray(average / average.dtype.type(1.0 - self._decay**t))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        return (
+            f"EMA({len(self)} arrays, decay={self._decay!r}, "
+            f"bias_correction={self._bias_correction}, step {self.step_count})"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs: raw averages (copied) and counters, by name."""
+        return {
+            "decay": self._decay,
+            "step_count": self.step_count,
+            "state": {
+                name: {"step": self._core.steps_of(i), "average": self._averages[i].copy(order="K")}
+                for name, i in self._index.items()
+            },
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; ValueError with every difference where it does not fit."""
+        from fusedstep.resume import compare_counter, compare_state, refuse
+
+        differences: list[str] = []
+        if state_dict["decay"] != self._decay:
+            differences.append(f"decay: expected {self._decay}, came {state_dict['decay']}")
+        compare_counter("step_count", state_dict["step_count"], differences)
+        saved = state_dict["state"]
+        buffers = [{"average": average} for average in self._averages]
+        compare_state(dict(zip(self._index, buffers, strict=True)), saved, differences)
+        refuse(type(self).__name__, differences)
+        self._core.restore(
+            int(state_dict["step_count"]),
+            [int(saved[name]["step"]) for name in self._index],
+            [saved[name]["average"] for name in self._index],
+        )

@@ -1,0 +1,84 @@
+"""The bare rules, for callers who own their state.
+
+There is one function a rule, under the rule's name::
+
+    fusedstep.functional.adam(p, g, exp_avg, exp_avg_sq, step=1, lr=1e-3)
+
+updates ``p`` and the state arrays in place: the same kernels, checks and bits as the classes. State
+arrays come in the order of the class's docstring, start at 0 and are kept by the caller; ``step``
+is the number of this update, from 1.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from fusedstep import _core
+from fusedstep.optimizer import Optimizer, registry
+from fusedstep.options import core_settings
+
+
+class RuleFunction:
+    """One rule as a function of arrays."""
+
+    def __init__(self, cls: type[Optimizer]) -> None:
+        self._cls = cls
+        self._info = _core.rules()[cls.rule]
+        self.__name__ = self.__qualname__ = cls.rule
+        self.__doc__ = (
+            f"One update by {cls.__name__}, in place, of ``param`` and ``states``.\n\n"
+            f"{inspect.cleandoc(cls.__doc__ or '')}"
+        )
+        kind = inspect.Parameter
+        self.__signature__ = inspect.Signature(
+            [
+                kind("param", kind.POSITIONAL_ONLY),
+                kind("grad", kind.POSITIONAL_ONLY),
+                kind("states", kind.VAR_POSITIONAL),
+                kind("step", kind.KEYWORD_ONLY, annotation=int),
+                *(
+                    kind(option.name, kind.KEYWORD_ONLY, default=option.default)
+                    for option in cls.options.values()
+                ),
+            ]
+        )
+
+    def __call__(
+        self, param: object, grad: object, /, *states: object, step: int, **options: Any
+    ) -> None:
+        """Update in place; raises what the class's constructor and step raise."""
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
+            raise TypeError(f"step: expected an integer >= 1, came {step!r}")
+        if not 1 <= step < 2**63:
+            raise ValueError(f"step: expected an integer from 1 to 2**63 - 1, came {step}")
+        values = self._cls.check_options(options)
+        if callable(values["lr"]):
+            raise TypeError(f"lr: expected a number, came {values['lr']!r}")
+        settings = core_settings(self._info, values, values["lr"])
+        expected = self._info.states[settings[1]]
+        if len(states) != len(expected):
+            raise TypeError(
+                f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "
+                f"came {len(states)}"
+            )
+        core = _core.Stepper(self._cls.rule)
+        core.add_group(*settings)
+        core.add([("param", param, list(states), 0)])
+        core.set_counters(0, [int(step) - 1])
+        core.step([grad])
+
+    def __repr__(self) -> str:
+        return f"<fusedstep.functional.{self.__name__}>"
+
+
+def __getattr__(name: str) -> RuleFunction:
+    if name not in registry:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return RuleFunction(registry[name])
+
+
+def __dir__() -> list[str]:
+    return sorted(registry)

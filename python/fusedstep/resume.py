@@ -1,0 +1,137 @@
+"""Loading a state_dict: compare all of it first, then copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fusedstep.optimizer import Group, Optimizer
+
+__all__ = ["compare_counter", "compare_state", "load", "refuse"]
+
+_MAX_STEP = 2**63 - 1
+
+
+def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Put `saved` into `optimizer`, or raise ValueError with every difference."""
+    from fusedstep.optimizer import FORMAT
+
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
+    differences: list[str] = []
+    if missing := [
+        k for k in ("format", "rule", "step_count", "groups", "state") if k not in saved
+    ]:
+        raise ValueError(f"state_dict: expected the keys of state_dict(), came none of {missing}")
+    for name, expected in (("format", FORMAT), ("rule", optimizer.rule)):
+        if saved[name] != expected:
+            differences.append(f"{name}: expected {expected!r}, came {saved[name]!r}")
+    compare_counter("step_count", saved["step_count"], differences)
+    buffers = dict(zip(optimizer.state, optimizer._buffers, strict=True))
+    compare_state(buffers, saved["state"], differences)
+    options = _compare_groups(optimizer, saved["groups"], differences)
+    refuse(type(optimizer).__name__, differences)
+
+    state = saved["state"]
+    optimizer._core.restore(
+        int(saved["step_count"]),
+        [int(state[name]["step"]) for name in buffers],
+        [state[name][buffer] for name, own in buffers.items() for buffer in own],
+    )
+    for group, changes in zip(optimizer.groups, options, strict=True):
+        group._update(changes)
+
+
+def refuse(what: str, differences: list[str]) -> None:
+    """Raise ValueError with every difference, where there are any."""
+    if differences:
+        lines = "".join(f"\n  {line}" for line in differences)
+        raise ValueError(f"state_dict does not fit this {what}:{lines}")
+
+
+def compare_counter(what: str, value: object, differences: list[str]) -> None:
+    """Note down a counter that is none."""
+    ok = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not (ok and 0 <= int(value) <= _MAX_STEP):  # type: ignore[call-overload]
+        differences.append(f"{what}: expected an integer from 0 to 2**63 - 1, came {value!r}")
+
+
+def compare_state(
+    buffers: Mapping[str, Mapping[str, NDArray[Any]]],
+    saved: Mapping[str, Any],
+    differences: list[str],
+) -> None:
+    """Note down where `saved` has not the parameters and arrays of `buffers`."""
+    for name in buffers:
+        if name not in saved:
+            differences.append(f"parameter {name!r}: missing")
+    for name in saved:
+        if name not in buffers:
+            differences.append(f"parameter {name!r}: unexpected")
+    for name, own in buffers.items():
+        if name in saved:
+            _compare_buffers(name, own, saved[name], differences)
+
+
+def _compare_buffers(
+    name: str, buffers: Mapping[str, NDArray[Any]], saved: Mapping[str, Any], differences: list[str]
+) -> None:
+    expected = {"step", *buffers}
+    for missing in sorted(expected - set(saved)):
+        differences.append(f"parameter {name!r}: state {missing!r} missing")
+    for unexpected in sorted(set(saved) - expected):
+        differences.append(f"parameter {name!r}: state {unexpected!r} unexpected")
+    if "step" in saved:
+        compare_counter(f"parameter {name!r}: step", saved["step"], differences)
+    for state, buffer in buffers.items():
+        if state not in saved:
+            continue
+        value = saved[state]
+        what = f"parameter {name!r}: state {state!r}"
+        if not isinstance(value, np.ndarray):
+            differences.append(f"{what}: expected an array, came {type(value).__name__}")
+        elif value.dtype != buffer.dtype:
+            differences.append(f"{what}: expected dtype {buffer.dtype}, came {value.dtype}")
+        elif value.shape != buffer.shape:
+            differences.append(f"{what}: expected shape {buffer.shape}, came {value.shape}")
+
+
+def _compare_groups(
+    optimizer: Optimizer, saved: list[Mapping[str, Any]], differences: list[str]
+) -> list[dict[str, Any]]:
+    """The options to set, group by group."""
+    if len(saved) != len(optimizer.groups):
+        differences.append(f"groups: expected {len(optimizer.groups)}, came {len(saved)}")
+        return []
+    return [
+        _compare_options(f"group {i}", group, other, differences)
+        for i, (group, other) in enumerate(zip(optimizer.groups, saved, strict=True))
+    ]
+
+
+def _compare_options(
+    what: str, group: Group, saved: Mapping[str, Any], differences: list[str]
+) -> dict[str, Any]:
+    if set(saved.get("params", ())) != set(group.params):
+        differences.append(
+            f"{what}: expected the parameters {sorted(group.params)}, "
+            f"came {sorted(saved.get('params', ()))}"
+        )
+    changes: dict[str, Any] = {}
+    for name in group:
+        if name not in saved:
+            differences.append(f"{what}: option {name!r} missing")
+        elif not (name == "lr" and group._has_schedule):
+            changes[name] = saved[name]
+    for name in saved:
+        if name != "params" and name not in group:
+            differences.append(f"{what}: option {name!r} unexpected")
+    try:
+        group._checked(changes)
+    except (TypeError, ValueError) as error:
+        differences.append(f"{what}: {error}")
+    return changes
