@@ -1,4 +1,5 @@
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <string>
 #include <vector>
@@ -26,6 +27,13 @@ std::vector<std::vector<std::string>> state_names(const RuleInfo& info) {
       if (info.states[v].state[k].used) variants.back().push_back(info.states[v].state[k].name);
   }
   return variants;
+}
+
+py::typing::Dict<py::str, RuleInfo> rules() {
+  py::dict result;
+  for (const RuleInfo& rule : registry())
+    result[rule.name] = py::cast(&rule, py::return_value_policy::reference);
+  return result;
 }
 
 std::vector<std::string> available_isas() {
@@ -57,16 +65,7 @@ void bind_config(py::module_& m) {
           "The options compiled in; bit i of a variant is flags[i].")
       .def_property_readonly("states", &state_names, "The names of the state, by variant.");
 
-  m.def(
-      "rules",
-      [] {
-        py::dict rules;
-        for (const RuleInfo& rule : registry())
-          rules[rule.name] = py::cast(&rule, py::return_value_policy::reference);
-        return rules;
-      },
-      "Every compiled rule by its name.");
-
+  m.def("rules", &rules, "Every compiled rule by its name.");
   m.def("available_isas", &available_isas, "The instruction sets that this CPU runs, rising.");
   m.def("isa", [] { return std::string(current_table().isa); }, "The one that steps run on.");
   m.def(
@@ -75,8 +74,8 @@ void bind_config(py::module_& m) {
   m.def("thread_limit", &thread_limit, "The most threads that a step uses.");
   m.def("requested_threads", &requested_threads, "The limit that was asked for, 0 for none.");
   m.def("set_thread_limit", &set_thread_limit, py::arg("n"), "0 goes back to the default.");
-  m.attr("has_openmp") = has_openmp();
-  m.attr("compiler") = compiler();
+  m.def("has_openmp", &has_openmp, "Whether steps can use more than one thread.");
+  m.def("compiler", &compiler, "What compiled the core.");
 
   // A bad FUSEDSTEP_ISA or FUSEDSTEP_NUM_THREADS fails the import, not some later step.
   current_table();

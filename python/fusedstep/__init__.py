@@ -1,5 +1,6 @@
-"""The optimizer step: arrays of parameters updated in place, in one sweep, with the same bits
-on every instruction set and thread count.
+"""The optimizer step, in place, in one sweep over memory.
+
+The same bits on every instruction set and thread count.
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3, np.float32)
@@ -21,10 +22,10 @@ from fusedstep.config import (
 )
 from fusedstep.ema import EMA
 from fusedstep.optimizer import Group, Optimizer, available, create
-from fusedstep.optimizers import *  # noqa: F403 - every rule, each named once, in its __all__
+from fusedstep.optimizers import *
 from fusedstep.optimizers import __all__ as _rules
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "EMA",
     "Group",
     "Optimizer",

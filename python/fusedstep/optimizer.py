@@ -57,9 +57,7 @@ class Group(Mapping[str, Any]):
         lr = self._values["lr"]
         if not callable(lr):
             return float(lr)
-        kind = type(self._owner).options["lr"].kind
-        value = kind.number.check(f"lr (of the schedule, at step {step})", lr(step))
-        return float(value)
+        return Number().check(f"lr (of the schedule, at step {step})", lr(step))
 
     @property
     def _has_schedule(self) -> bool:
@@ -76,7 +74,7 @@ class Group(Mapping[str, Any]):
 
     def _checked(self, changes: Mapping[str, object]) -> dict[str, Any]:
         """All values with these changes, or TypeError or ValueError."""
-        values = self._owner.check_options(self._values | changes)
+        values = self._owner.check_options({**self._values, **changes})
         old, new = self._variant, variant_of(self._owner._info, values)
         for i, flag in enumerate(self._owner._info.flags):
             if (old ^ new) >> i & 1:
@@ -170,7 +168,10 @@ class Optimizer:
         self._index = {name: i for i, name in enumerate(names)}
         self._groups = [
             Group(
-                self, i, [n for n, g in zip(names, group_of, strict=True) if g == i], defaults | own
+                self,
+                i,
+                [name for name, g in zip(names, group_of, strict=True) if g == i],
+                {**defaults, **own},
             )
             for i, own in enumerate(overrides)
         ]
@@ -278,7 +279,9 @@ class Optimizer:
         """
         self._core.bind(None if grads is None else self._structure.flatten(grads))
 
-    def step_mean(self, grad_sets: Sequence[object], weights: Sequence[float] | None = None) -> None:
+    def step_mean(
+        self, grad_sets: Sequence[object], weights: Sequence[float] | None = None
+    ) -> None:
         """Average several gradient sets and apply the mean, in the one sweep.
 
         Parameters

@@ -274,6 +274,4 @@ class AdamW(Adam):
         eps_inside_sqrt: Flag = False,
         maximize: Flag = False,
     ) -> None:
-        super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, eps_inside_sqrt, maximize
-        )
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, eps_inside_sqrt, maximize)

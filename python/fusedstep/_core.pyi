@@ -1,0 +1,104 @@
+"""
+The compiled core of fusedstep. Private: use the package's own names.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy.typing
+import typing
+__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'use_isa', 'zeros_in_phase']
+class RuleInfo:
+    """
+    A rule as the compiled registry describes it.
+    """
+    @property
+    def flags(self) -> list[str]:
+        """
+        The options compiled in; bit i of a variant is flags[i].
+        """
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def scalars(self) -> list[str]:
+        """
+        The numbers that the rule reads each step, in order.
+        """
+    @property
+    def states(self) -> list[list[str]]:
+        """
+        The names of the state, by variant.
+        """
+class Stepper:
+    """
+    Parameters, their state and their counters under one rule.
+    """
+    def __init__(self, rule: str) -> None:
+        ...
+    def add(self, entries: collections.abc.Sequence[tuple[str, typing.Any, collections.abc.Sequence[typing.Any], typing.SupportsInt | typing.SupportsIndex]]) -> None:
+        ...
+    def add_group(self, scalars: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], variant: typing.SupportsInt | typing.SupportsIndex, weight_decay: typing.SupportsFloat | typing.SupportsIndex, maximize: bool) -> int:
+        ...
+    def bind(self, gradients: typing.Any) -> None:
+        ...
+    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]]) -> None:
+        ...
+    def set_counters(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        ...
+    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, scalars: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], variant: typing.SupportsInt | typing.SupportsIndex, weight_decay: typing.SupportsFloat | typing.SupportsIndex, maximize: bool) -> None:
+        ...
+    def step(self, gradients: typing.Any = None) -> None:
+        ...
+    def step_combined(self, sets: collections.abc.Sequence[typing.Any], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], divisor: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def steps_of(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    @property
+    def is_bound(self) -> bool:
+        ...
+    @property
+    def step_count(self) -> int:
+        ...
+    @property
+    def steps(self) -> list[int]:
+        ...
+def available_isas() -> list[str]:
+    """
+    The instruction sets that this CPU runs, rising.
+    """
+def compiler() -> str:
+    """
+    What compiled the core.
+    """
+def has_openmp() -> bool:
+    """
+    Whether steps can use more than one thread.
+    """
+def isa() -> str:
+    """
+    The one that steps run on.
+    """
+def requested_threads() -> int:
+    """
+    The limit that was asked for, 0 for none.
+    """
+def rules() -> dict[str, RuleInfo]:
+    """
+    Every compiled rule by its name.
+    """
+def set_thread_limit(n: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    0 goes back to the default.
+    """
+def thread_limit() -> int:
+    """
+    The most threads that a step uses.
+    """
+def use_isa(name: str) -> None:
+    """
+    Runs later steps on another instruction set; for tests and benchmarks.
+    """
+def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], copies: typing.SupportsInt | typing.SupportsIndex) -> list[list[numpy.typing.NDArray[typing.Any]]]:
+    """
+    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory.
+    """
+__version__: str
