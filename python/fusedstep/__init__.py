@@ -21,11 +21,12 @@ from fusedstep.config import (
     show_config,
 )
 from fusedstep.ema import EMA
-from fusedstep.optimizer import Group, Optimizer, available, create
+from fusedstep.groups import Group
+from fusedstep.optimizer import Optimizer, available, create
 from fusedstep.optimizers import *
 from fusedstep.optimizers import __all__ as _rules
 
-__all__ = [
+__all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "EMA",
     "Group",
     "Optimizer",

@@ -26,7 +26,6 @@ class RuleFunction:
 
     def __init__(self, cls: type[Optimizer]) -> None:
         self._cls = cls
-        self._info = _core.rules()[cls.rule]
         self.__name__ = self.__qualname__ = cls.rule
         self.__doc__ = (
             f"One update by {cls.__name__}, in place, of ``param`` and ``states``.\n\n"
@@ -57,8 +56,8 @@ class RuleFunction:
         values = self._cls.check_options(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, came {values['lr']!r}")
-        settings = core_settings(self._info, values, values["lr"])
-        expected = self._info.states[settings[1]]
+        settings = core_settings(self._cls.info, values, values["lr"])
+        expected = self._cls.info.states[settings[1]]
         if len(states) != len(expected):
             raise TypeError(
                 f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "

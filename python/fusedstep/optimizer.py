@@ -11,98 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusedstep import _core
-from fusedstep.options import (
-    Number,
-    Option,
-    Schedule,
-    core_settings,
-    options_of,
-    variant_of,
-)
+from fusedstep.groups import Group
+from fusedstep.options import Number, Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
 
-__all__ = ["Group", "Optimizer"]
+__all__ = ["Optimizer", "available", "create"]
 
 FORMAT = 1  # of state_dict()
 
 # Rules by their names, in the order of their definition.
 registry: dict[str, type[Optimizer]] = {}
-
-
-class Group(Mapping[str, Any]):
-    """The options that some parameters share: a mapping whose values may be set.
-
-    A value is checked when it is set and holds from the next step on. Options that decide which
-    state there is (``amsgrad``, ``momentum`` zero or not) are fixed at construction.
-    """
-
-    def __init__(self, owner: Optimizer, index: int, names: list[str], given: Mapping[str, Any]):
-        self._owner = owner
-        self._index = index
-        self._names = tuple(names)
-        self._values = owner.check_options(given)
-        self._variant = variant_of(owner._info, self._values)
-
-    @property
-    def params(self) -> tuple[str, ...]:
-        """The names of the group's parameters."""
-        return self._names
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next step, which a schedule may have set."""
-        return self._lr_at(self._owner.step_count)
-
-    def _lr_at(self, step: int) -> float:
-        lr = self._values["lr"]
-        if not callable(lr):
-            return float(lr)
-        return Number().check(f"lr (of the schedule, at step {step})", lr(step))
-
-    @property
-    def _has_schedule(self) -> bool:
-        return callable(self._values["lr"])
-
-    def _settings(self, step: int) -> tuple[list[float], int, float, bool]:
-        return core_settings(self._owner._info, self._values, self._lr_at(step))
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: object) -> None:
-        self._update({name: value})
-
-    def _checked(self, changes: Mapping[str, object]) -> dict[str, Any]:
-        """All values with these changes, or TypeError or ValueError."""
-        values = self._owner.check_options({**self._values, **changes})
-        old, new = self._variant, variant_of(self._owner._info, values)
-        for i, flag in enumerate(self._owner._info.flags):
-            if (old ^ new) >> i & 1:
-                raise ValueError(
-                    f"{flag}: expected {'on (not 0)' if old >> i & 1 else 'off (0)'} as at construction, "
-                    f"since it decides which state there is, came {values[flag]!r}"
-                )
-        return values
-
-    def _update(self, changes: Mapping[str, object]) -> None:
-        """Set several options, all or none."""
-        values = self._checked(changes)
-        before, self._values = self._values, values
-        try:
-            self._owner._push(self)
-        except BaseException:
-            self._values = before
-            raise
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
-        return f"Group({len(self._names)} parameters, {options})"
 
 
 class _StateView(Mapping[str, dict[str, Any]]):
@@ -151,13 +69,13 @@ class Optimizer:
 
     rule: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
-    _info: ClassVar[_core.RuleInfo]
+    info: ClassVar[_core.RuleInfo]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "rule" in cls.__dict__:
             cls.options = MappingProxyType(options_of(cls.__init__))
-            cls._info = _core.rules()[cls.rule]
+            cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
 
     def __init__(self, params: object, defaults: Mapping[str, Any]) -> None:
@@ -168,15 +86,13 @@ class Optimizer:
         self._index = {name: i for i, name in enumerate(names)}
         self._groups = [
             Group(
-                self,
-                i,
-                [name for name, g in zip(names, group_of, strict=True) if g == i],
+                type(self),
+                self._core,
+                [name for name, group in zip(names, group_of, strict=True) if group == i],
                 {**defaults, **own},
             )
             for i, own in enumerate(overrides)
         ]
-        for group in self._groups:
-            self._core.add_group(*group._settings(0))
         self._buffers = self._allocate()
         self._core.add(
             [
@@ -223,7 +139,7 @@ class Optimizer:
         result: list[dict[str, NDArray[Any]]] = []
         for group in self._groups:
             names = list(group.params)
-            states = self._info.states[group._variant]
+            states = group.state_names
             leaves = [self._structure.leaves[self._index[name]] for name in names]
             arrays = _core.zeros_in_phase("parameter", names, leaves, len(states))
             result += [dict(zip(states, buffers, strict=True)) for buffers in arrays]
@@ -233,13 +149,10 @@ class Optimizer:
                         buffers[state].fill(value)
         return result
 
-    def _push(self, group: Group) -> None:
-        self._core.set_group(group._index, *group._settings(self.step_count))
-
     def _follow_schedules(self) -> None:
         for group in self._groups:
-            if group._has_schedule:
-                self._push(group)
+            if group.has_schedule:
+                group.push()
 
     # The step ----------------------------------------------------------------------------------
 

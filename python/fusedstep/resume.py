@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fusedstep.optimizer import Group, Optimizer
+    from fusedstep.groups import Group
+    from fusedstep.optimizer import Optimizer
 
 __all__ = ["compare_counter", "compare_state", "load", "refuse"]
 
@@ -43,7 +44,7 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         [state[name][buffer] for name, own in buffers.items() for buffer in own],
     )
     for group, changes in zip(optimizer.groups, options, strict=True):
-        group._update(changes)
+        group.update(changes)
 
 
 def refuse(what: str, differences: list[str]) -> None:
@@ -125,13 +126,13 @@ def _compare_options(
     for name in group:
         if name not in saved:
             differences.append(f"{what}: option {name!r} missing")
-        elif not (name == "lr" and group._has_schedule):
+        elif not (name == "lr" and group.has_schedule):
             changes[name] = saved[name]
     for name in saved:
         if name != "params" and name not in group:
             differences.append(f"{what}: option {name!r} unexpected")
     try:
-        group._checked(changes)
+        group.check(changes)
     except (TypeError, ValueError) as error:
         differences.append(f"{what}: {error}")
     return changes

@@ -1,0 +1,105 @@
+"""Parameter groups: options that some parameters share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fusedstep import _core
+from fusedstep.options import Number, core_settings, variant_of
+
+if TYPE_CHECKING:
+    from fusedstep.optimizer import Optimizer
+
+__all__ = ["Group"]
+
+
+class Group(Mapping[str, Any]):
+    """The options that some parameters share: a mapping whose values may be set.
+
+    A value is checked when it is set and holds from the next step on. Options that decide which
+    state there is (``amsgrad``, ``momentum`` zero or not) are fixed at construction.
+    """
+
+    # No reference to the optimizer: a cycle would keep gigabytes of state until the collector runs.
+    def __init__(
+        self,
+        rule: type[Optimizer],
+        core: _core.Stepper,
+        names: list[str],
+        given: Mapping[str, object],
+    ) -> None:
+        self._rule = rule
+        self._core = core
+        self._names = tuple(names)
+        self._values = rule.check_options(given)
+        self._variant = variant_of(rule.info, self._values)
+        self._number = core.add_group(*self._settings())
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """The names of the group's parameters."""
+        return self._names
+
+    @property
+    def state_names(self) -> list[str]:
+        """The names of the buffers that each parameter has."""
+        return self._rule.info.states[self._variant]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step, which a schedule may have set."""
+        lr = self._values["lr"]
+        if not callable(lr):
+            return float(lr)
+        step = self._core.step_count
+        return Number().check(f"lr (of the schedule, at step {step})", lr(step))
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether ``lr`` is a schedule."""
+        return callable(self._values["lr"])
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.update({name: value})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        return f"Group({len(self._names)} parameters, {options})"
+
+    def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
+        """Return all values with these changes, or raise TypeError or ValueError."""
+        values = self._rule.check_options({**self._values, **changes})
+        old, new = self._variant, variant_of(self._rule.info, values)
+        for i, flag in enumerate(self._rule.info.flags):
+            if (old ^ new) >> i & 1:
+                raise ValueError(
+                    f"{flag}: expected {'on (not 0)' if old >> i & 1 else 'off (0)'} as at "
+                    f"construction, since it decides which state there is, came {values[flag]!r}"
+                )
+        return values
+
+    def update(self, changes: Mapping[str, object]) -> None:
+        """Set several options, all or none."""
+        before, self._values = self._values, self.check(changes)
+        try:
+            self.push()
+        except BaseException:
+            self._values = before
+            raise
+
+    def push(self) -> None:
+        """Tell the compiled core the values of the next step."""
+        self._core.set_group(self._number, *self._settings())
+
+    def _settings(self) -> tuple[list[float], int, float, bool]:
+        return core_settings(self._rule.info, self._values, self.lr)
