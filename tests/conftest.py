@@ -1,0 +1,18 @@
+"""Settings that every test shares."""
+
+import hypothesis
+import pytest
+
+from fusedstep import _core
+
+hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fusedstep")
+
+
+@pytest.fixture(autouse=True)
+def _leave_settings_alone():
+    """Whatever a test does to instruction set and threads ends with it."""
+    isa, threads = _core.isa(), _core.requested_threads()
+    yield
+    _core.use_isa(isa)
+    _core.set_thread_limit(threads)

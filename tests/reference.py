@@ -1,0 +1,163 @@
+"""The specification: each rule in a few lines of NumPy, twice.
+
+REFERENCE says what the kernels compute to the last bit: the order of operations, all of them in the
+dtype ``f`` of the parameter, with scalars computed in double and rounded once. TEXTBOOK says what
+the rule is, in the words of its source, and is evaluated in longdouble.
+
+Both take a parameter, the gradient that the rule sees, the state (a dict, replaced in place), the
+options ``o`` and the number ``t`` of this update, from 1, and return the new parameter.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from fusedstep.optimizer import registry
+
+
+def power(base, n):
+    result = 1.0
+    while n:
+        result, base, n = result * base if n & 1 else result, base * base, n >> 1
+    return result
+
+
+def maximum(a, b):
+    return np.where((a > b) | np.isnan(a), a, b)
+
+
+def root(v, eps, inside):
+    return np.sqrt(v + eps) if inside else np.sqrt(v) + eps
+
+
+def sgd(p, g, s, o, t):
+    f = p.dtype.type
+    if o.momentum:
+        keep, weight = (0.0, 1.0) if t == 1 else (o.momentum, 1.0 - o.dampening)
+        s["momentum_buffer"] = b = f(keep) * s["momentum_buffer"] + f(weight) * g
+        g = g + f(o.momentum) * b if o.nesterov else b
+    return p - f(o.lr) * g
+
+
+def sgd_textbook(p, g, s, o, t):
+    if o.momentum:
+        old = s["momentum_buffer"]
+        s["momentum_buffer"] = b = g if t == 1 else o.momentum * old + (1 - o.dampening) * g
+        g = g + o.momentum * b if o.nesterov else b
+    return p - o.lr * g
+
+
+def momentum(p, g, s, o, t):
+    f = p.dtype.type
+    s["momentum_buffer"] = b = f(o.beta) * s["momentum_buffer"] + f(1.0 - o.beta) * g
+    return p - f(o.lr) * b
+
+
+def momentum_textbook(p, g, s, o, t):
+    s["momentum_buffer"] = b = o.beta * s["momentum_buffer"] + (1 - o.beta) * g
+    return p - o.lr * b
+
+
+def adagrad(p, g, s, o, t):
+    f = p.dtype.type
+    s["sum"] = s["sum"] + g * g
+    lr = f(o.lr / (1.0 + float(t - 1) * o.lr_decay))
+    return p - lr * g / root(s["sum"], f(o.eps), o.eps_inside_sqrt)
+
+
+def adagrad_textbook(p, g, s, o, t):
+    s["sum"] = s["sum"] + g**2
+    lr = o.lr / (1 + (t - 1) * o.lr_decay)
+    return p - lr / root(s["sum"], o.eps, o.eps_inside_sqrt) * g
+
+
+def rmsprop(p, g, s, o, t):
+    f = p.dtype.type
+    alpha, weight = f(o.alpha), f(1.0 - o.alpha)
+    s["square_avg"] = v = alpha * s["square_avg"] + weight * (g * g)
+    if o.centered:
+        s["grad_avg"] = a = alpha * s["grad_avg"] + weight * g
+        v = maximum(v - a * a, f(0))
+    d = root(v, f(o.eps), o.eps_inside_sqrt)
+    if not o.momentum:
+        return p - f(o.lr) * g / d
+    s["momentum_buffer"] = b = f(o.momentum) * s["momentum_buffer"] + g / d
+    return p - f(o.lr) * b
+
+
+def rmsprop_textbook(p, g, s, o, t):
+    s["square_avg"] = v = o.alpha * s["square_avg"] + (1 - o.alpha) * g**2
+    if o.centered:
+        s["grad_avg"] = a = o.alpha * s["grad_avg"] + (1 - o.alpha) * g
+        v = np.maximum(v - a**2, 0)
+    step = g / root(v, o.eps, o.eps_inside_sqrt)
+    if o.momentum:
+        s["momentum_buffer"] = step = o.momentum * s["momentum_buffer"] + step
+    return p - o.lr * step
+
+
+def adam(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    if o.amsgrad:
+        s["max_exp_avg_sq"] = v = maximum(s["max_exp_avg_sq"], v)
+    c1, c2 = 1.0 - power(beta1, t), 1.0 - power(beta2, t)
+    eps = f(o.eps * (c2 if o.eps_inside_sqrt else np.sqrt(c2)))
+    return p - f(o.lr * np.sqrt(c2) / c1) * m / root(v, eps, o.eps_inside_sqrt)
+
+
+def adam_textbook(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    if o.amsgrad:
+        s["max_exp_avg_sq"] = v = np.maximum(s["max_exp_avg_sq"], v)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - o.lr * m_hat / root(v_hat, o.eps, o.eps_inside_sqrt)
+
+
+def adamw(p, g, s, o, t):
+    return adam(p * p.dtype.type(1.0 - o.lr * o.weight_decay), g, s, o, t)
+
+
+def adamw_textbook(p, g, s, o, t):
+    return adam_textbook(p - o.lr * o.weight_decay * p, g, s, o, t)
+
+
+REFERENCE = {name: globals()[name] for name in registry}
+TEXTBOOK = {name: globals()[f"{name}_textbook"] for name in registry}
+DECOUPLED = {"adamw"}  # weight decay that is the rule's own
+
+
+class Run:
+    """One array followed through its steps, by REFERENCE in its dtype or by TEXTBOOK."""
+
+    def __init__(self, rule, options, param, functions=REFERENCE):
+        cls = registry[rule]
+        values = cls.check_options(options)
+        self.rule, self.options, self.function = rule, SimpleNamespace(**values), functions[rule]
+        self.param, self.t = param.copy(), 0
+        variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
+        self.state = {name: np.zeros_like(param) for name in cls.info.states[variant]}
+        for name, value in cls._initial_state(values).items():
+            self.state[name] += param.dtype.type(value)
+
+    def step(self, grad):
+        self.t += 1
+        o, f = self.options, self.param.dtype.type
+        if o.maximize:
+            grad = -grad
+        if o.weight_decay and self.rule not in DECOUPLED:
+            grad = grad + f(o.weight_decay) * self.param
+        with np.errstate(all="ignore"):
+            self.param = self.function(self.param, grad, self.state, o, self.t)
+
+
+def combine(grads, weights, divisor):
+    """What step_mean and step_sum make of several gradients."""
+    f = grads[0].dtype.type
+    total = f(weights[0]) * grads[0]
+    for weight, grad in zip(weights[1:], grads[1:], strict=True):
+        total = total + f(weight) * grad
+    return total / f(divisor)
