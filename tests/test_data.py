@@ -4,12 +4,13 @@ import copy
 import pickle
 import warnings
 
-import fusedstep as fs
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+
+import fusedstep as fs
 
 
 @pytest.fixture

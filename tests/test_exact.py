@@ -4,6 +4,8 @@ length and address.
 
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from cases import (
     CASE_IDS,
     CASES,
@@ -14,10 +16,8 @@ from cases import (
     awkward_numbers,
     same_bits,
 )
-from reference import Run, combine
-
-import fusedstep as fs
 from fusedstep import _core
+from reference import Run, combine
 
 STEPS = 3
 CANARY = 12345.0

@@ -5,11 +5,12 @@ import math
 import pickle
 from dataclasses import FrozenInstanceError, fields
 
-import fusedstep as fs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import fusedstep as fs
 
 # One of each: a schedule that is added to the module and not here fails test_every_schedule_is_here.
 EXAMPLES = {

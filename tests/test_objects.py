@@ -1,0 +1,123 @@
+"""What the compiler made: every loop is SIMD on every instruction set, and nothing leaks between them.
+
+Builds the kernels by the project's own CMakeLists.txt, with the flags of the wheel, and reads the
+object files.
+"""
+
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cases import RULES
+from fusedstep.optimizer import registry
+
+ROOT = Path(__file__).parents[1]
+REGISTERS = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
+DIVIDING = [rule for rule in RULES if rule not in ("sgd", "momentum")]
+
+needs = [tool for tool in ("cmake", "ninja", "c++", "objdump", "nm") if shutil.which(tool) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(needs), reason=f"not on the path: {', '.join(needs)}"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 instructions"),
+    pytest.mark.skipif(not (ROOT / "cpp").is_dir(), reason="the sources are not here"),
+]
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """The object file of each instruction set."""
+    build = tmp_path_factory.mktemp("kernels")
+    targets = [f"fusedstep_kernels_{isa}" for isa in REGISTERS]
+    run("cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja", "-DFUSEDSTEP_PYTHON=OFF")
+    run("cmake", "--build", str(build), "--target", *targets)
+    found = {isa: list(build.glob(f"**/fusedstep_kernels_{isa}.dir/**/*.o")) for isa in REGISTERS}
+    assert all(len(files) == 1 for files in found.values())
+    return {isa: str(files[0]) for isa, files in found.items()}
+
+
+@pytest.fixture(scope="module")
+def functions(objects):
+    """The instructions of every function, by instruction set and demangled name."""
+    table = {}
+    for isa, path in objects.items():
+        table[isa] = {}
+        for line in run("objdump", "-dC", "--no-show-raw-insn", path).splitlines():
+            if header := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+                body = table[isa].setdefault(header[1], [])
+            elif "\t" in line:
+                body.append(line.split("\t", 1)[1].strip())
+    return table
+
+
+def sweeps(functions, isa, rule):
+    """The loops of one rule: one a variant and dtype."""
+    cls = registry[rule].__name__
+    return {
+        name: body
+        for name, body in functions[isa].items()
+        if re.search(rf"sweep<fusedstep::{cls}<", name)
+    }
+
+
+def packed(body, operation, register):
+    pattern = re.compile(rf"v?{operation}p[sd]\b.*{register}")
+    return [line for line in body if pattern.match(line)]
+
+
+@pytest.mark.parametrize("isa", REGISTERS)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_loop_is_vectorised(functions, isa, rule):
+    loops = sweeps(functions, isa, rule)
+    variants = 2 ** len(registry[rule].info.flags)
+    assert len(loops) >= 2 * variants
+    for name, body in loops.items():
+        for operation in ("sqrt", "div") if rule in DIVIDING else ("mul", "sub"):
+            assert packed(body, operation, REGISTERS[isa]), f"{operation} in {name}"
+
+
+@pytest.mark.parametrize("isa", REGISTERS)
+def test_gradient_staging_is_vectorised(functions, isa):
+    stages = [body for name, body in functions[isa].items() if "run_blocks<" in name]
+    stages += [body for name, body in functions[isa].items() if "stage_gradient<" in name]
+    assert any(packed(body, "div", REGISTERS[isa]) for body in stages)
+    assert any(packed(body, "mul", REGISTERS[isa]) for body in stages)
+
+
+@pytest.mark.parametrize("isa", REGISTERS)
+def test_nothing_is_weak_and_nothing_is_openmp(objects, isa):
+    symbols = [line.split() for line in run("nm", objects[isa]).splitlines()]
+    kinds = {fields[-1]: fields[-2] for fields in symbols}
+    assert not [name for name, kind in kinds.items() if kind in "WwVvu"]
+    assert not [name for name in kinds if re.search(r"GOMP|omp_|__kmpc", name)]
+    assert {name for name, kind in kinds.items() if kind == "U"} <= {"memmove", "memcpy", "memset"}
+    exported = [name for name, kind in kinds.items() if kind in "TDRB"]
+    assert len(exported) == 1
+    assert f"kernel_table_{isa}" in exported[0]
+
+
+def test_baseline_has_no_avx(functions):
+    for name, body in functions["baseline"].items():
+        assert not [line for line in body if re.search(r"%[yz]mm|^v[a-z]", line)], name
+
+
+def test_avx2_has_no_avx512(functions):
+    for name, body in functions["avx2"].items():
+        assert not [
+            line for line in body if re.search(r"%zmm|%k[0-7]|%[xy]mm(1[6-9]|2[0-9]|3[01])", line)
+        ], name
+
+
+@pytest.mark.parametrize("isa", REGISTERS)
+def test_no_fused_multiply_add_and_no_estimates(functions, isa):
+    """Neither contraction nor reciprocal approximations: both change bits."""
+    forbidden = re.compile(r"v?(fn?m(add|sub)|rcp|rsqrt)")
+    for name, body in functions[isa].items():
+        assert not [line for line in body if forbidden.match(line)], name

@@ -1,0 +1,160 @@
+"""Against independent truth: the textbook in longdouble, torch, and the lecture's worked numbers."""
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from cases import CASE_IDS, CASES, DTYPES, RULES
+from reference import TEXTBOOK, Run
+
+STEPS = 20
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "options"), CASES, ids=CASE_IDS)
+def test_textbook(rule, options, dtype):
+    """After n steps |p - exact| <= u * (n * max|p| + 64 * path), u the dtype's epsilon.
+
+    `path` is how far the element has travelled (512 of it where centered): a step rounds the parameter once, and computes its
+    own length with a handful of rounded operations whose errors the state carries on.
+    """
+    # A centered variance is the difference of two near numbers, which loses a few bits more.
+    bound = 512 if options.get("centered") else 64
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal(4_099).astype(dtype)
+    grads = (rng.standard_normal((STEPS, start.size)) + 0.1).astype(dtype)
+    exact = Run(rule, options, start.astype(np.longdouble), TEXTBOOK)
+    ours = start.copy()
+    opt = fs.create(rule, ours, **options)
+    path = np.zeros(start.size, np.longdouble)
+    largest = np.abs(exact.param)
+    for grad in grads:
+        before = exact.param
+        exact.step(grad.astype(np.longdouble))
+        opt.step(grad)
+        path += np.abs(exact.param - before)
+        largest = np.maximum(largest, np.abs(exact.param))
+    error = np.abs(ours - exact.param)
+    allowed = np.finfo(dtype).eps * (STEPS * largest + bound * path)
+    assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
+
+
+def torch_cases():
+    """Every rule that torch has, with every combination of options that both have."""
+    names = {"sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam"}
+    names["adamw"] = "AdamW"
+    for (rule, options), case_id in zip(CASES, CASE_IDS, strict=True):
+        if rule in names and not options.get("eps_inside_sqrt", False):
+            shared = {name: v for name, v in options.items() if name != "eps_inside_sqrt"}
+            yield pytest.param(names[rule], rule, shared, id=case_id)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("torch_name", "rule", "options"), list(torch_cases()))
+def test_torch(torch_name, rule, options, dtype):
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal(1_003).astype(dtype)
+    theirs = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    torch_opt = getattr(torch.optim, torch_name)([theirs], **options)
+    ours = start.copy()
+    opt = fs.create(rule, [ours], **options)
+    travelled = np.zeros(start.size)
+    for _ in range(200):
+        # A drift keeps the centered variance away from 0, where torch does not clamp it.
+        grad = (rng.standard_normal(start.size) + 0.1).astype(dtype)
+        before = ours.copy()
+        theirs.grad = torch.from_numpy(grad)
+        torch_opt.step()
+        opt.step([grad])
+        travelled += np.abs(ours - before)
+    error = np.abs(ours - theirs.detach().numpy())
+    allowed = np.finfo(dtype).eps * (200 * np.abs(ours) + 64 * (1 + travelled))
+    assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r != "momentum"])
+def test_defaults_are_torchs(rule):
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    names = {"sgd": "SGD", "rmsprop": "RMSprop", "adamw": "AdamW"}
+    theirs = getattr(torch.optim, names.get(rule, rule.capitalize()))([torch.zeros(1)])
+    ours = fs.create(rule, np.zeros(1)).groups[0]
+    shared = set(ours) & set(theirs.param_groups[0])
+    assert {"lr", "weight_decay", "maximize"} <= shared
+    assert {n: ours[n] for n in shared} == {n: theirs.param_groups[0][n] for n in shared}
+
+
+# The lecture's numbers ---------------------------------------------------------------------------
+
+
+def test_lecture_moving_average():
+    series = np.array([0.1])
+    ema = fs.EMA(series, decay=0.9)
+    ema.update()
+    assert ema["param"][0] == pytest.approx(0.01, rel=1e-15)
+
+
+def test_lecture_moving_average_with_bias_correction():
+    series = np.array([0.1])
+    ema = fs.EMA(series, decay=0.9, bias_correction=True)
+    for _ in range(5):
+        ema.update()
+        assert ema["param"][0] == pytest.approx(0.1, rel=1e-14)
+
+
+def test_lecture_momentum():
+    w = np.array([0.0])
+    opt = fs.Momentum(w, lr=1.0, beta=0.9)
+    opt.state["param"]["momentum_buffer"][0] = 0.04
+    opt.step(np.array([0.24]))
+    assert opt.state["param"]["momentum_buffer"][0] == pytest.approx(0.06, rel=1e-14)
+    assert w[0] == pytest.approx(-0.06, rel=1e-14)
+    # The step after: 90 % of 0.06 and 10 % of the new gradient.
+    opt.step(np.array([0.5]))
+    assert opt.state["param"]["momentum_buffer"][0] == pytest.approx(0.9 * 0.06 + 0.1 * 0.5)
+
+
+@pytest.mark.parametrize(("rule", "falls"), [("adagrad", True), ("rmsprop", False)])
+def test_lecture_rate_under_a_constant_gradient(rule, falls):
+    """L6's rate falls as 1 / sqrt(t), L7's does not."""
+    w = np.array([0.0])
+    opt = fs.create(rule, w, lr=1.0, eps=1e-8, eps_inside_sqrt=True)
+    steps = []
+    for _ in range(2_000):
+        before = w[0]
+        opt.step(np.array([0.5]))
+        steps.append(before - w[0])
+    expected = 1 / np.sqrt(np.arange(1, 2_001)) if falls else np.ones(1_000)
+    assert np.allclose(steps[-expected.size :], expected, rtol=1e-4)
+
+
+def test_lecture_l6_formula():
+    w, grads = np.array([1.0]), [0.3, -0.2, 0.5]
+    opt = fs.Adagrad(w, lr=0.1, eps=1e-8, eps_inside_sqrt=True)
+    expected, total = 1.0, 0.0
+    for grad in grads:
+        total += grad**2
+        expected -= 0.1 / np.sqrt(total + 1e-8) * grad
+        opt.step(np.array([grad]))
+    assert w[0] == pytest.approx(expected, rel=1e-14)
+
+
+def test_lecture_sum_and_mean_over_the_data():
+    """L1 sums the gradients of the points, L2 averages them."""
+    grads = [np.array([0.1, 0.2]), np.array([0.3, -0.4]), np.array([0.5, 0.5])]
+    for apply, total in ((fs.SGD.step_sum, sum(grads)), (fs.SGD.step_mean, sum(grads) / 3)):
+        w = np.array([1.0, 2.0])
+        apply(fs.SGD(w, lr=0.1), grads)
+        assert np.allclose(w, np.array([1.0, 2.0]) - 0.1 * total, rtol=1e-15)
+
+
+def test_lecture_weight_has_an_address():
+    """A weight is addressed by its layer and its position in it."""
+    layers = {"layer2": {"w": np.zeros((5, 5))}}
+    grads = {"layer2": {"w": np.zeros((5, 5))}}
+    grads["layer2"]["w"][3, 4] = 1.0
+    opt = fs.SGD(layers, lr=0.5)
+    opt.step(grads)
+    assert list(opt.params) == ["layer2.w"]
+    assert opt.params["layer2.w"][3, 4] == -0.5
+    assert np.count_nonzero(opt.params["layer2.w"]) == 1
