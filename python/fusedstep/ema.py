@@ -130,8 +130,7 @@ class EMA(Mapping[str, NDArray[Any]]):
         buffers = [{"average": average} for average in self._averages]
         compare_state(dict(zip(self._index, buffers, strict=True)), saved, differences)
         refuse(type(self).__name__, differences)
-        self._core.restore(
-            int(state_dict["step_count"]),
-            [int(saved[name]["step"]) for name in self._index],
-            [saved[name]["average"] for name in self._index],
-        )
+        steps = [int(saved[name]["step"]) for name in self._index]
+        self._core.set_counters(int(state_dict["step_count"]), steps)
+        for name, i in self._index.items():
+            np.copyto(self._averages[i], saved[name]["average"])

@@ -252,8 +252,8 @@ class AdamW(Adam):
 
         p = p * (1 - lr * weight_decay)
 
-    The decay does not pass through the moments. State as :class:`Adam`. Defaults as
-    ``torch.optim.AdamW``: those of Adam, weight_decay 1e-2.
+    The decay does not pass through the moments. State: ``exp_avg``, ``exp_avg_sq``, with amsgrad
+    ``max_exp_avg_sq``. Defaults as ``torch.optim.AdamW``: those of Adam, weight_decay 1e-2.
 
     Elsewhere under this name: Thinc decays after the update, which gives another result; the
     paper's decay is multiplied by a schedule but not by the base learning rate.
