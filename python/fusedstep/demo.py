@@ -1,0 +1,316 @@
+"""``fusedstep demo``: five rules train the same network on handwritten digits, and are compared."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fusedstep as fs
+from fusedstep.cli import CommandError
+
+__all__ = ["RAVINE", "RULES", "Result", "Rule", "descend", "run"]
+
+Array = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Weights = dict[str, Array]
+
+HIDDEN = 128
+BATCH_SIZE = 64
+TRAINING_IMAGES = 21 * BATCH_SIZE  # three quarters of the 1,797, in whole mini-batches
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, its learning rate for the network, and the one that shows its character in a ravine."""
+
+    name: str
+    make: Callable[..., fs.Optimizer]
+    lr: float
+    ravine_lr: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# The summed form as lectures write it, with eps inside the root.
+SUMMED = {"eps": 1e-8, "eps_inside_sqrt": True}
+
+RULES = (
+    Rule("SGD", fs.SGD, lr=0.1, ravine_lr=0.45),
+    Rule("Momentum", fs.Momentum, lr=0.2, ravine_lr=0.5),
+    Rule("Adagrad", fs.Adagrad, lr=0.02, ravine_lr=0.3, options=SUMMED),
+    Rule("RMSprop", fs.RMSprop, lr=1e-3, ravine_lr=0.1),
+    Rule("Adam", fs.Adam, lr=2e-3, ravine_lr=0.15),
+)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The images, standardised, and their labels."""
+
+    x_train: Array
+    y_train: Labels
+    x_test: Array
+    y_test: Labels
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one rule reached: the training loss by epoch, from the start on, and what steps took."""
+
+    rule: Rule
+    losses: list[float]
+    accuracy: float
+    step_seconds: float
+
+
+# The network: 64 pixels, one hidden layer, 10 classes --------------------------------------------
+
+
+def load_digits(rng: np.random.Generator) -> Digits:
+    """Split scikit-learn's bundled digits, and standardise them by the training part alone."""
+    from sklearn import datasets
+
+    x, y = datasets.load_digits(return_X_y=True)
+    x = x.astype(np.float32)
+    train, test = np.split(rng.permutation(len(x)), [TRAINING_IMAGES])
+    standardizer = fs.data.Standardizer().fit(x[train])
+    return Digits(
+        standardizer.transform(x[train]), y[train], standardizer.transform(x[test]), y[test]
+    )
+
+
+def initial_weights(rng: np.random.Generator, n_inputs: int, n_classes: int) -> Weights:
+    """He et al. 2015: the variance of the activations survives a layer of ReLUs."""
+
+    def layer(n_in: int, n_out: int) -> Array:
+        return math.sqrt(2 / n_in) * rng.standard_normal((n_in, n_out), dtype=np.float32)
+
+    return {
+        "w1": layer(n_inputs, HIDDEN),
+        "b1": np.zeros(HIDDEN, np.float32),
+        "w2": layer(HIDDEN, n_classes),
+        "b2": np.zeros(n_classes, np.float32),
+    }
+
+
+def forward(p: Weights, x: Array) -> tuple[Array, Array]:
+    """The hidden activations and the logarithms of the class probabilities."""
+    hidden = np.maximum(x @ p["w1"] + p["b1"], 0)
+    logits = hidden @ p["w2"] + p["b2"]
+    logits -= logits.max(axis=1, keepdims=True)
+    return hidden, logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def mean_loss(p: Weights, x: Array, y: Labels) -> float:
+    """The cross-entropy, averaged over the samples."""
+    _, log_probabilities = forward(p, x)
+    return -float(log_probabilities[np.arange(len(y)), y].mean())
+
+
+def gradients(p: Weights, x: Array, y: Labels) -> Weights:
+    """The gradient of `mean_loss` with respect to the weights."""
+    hidden, log_probabilities = forward(p, x)
+    d_logits = np.exp(log_probabilities)
+    d_logits[np.arange(len(y)), y] -= 1
+    d_logits /= np.float32(len(y))
+    d_hidden = (d_logits @ p["w2"].T) * (hidden > 0)
+    return {
+        "w1": x.T @ d_hidden,
+        "b1": d_hidden.sum(axis=0),
+        "w2": hidden.T @ d_logits,
+        "b2": d_logits.sum(axis=0),
+    }
+
+
+class Trainee:
+    """One rule with weights of its own, and the record of its training."""
+
+    def __init__(self, rule: Rule, start: Weights) -> None:
+        self.rule = rule
+        self.weights = {name: array.copy() for name, array in start.items()}
+        self.losses: list[float] = []
+        self.seconds: list[float] = []
+        self._opt = rule.make(self.weights, lr=rule.lr, **rule.options)
+
+    def update(self, x: Array, y: Labels) -> None:
+        """Learn from one mini-batch; only the optimizer's step is timed."""
+        grads = gradients(self.weights, x, y)
+        before = time.perf_counter()
+        self._opt.step(grads)
+        self.seconds.append(time.perf_counter() - before)
+
+    def result(self, x_test: Array, y_test: Labels) -> Result:
+        """Judge the training."""
+        _, log_probabilities = forward(self.weights, x_test)
+        accuracy = float((log_probabilities.argmax(axis=1) == y_test).mean())
+        # The median: a step during which the system ran something else does not count.
+        return Result(self.rule, self.losses, accuracy, statistics.median(self.seconds))
+
+
+def train(start: Weights, digits: Digits, epochs: Iterable[int], seed: int) -> list[Result]:
+    """Train with every rule from the same weights on the same mini-batches."""
+    x, y = digits.x_train, digits.y_train
+    trainees = [Trainee(rule, start) for rule in RULES]
+    batches = fs.data.MiniBatches(x, y, batch_size=BATCH_SIZE, seed=seed)
+
+    def note_losses() -> None:
+        for trainee in trainees:
+            trainee.losses.append(mean_loss(trainee.weights, x, y))
+
+    # One thread: at this size a second gains nothing, and where other programs keep the cores busy
+    # the two wait for each other for milliseconds.
+    with fs.num_threads(1):
+        note_losses()
+        for _ in epochs:
+            for x_batch, y_batch in batches:
+                for trainee in trainees:  # in turns, so that noise in the timings hits all alike
+                    trainee.update(x_batch, y_batch)
+            note_losses()
+    return [trainee.result(digits.x_test, digits.y_test) for trainee in trainees]
+
+
+# The ravine: twenty times as steep across as along ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ravine:
+    """The bowl ``f(x, y) = (a x**2 + b y**2) / 2``, its minimum at 0."""
+
+    curvature: tuple[float, float] = (0.2, 4.0)
+    start: tuple[float, float] = (-4.5, 1.8)
+    updates: int = 40
+
+    def __call__(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the height at ``(x, y)``."""
+        a, b = self.curvature
+        return (a * x**2 + b * y**2) / 2
+
+
+RAVINE = Ravine()
+
+
+def descend(rule: Rule) -> NDArray[np.float64]:
+    """The points that the rule visits in the ravine, (updates + 1, 2)."""
+    point = np.array(RAVINE.start)
+    curvature = np.array(RAVINE.curvature)
+    opt = rule.make(point, lr=rule.ravine_lr, **rule.options)
+    path = [point.copy()]
+    for _ in range(RAVINE.updates):
+        opt.step(curvature * point)
+        path.append(point.copy())
+    return np.array(path)
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def check_libraries() -> None:
+    """Raise CommandError that names every library of the demo that is not installed."""
+    missing = []
+    for module, distribution in [
+        ("matplotlib", "matplotlib"),
+        ("sklearn", "scikit-learn"),
+        ("tqdm", "tqdm"),
+    ]:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError:
+            missing.append(distribution)
+    if missing:
+        raise CommandError(
+            f"demo needs {' and '.join(missing)}, not installed here: pip install 'fusedstep[demo]'"
+        )
+
+
+def check_output(path: Path) -> None:
+    """Raise CommandError where `path` cannot be written, before the work and not after it."""
+    if not path.parent.is_dir():
+        raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
+    existed = os.path.lexists(path)
+    try:
+        with path.open("ab"):  # permissions alone do not tell: a file system may be read-only
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+
+
+def progress(epochs: int, quiet: bool) -> Generator[int, None, None]:
+    """Count the epochs, and report on standard error: by a bar on a terminal, else by ten lines."""
+    from tqdm import tqdm
+
+    if quiet:
+        yield from range(epochs)
+    elif sys.stderr.isatty():
+        yield from tqdm(range(epochs), desc="training", unit="epoch", leave=False)
+    else:
+        for epoch in range(epochs):
+            yield epoch
+            if 10 * (epoch + 1) // epochs > 10 * epoch // epochs:
+                print(f"epoch {epoch + 1} of {epochs}", file=sys.stderr, flush=True)
+
+
+def print_results(results: list[Result], n_parameters: int, n_steps: int) -> None:
+    """Print the table, and under it what its timings mean."""
+    print(
+        f"{'rule':<10}{'lr':>7}{'train loss':>13}{'test accuracy':>16}"
+        f"{'updates/s':>12}{'ns/parameter':>15}"
+    )
+    for result in results:
+        print(
+            f"{result.rule.name:<10}{result.rule.lr:>7g}{result.losses[-1]:>13.2e}"
+            f"{result.accuracy:>16.1%}{1 / result.step_seconds:>12,.0f}"
+            f"{result.step_seconds / n_parameters * 1e9:>15.2f}"
+        )
+    print(
+        f"\nTimed is opt.step alone: the median of {n_steps:,} calls, on one thread ({fs.isa()}).\n"
+        f"With {n_parameters:,} parameters, few enough for the cache, that is mostly the overhead "
+        "of a call,\nnot the bandwidth of memory."
+    )
+
+
+def run(epochs: int, seed: int, output: Path, quiet: bool) -> None:
+    """Train with every rule, print the comparison and write the picture to `output`.
+
+    Raises
+    ------
+    CommandError
+        A library is missing, or `output` cannot be written: before the training, if it can be
+        known by then.
+    """
+    check_output(output)
+    check_libraries()
+    from fusedstep.demo_figure import render
+
+    rng = np.random.default_rng(seed)
+    digits = load_digits(rng)
+    start = initial_weights(rng, digits.x_train.shape[1], int(digits.y_train.max()) + 1)
+    n_parameters = sum(array.size for array in start.values())
+    n_batches = TRAINING_IMAGES // BATCH_SIZE
+    print(
+        f"Handwritten digits: {len(digits.x_train):,} images to train, {len(digits.x_test):,} to "
+        f"test; a network of {n_parameters:,} parameters (float32).\n"
+        f"{epochs} epochs of {n_batches} mini-batches of {BATCH_SIZE}, drawn without replacement; "
+        f"seed {seed}.\n",
+        flush=True,
+    )
+    with closing(progress(epochs, quiet)) as counted:  # on Ctrl-C the bar goes first
+        results = train(start, digits, counted, seed)
+    print_results(results, n_parameters, epochs * n_batches)
+    try:
+        output.write_bytes(render(results))
+    except OSError as error:
+        raise CommandError(f"cannot write {output}: {error.strerror}") from None
+    print(f"Picture: {output}")
