@@ -1,9 +1,17 @@
 """Against independent truth: the textbook in longdouble, torch, and the lecture's worked numbers."""
 
+import importlib
+import importlib.util
+import inspect
+
 import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.optimizer import registry
+
+torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+OPTIM = torch.optim if torch else None
 from cases import CASE_IDS, CASES, DTYPES, RULES
 from reference import TEXTBOOK, Run
 
@@ -40,23 +48,30 @@ def test_textbook(rule, options, dtype):
 
 
 def torch_cases():
-    """Every rule that torch has, with every combination of options that both have."""
-    names = {"sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam"}
-    names["adamw"] = "AdamW"
+    """Every rule that torch has under the same name, with all options that both have."""
+    if torch is None:
+        missing = pytest.mark.skip(reason="torch is not installed (extra: peers)")
+        return [pytest.param(None, None, marks=missing)]
+    cases = []
     for (rule, options), case_id in zip(CASES, CASE_IDS, strict=True):
-        if rule in names and not options.get("eps_inside_sqrt", False):
-            shared = {name: v for name, v in options.items() if name != "eps_inside_sqrt"}
-            yield pytest.param(names[rule], rule, shared, id=case_id)
+        if cls := getattr(OPTIM, registry[rule].__name__, None):
+            theirs = inspect.signature(cls).parameters
+            ours_alone = [n for n in options if n not in theirs]
+            if all(options[n] == registry[rule].options[n].default for n in ours_alone):
+                cases.append(pytest.param(rule, options, id=case_id))
+    return cases
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("torch_name", "rule", "options"), list(torch_cases()))
-def test_torch(torch_name, rule, options, dtype):
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+@pytest.mark.parametrize(("rule", "options"), torch_cases())
+def test_torch(rule, options, dtype):
+    torch_rule = getattr(OPTIM, registry[rule].__name__)
+    known = inspect.signature(torch_rule).parameters
+    shared = {name: value for name, value in options.items() if name in known}
     rng = np.random.default_rng(1)
     start = rng.standard_normal(1_003).astype(dtype)
     theirs = torch.nn.Parameter(torch.from_numpy(start.copy()))
-    torch_opt = getattr(torch.optim, torch_name)([theirs], **options)
+    torch_opt = torch_rule([theirs], **shared)
     ours = start.copy()
     opt = fs.create(rule, [ours], **options)
     travelled = np.zeros(start.size)
@@ -73,15 +88,14 @@ def test_torch(torch_name, rule, options, dtype):
     assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r != "momentum"])
+@pytest.mark.skipif(torch is None, reason="torch is not installed (extra: peers)")
+@pytest.mark.parametrize("rule", [r for r in RULES if hasattr(OPTIM, registry[r].__name__)])
 def test_defaults_are_torchs(rule):
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
-    names = {"sgd": "SGD", "rmsprop": "RMSprop", "adamw": "AdamW"}
-    theirs = getattr(torch.optim, names.get(rule, rule.capitalize()))([torch.zeros(1)])
+    theirs = getattr(OPTIM, registry[rule].__name__)([torch.zeros(1)]).param_groups[0]
     ours = fs.create(rule, np.zeros(1)).groups[0]
-    shared = set(ours) & set(theirs.param_groups[0])
+    shared = set(ours) & set(theirs)
     assert {"lr", "weight_decay", "maximize"} <= shared
-    assert {n: ours[n] for n in shared} == {n: theirs.param_groups[0][n] for n in shared}
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 # The lecture's numbers ---------------------------------------------------------------------------
