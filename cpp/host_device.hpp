@@ -20,6 +20,11 @@ FUSEDSTEP_HD T square_root(T x) {
   return std::sqrt(x);
 }
 
+template <class T>
+FUSEDSTEP_HD T absolute(T x) {
+  return std::abs(x);
+}
+
 // A NaN on either side stays a NaN, in SIMD body and tail alike, which neither std::max nor
 // maxps promises.
 template <class T>

@@ -30,7 +30,7 @@ def test_ten_lines():
 
 def test_rules_are_found_by_name():
     assert fs.available() == sorted(registry)
-    assert fs.available("adam*") == ["adam", "adamw"]
+    assert {"adam", "adamw"} <= set(fs.available("adam*")) <= set(fs.available("a*"))
     assert fs.available("nothing*") == []
     for rule in RULES:
         opt = fs.create(rule, np.zeros(3), lr=0.5)
