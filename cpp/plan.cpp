@@ -7,8 +7,9 @@ namespace fusedstep {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
-// Waking a thread costs a few microseconds, which is what one thread needs for about this much.
-constexpr std::size_t kMinBytesPerThread = std::size_t{64} << 10;
+// Waking a thread costs a few microseconds, which is what one thread needs for about this much
+// (docs/decisions.md).
+constexpr std::size_t kMinBytesPerThread = std::size_t{256} << 10;
 
 std::size_t phase(const Plan::Tensor& t) {
   return reinterpret_cast<std::uintptr_t>(t.param.address) % kCacheLine;

@@ -217,10 +217,10 @@ class PyStepper {
 
   // Takes the `sets`-th gradient of every parameter.
   void collect(py::handle gradients, std::size_t set, std::size_t set_count, Gradients& out) const {
-    const py::object sequence = py::reinterpret_steal<py::object>(
-        PySequence_Fast(gradients.ptr(), "gradients: expected a sequence"));
-    if (!sequence) throw py::error_already_set();
-    const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()));
+    // A tuple: nobody can change it while we look through it.
+    const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
+    if (!items) throw py::error_already_set();
+    const std::size_t count = items.size();
     if (count != params_.size())
       throw py::value_error("gradients: expected one a parameter (" +
                             std::to_string(params_.size()) + "), came " + std::to_string(count));
@@ -228,8 +228,7 @@ class PyStepper {
     out.arrays.resize(count * set_count);
     out.pointers.resize(count * set_count, nullptr);
     for (std::size_t i = 0; i < count; ++i) {
-      const auto item = py::reinterpret_borrow<py::object>(
-          PySequence_Fast_GET_ITEM(sequence.ptr(), static_cast<Py_ssize_t>(i)));
+      const py::handle item = items[i];
       if (item.is_none()) continue;
       const Subject subject{"gradient of", stepper_.tensors()[i].name};
       CheckedArray& checked = out.arrays[i * set_count + set];
