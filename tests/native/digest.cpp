@@ -1,0 +1,73 @@
+// Prints a digest of the bits that every rule, variant and dtype makes: the same text on every
+// instruction set (FUSEDSTEP_ISA) and, cross-compiled and under qemu-user, on every architecture.
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "stepper.hpp"
+
+using namespace fusedstep;
+
+namespace {
+
+constexpr std::size_t kSize = 1003;
+constexpr int kSteps = 5;
+
+// Numbers between -1 and 1, from integers alone.
+template <class T>
+std::vector<T> numbers(std::uint64_t seed) {
+  std::vector<T> values(kSize);
+  std::uint64_t x = seed * 2654435761u + 1;
+  for (T& value : values) {
+    x = x * 6364136223846793005u + 1442695040888963407u;
+    value = T(static_cast<std::int32_t>(x >> 32)) / T(2147483648.0);
+  }
+  return values;
+}
+
+template <class T>
+void add(std::uint64_t& hash, const std::vector<T>& values) {
+  std::vector<unsigned char> bytes(values.size() * sizeof(T));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  for (const unsigned char byte : bytes) hash = (hash ^ byte) * 1099511628211u;
+}
+
+template <class T>
+std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype) {
+  std::vector<T> param = numbers<T>(1), gradient;
+  std::vector<std::vector<T>> states(kMaxStates, std::vector<T>(kSize, T(0)));
+  Stepper stepper(rule);
+  Group group;
+  group.variant = variant;
+  group.weight_decay = 0.01;
+  for (double& scalar : group.scalars) scalar = 0.1;
+  stepper.groups().push_back(group);
+  Tensor tensor{"p", param.data(), kSize, dtype, {}, 0, 0};
+  for (std::size_t k = 0; k < kMaxStates; ++k) tensor.state[k] = states[k].data();
+  stepper.add(tensor);
+  for (int step = 0; step < kSteps; ++step) {
+    gradient = numbers<T>(std::uint64_t(step) + 2);
+    const void* const pointer = gradient.data();
+    stepper.prepare({&pointer});
+    stepper.run();
+  }
+  std::uint64_t hash = 14695981039346656037u;
+  add(hash, param);
+  for (const std::vector<T>& state : states) add(hash, state);
+  return hash;
+}
+
+}  // namespace
+
+int main() {
+  std::fprintf(stderr, "%s\n", current_table().isa);
+  for (std::size_t rule = 0; rule < registry().size(); ++rule) {
+    const RuleInfo& info = registry()[rule];
+    for (unsigned variant = 0; variant < 1u << info.flags.size(); ++variant)
+      std::printf("%s %u %016llx %016llx\n", info.name, variant,
+                  static_cast<unsigned long long>(digest<float>(rule, variant, DType::float32)),
+                  static_cast<unsigned long long>(digest<double>(rule, variant, DType::float64)));
+  }
+}
