@@ -63,7 +63,16 @@ def same_bits(a, b):
 def awkward_numbers(rng, size, dtype):
     """Ordinary numbers, with zeros, subnormals, huge, infinite and NaN values among them."""
     info = np.finfo(dtype)
-    special = [0.0, -0.0, info.smallest_subnormal, -info.tiny / 3, info.max, np.inf, -np.inf, np.nan]
+    special = [
+        0.0,
+        -0.0,
+        info.smallest_subnormal,
+        -info.tiny / 3,
+        info.max,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ]
     numbers = rng.standard_normal(size).astype(dtype)
     at = rng.random(size) < 0.02
     numbers[at] = rng.choice(np.array(special, dtype), at.sum())

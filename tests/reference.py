@@ -140,7 +140,7 @@ class Run:
         self.param, self.t = param.copy(), 0
         variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
         self.state = {name: np.zeros_like(param) for name in cls.info.states[variant]}
-        for name, value in cls._initial_state(values).items():
+        for name, value in cls.initial_state(values).items():
             self.state[name] += param.dtype.type(value)
 
     def step(self, grad):

@@ -19,9 +19,21 @@ std::string type_name(py::handle object) {
   return text_of(py::type::handle_of(object).attr("__name__"));
 }
 
+// A native order may be spelled '=' or out, as in arrays from ctypes or an old pickle.
 bool is_native(const py::dtype& dtype) {
-  const char order = dtype.byteorder();
-  return order == '=' || order == '|';
+  const std::uint16_t one = 1;
+  const bool little = *reinterpret_cast<const unsigned char*>(&one) == 1;
+  return dtype.byteorder() != (little ? '>' : '<');
+}
+
+// NumPy before 2.1 cannot be told not to copy; it never did.
+py::array view_through_dlpack(py::handle object) {
+  const py::module_ numpy = py::module_::import("numpy");
+  const auto version = py::cast<std::string>(numpy.attr("__version__"));
+  const int major = std::stoi(version);
+  const int minor = std::stoi(version.substr(version.find('.') + 1));
+  if (major < 2 || (major == 2 && minor < 1)) return numpy.attr("from_dlpack")(object);
+  return numpy.attr("from_dlpack")(object, py::arg("copy") = false);
 }
 
 bool has_order(const py::array& a, int order) { return (a.flags() & order) != 0; }
@@ -69,10 +81,12 @@ py::array as_array(py::handle object, const Subject& subject) {
     refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that speaks DLPack)",
            type_name(object));
   try {
-    return py::module_::import("numpy").attr("from_dlpack")(object);
+    return view_through_dlpack(object);
   } catch (py::error_already_set& error) {
-    const std::string what =
-        subject.text() + ": NumPy cannot view this " + type_name(object) + " through DLPack";
+    if (!error.matches(PyExc_Exception)) throw;  // Ctrl-C is no property of the array
+    const std::string what = subject.text() + ": expected an array that NumPy can view through " +
+                             "DLPack without a copy, came " + type_name(object) + " (" +
+                             text_of(error.value()) + ")";
     py::raise_from(error, PyExc_TypeError, what.c_str());
     throw py::error_already_set();
   }
@@ -117,7 +131,7 @@ void check_unchanged(const CheckedArray& checked, const Subject& subject, bool w
   const py::array& a = checked.array;
   const int type = checked.dtype == DType::float32 ? kFloat32 : kFloat64;
   if (a.data() != checked.data || static_cast<std::size_t>(a.size()) != checked.size ||
-      a.dtype().num() != type)
+      a.dtype().num() != type || !is_native(a.dtype()))
     refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
            "one that was resized, retyped or reallocated since");
   if (writeable) check_writeable(a, subject);

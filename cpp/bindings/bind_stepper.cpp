@@ -126,15 +126,27 @@ class PyStepper {
     stepper_.set_counters(step_count, steps);
   }
 
-  // Copies `values` (dtype, shape and order of the state that each replaces) and sets the counters.
-  void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
-               const std::vector<py::array>& values) {
+  // A copy of every state (or, for an average, of every parameter), and the counters with them.
+  std::tuple<std::int64_t, std::vector<std::int64_t>, std::vector<py::object>> snapshot(
+      bool of_params) {
     const Exclusive lock(*this);
-    if (steps.size() != params_.size() || values.size() != states_.size())
-      throw std::invalid_argument("restore: one counter a parameter, one value a state");
+    std::vector<py::object> copies;
+    for (const CheckedArray& checked : of_params ? params_ : states_)
+      copies.push_back(checked.array.attr("copy")("K"));
+    return {stepper_.step_count(), steps(), std::move(copies)};
+  }
+
+  // The way back. `values` have the dtype and shape of what each replaces.
+  void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
+               const std::vector<py::array>& values, bool of_params) {
+    const Exclusive lock(*this);
+    const std::vector<CheckedArray>& targets = of_params ? params_ : states_;
+    if (steps.size() != params_.size() || values.size() != targets.size())
+      throw std::invalid_argument("restore: one counter a parameter, one value an array");
+    of_params ? check_params() : check_states();
     const py::object copy = py::module_::import("numpy").attr("copyto");
     for (std::size_t k = 0; k < values.size(); ++k)
-      copy(states_[k].array, values[k], py::arg("casting") = "no");
+      copy(targets[k].array, values[k], py::arg("casting") = "equiv");
     stepper_.set_counters(step_count, steps);
   }
 
@@ -258,9 +270,25 @@ class PyStepper {
         check_unchanged(bound_.arrays[i], {"gradient of", stepper_.tensors()[i].name}, false);
   }
 
-  void execute(const GradientSets& gradients) {
+  void check_params() const {
     for (std::size_t i = 0; i < params_.size(); ++i)
       check_unchanged(params_[i], {"parameter", stepper_.tensors()[i].name}, true);
+  }
+
+  // Steps trust the states, whose memory is ours; a user may still have locked the views of them.
+  void check_states() const {
+    std::size_t at = 0;
+    for (const Tensor& tensor : stepper_.tensors()) {
+      const States& names = stepper_.rule().states[stepper_.groups()[tensor.group].variant];
+      for (std::size_t k = 0; k < names.size(); ++k) {
+        const std::string role = std::string(names.state[k].name) + " of";
+        if (names.state[k].used) check_unchanged(states_[at++], {role.c_str(), tensor.name}, true);
+      }
+    }
+  }
+
+  void execute(const GradientSets& gradients) {
+    check_params();
     stepper_.prepare(gradients);
     const py::gil_scoped_release unlocked;
     stepper_.run();
@@ -289,8 +317,9 @@ void bind_stepper(py::module_& m) {
       .def("step_combined", &PyStepper::step_combined, py::arg("sets"), py::arg("weights"),
            py::arg("divisor"))
       .def("set_counters", &PyStepper::set_counters, py::arg("step_count"), py::arg("steps"))
+      .def("snapshot", &PyStepper::snapshot, py::arg("of_params") = false)
       .def("restore", &PyStepper::restore, py::arg("step_count"), py::arg("steps"),
-           py::arg("values"))
+           py::arg("values"), py::arg("of_params") = false)
       .def("steps_of", &PyStepper::steps_of, py::arg("tensor"))
       .def_property_readonly("steps", &PyStepper::steps)
       .def_property_readonly("step_count", &PyStepper::step_count)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusedstep import _core
 from fusedstep.options import Number
 from fusedstep.params import Structure
+from fusedstep.resume import check_keys, compare_counter, compare_state, refuse
 
 __all__ = ["EMA"]
 
@@ -109,20 +110,20 @@ class EMA(Mapping[str, NDArray[Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs: raw averages (copied) and counters, by name."""
+        step_count, steps, copies = self._core.snapshot(of_params=True)
         return {
             "decay": self._decay,
-            "step_count": self.step_count,
+            "step_count": step_count,
             "state": {
-                name: {"step": self._core.steps_of(i), "average": self._averages[i].copy(order="K")}
-                for name, i in self._index.items()
+                name: {"step": step, "average": average}
+                for name, step, average in zip(self._index, steps, copies, strict=True)
             },
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; ValueError with every difference where it does not fit."""
-        from fusedstep.resume import compare_counter, compare_state, refuse
-
+        """Continue from :meth:`state_dict`; ValueError with every difference if it does not fit."""
         differences: list[str] = []
+        check_keys(state_dict, ("decay", "step_count", "state"))
         if state_dict["decay"] != self._decay:
             differences.append(f"decay: expected {self._decay}, came {state_dict['decay']}")
         compare_counter("step_count", state_dict["step_count"], differences)
@@ -130,7 +131,9 @@ class EMA(Mapping[str, NDArray[Any]]):
         buffers = [{"average": average} for average in self._averages]
         compare_state(dict(zip(self._index, buffers, strict=True)), saved, differences)
         refuse(type(self).__name__, differences)
-        steps = [int(saved[name]["step"]) for name in self._index]
-        self._core.set_counters(int(state_dict["step_count"]), steps)
-        for name, i in self._index.items():
-            np.copyto(self._averages[i], saved[name]["average"])
+        self._core.restore(
+            int(state_dict["step_count"]),
+            [int(saved[name]["step"]) for name in self._index],
+            [saved[name]["average"] for name in self._index],
+            of_params=True,
+        )

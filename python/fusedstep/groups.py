@@ -49,10 +49,13 @@ class Group(Mapping[str, Any]):
     @property
     def lr(self) -> float:
         """The learning rate of the next step, which a schedule may have set."""
+        return self.lr_at(self._core.step_count)
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
         lr = self._values["lr"]
         if not callable(lr):
             return float(lr)
-        step = self._core.step_count
         return Number().check(f"lr (of the schedule, at step {step})", lr(step))
 
     @property
@@ -86,6 +89,12 @@ class Group(Mapping[str, Any]):
                     f"{flag}: expected {'on (not 0)' if old >> i & 1 else 'off (0)'} as at "
                     f"construction, since it decides which state there is, came {values[flag]!r}"
                 )
+        if self._rule.initial_state(values) != self._rule.initial_state(self._values):
+            name = next(n for n in changes if values[n] != self._values[n])
+            raise ValueError(
+                f"{name}: expected {self._values[name]!r} as at construction, since the state "
+                f"started from it, came {values[name]!r}"
+            )
         return values
 
     def update(self, changes: Mapping[str, object]) -> None:

@@ -14,10 +14,9 @@ from fusedstep import _core
 from fusedstep.groups import Group
 from fusedstep.options import Number, Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
+from fusedstep.resume import FORMAT, load
 
 __all__ = ["Optimizer", "available", "create"]
-
-FORMAT = 1  # of state_dict()
 
 # Rules by their names, in the order of their definition.
 registry: dict[str, type[Optimizer]] = {}
@@ -110,7 +109,7 @@ class Optimizer:
         """Raise ValueError where options that are fine alone do not go together."""
 
     @staticmethod
-    def _initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004
+    def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004
         """Values that buffers start from where it is not 0, by buffer name."""
         return {}
 
@@ -142,11 +141,12 @@ class Optimizer:
             states = group.state_names
             leaves = [self._structure.leaves[self._index[name]] for name in names]
             arrays = _core.zeros_in_phase("parameter", names, leaves, len(states))
-            result += [dict(zip(states, buffers, strict=True)) for buffers in arrays]
-            for state, value in self._initial_state(group).items():
+            buffers = [dict(zip(states, own, strict=True)) for own in arrays]
+            for state, value in self.initial_state(group).items():
                 if value != 0.0:
-                    for buffers in result[-len(names) :]:
-                        buffers[state].fill(value)
+                    for own in buffers:
+                        own[state].fill(value)
+            result += buffers
         return result
 
     def _follow_schedules(self) -> None:
@@ -270,16 +270,18 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs, as a plain dict of numbers, strings and copied arrays."""
+        step_count, steps, copies = self._core.snapshot()
+        arrays = iter(copies)
         return {
             "format": FORMAT,
             "rule": self.rule,
-            "step_count": self.step_count,
+            "step_count": step_count,
             "groups": [
-                {"params": list(g.params), **{n: g[n] for n in g}, "lr": g.lr} for g in self._groups
+                {"params": list(g.params), **g, "lr": g.lr_at(step_count)} for g in self._groups
             ],
             "state": {
-                name: {n: v.copy(order="K") if n != "step" else v for n, v in state.items()}
-                for name, state in self.state.items()
+                name: {"step": step, **{state: next(arrays) for state in buffers}}
+                for name, step, buffers in zip(self._index, steps, self._buffers, strict=True)
             },
         }
 
@@ -295,8 +297,6 @@ class Optimizer:
             The dict is of another rule, other parameters, shapes, dtypes or groups. The message
             lists every difference, and nothing has changed.
         """
-        from fusedstep.resume import load
-
         load(self, state_dict)
 
     def __repr__(self) -> str:

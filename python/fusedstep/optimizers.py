@@ -144,7 +144,8 @@ class Adagrad(Optimizer):
         )
 
     @staticmethod
-    def _initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
+    def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
+        """Start the sum at ``initial_accumulator_value``."""
         return {"sum": values["initial_accumulator_value"]}
 
 

@@ -37,11 +37,13 @@ def _as_float(name: str, value: object, expected: str) -> float:
     """Convert a Python number, a NumPy number or a 0-d array, once, to float64."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+    real = (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, real):
         raise TypeError(f"{name}: expected {expected}, came {value!r}")
-    if isinstance(value, np.complexfloating):
-        raise TypeError(f"{name}: expected {expected}, came {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
 
 
 @dataclass(frozen=True)

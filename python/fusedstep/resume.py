@@ -12,22 +12,16 @@ if TYPE_CHECKING:
     from fusedstep.groups import Group
     from fusedstep.optimizer import Optimizer
 
-__all__ = ["compare_counter", "compare_state", "load", "refuse"]
+__all__ = ["FORMAT", "check_keys", "compare_counter", "compare_state", "load", "refuse"]
 
+FORMAT = 1  # of what state_dict() returns
 _MAX_STEP = 2**63 - 1
 
 
 def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Put `saved` into `optimizer`, or raise ValueError with every difference."""
-    from fusedstep.optimizer import FORMAT
-
-    if not isinstance(saved, Mapping):
-        raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
     differences: list[str] = []
-    if missing := [
-        k for k in ("format", "rule", "step_count", "groups", "state") if k not in saved
-    ]:
-        raise ValueError(f"state_dict: expected the keys of state_dict(), came none of {missing}")
+    check_keys(saved, ("format", "rule", "step_count", "groups", "state"))
     for name, expected in (("format", FORMAT), ("rule", optimizer.rule)):
         if saved[name] != expected:
             differences.append(f"{name}: expected {expected!r}, came {saved[name]!r}")
@@ -35,6 +29,12 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     buffers = dict(zip(optimizer.state, optimizer._buffers, strict=True))
     compare_state(buffers, saved["state"], differences)
     options = _compare_groups(optimizer, saved["groups"], differences)
+    for i, group in enumerate(optimizer.groups):
+        if group.has_schedule and not differences:
+            try:
+                group.lr_at(int(saved["step_count"]))
+            except (TypeError, ValueError) as error:
+                differences.append(f"group {i}: {error}")
     refuse(type(optimizer).__name__, differences)
 
     state = saved["state"]
@@ -45,6 +45,14 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     )
     for group, changes in zip(optimizer.groups, options, strict=True):
         group.update(changes)
+
+
+def check_keys(saved: object, keys: tuple[str, ...]) -> None:
+    """Raise TypeError or ValueError where `saved` is no mapping with these keys."""
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
+    if missing := [key for key in keys if key not in saved]:
+        raise ValueError(f"state_dict: expected the keys {list(keys)}, came none of {missing}")
 
 
 def refuse(what: str, differences: list[str]) -> None:
@@ -63,10 +71,13 @@ def compare_counter(what: str, value: object, differences: list[str]) -> None:
 
 def compare_state(
     buffers: Mapping[str, Mapping[str, NDArray[Any]]],
-    saved: Mapping[str, Any],
+    saved: object,
     differences: list[str],
 ) -> None:
     """Note down where `saved` has not the parameters and arrays of `buffers`."""
+    if not isinstance(saved, Mapping):
+        differences.append(f"state: expected a mapping by parameter, came {type(saved).__name__}")
+        return
     for name in buffers:
         if name not in saved:
             differences.append(f"parameter {name!r}: missing")
@@ -79,8 +90,13 @@ def compare_state(
 
 
 def _compare_buffers(
-    name: str, buffers: Mapping[str, NDArray[Any]], saved: Mapping[str, Any], differences: list[str]
+    name: str, buffers: Mapping[str, NDArray[Any]], saved: object, differences: list[str]
 ) -> None:
+    if not isinstance(saved, Mapping):
+        differences.append(
+            f"parameter {name!r}: expected a mapping of its state, came {type(saved).__name__}"
+        )
+        return
     expected = {"step", *buffers}
     for missing in sorted(expected - set(saved)):
         differences.append(f"parameter {name!r}: state {missing!r} missing")
@@ -102,9 +118,12 @@ def _compare_buffers(
 
 
 def _compare_groups(
-    optimizer: Optimizer, saved: list[Mapping[str, Any]], differences: list[str]
+    optimizer: Optimizer, saved: object, differences: list[str]
 ) -> list[dict[str, Any]]:
     """The options to set, group by group."""
+    if not isinstance(saved, (list, tuple)):
+        differences.append(f"groups: expected a list, came {type(saved).__name__}")
+        return []
     if len(saved) != len(optimizer.groups):
         differences.append(f"groups: expected {len(optimizer.groups)}, came {len(saved)}")
         return []
@@ -115,8 +134,11 @@ def _compare_groups(
 
 
 def _compare_options(
-    what: str, group: Group, saved: Mapping[str, Any], differences: list[str]
+    what: str, group: Group, saved: object, differences: list[str]
 ) -> dict[str, Any]:
+    if not isinstance(saved, Mapping):
+        differences.append(f"{what}: expected a mapping of options, came {type(saved).__name__}")
+        return {}
     if set(saved.get("params", ())) != set(group.params):
         differences.append(
             f"{what}: expected the parameters {sorted(group.params)}, "
