@@ -146,11 +146,11 @@ class Run:
     def step(self, grad):
         self.t += 1
         o, f = self.options, self.param.dtype.type
-        if o.maximize:
-            grad = -grad
-        if o.weight_decay and self.rule not in DECOUPLED:
-            grad = grad + f(o.weight_decay) * self.param
         with np.errstate(all="ignore"):
+            if o.maximize:
+                grad = -grad
+            if o.weight_decay and self.rule not in DECOUPLED:
+                grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 __all__ = ["Structure", "split_groups"]
@@ -65,7 +66,10 @@ class Structure:
         What is None or missing in a mapping is None in the result.
         """
         if self._flat and isinstance(tree, (list, tuple)):
-            return tree  # the usual case; its length is checked where its arrays are
+            return tree  # its length is checked where its arrays are
+        if type(tree) is dict and len(tree) == len(self.names):
+            with suppress(KeyError):  # every name, in any order: no need to look at the keys
+                return [tree[name] for name in self.names]
         leaves: list[Any] = [None] * len(self.names)
         if isinstance(tree, Mapping) and all(name in self._index for name in tree):
             for name, leaf in tree.items():
