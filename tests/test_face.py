@@ -206,6 +206,36 @@ def test_every_forced_instruction_set_gives_the_same_bits():
     assert len({digest for _, digest in runs}) == 1
 
 
+def test_options_that_keep_the_state_may_change():
+    w, twin = np.array([1.0]), np.array([1.0])
+    opt = fs.SGD(w, lr=0.1, momentum=0.9)
+    opt.groups[0]["nesterov"] = True
+    other = fs.SGD(twin, lr=0.1, momentum=0.9, nesterov=True)
+    for grad in (np.array([0.5]), np.array([-0.25])):
+        opt.step(grad)
+        other.step(grad)
+    assert w[0] == twin[0]
+    with pytest.raises(ValueError, match=r"momentum: expected on \(not 0\) as at construction"):
+        opt.groups[0]["momentum"] = 0.0
+
+
+def test_gradient_sets_may_be_generated():
+    w = np.zeros(2)
+    fs.SGD(w, lr=1.0).step_mean((np.full(2, x) for x in (1.0, 3.0)), weights=iter([1, 3]))
+    assert w[0] == -2.5
+
+
+def test_average_names_its_values():
+    ema = fs.EMA({"w": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"value of 'w': expected shape \(2,\) like its average"):
+        ema.update({"w": np.zeros(3)})
+
+
+def test_functional_wants_a_gradient():
+    with pytest.raises(TypeError, match="gradient of 'param': expected an array, came None"):
+        fs.functional.sgd(np.zeros(2), None, step=1)
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="reads /proc/cpuinfo")  # noqa: PTH110
 def test_instruction_sets_are_what_the_cpu_says():
     with open("/proc/cpuinfo") as file:  # noqa: PTH123

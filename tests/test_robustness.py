@@ -198,6 +198,40 @@ def test_arrays_changed_behind_our_back(rule, change, at):
             opt.step()
 
 
+def test_an_exporter_that_frees_another_gradient():
+    first = np.ones(1 << 20, "float32")
+
+    class Freeing:
+        __dlpack_device__ = np.ones(1).__dlpack_device__
+
+        def __dlpack__(self, **kwargs):
+            first.resize(0, refcheck=False)
+            return np.ones(1 << 20, "float32").__dlpack__(**kwargs)
+
+    opt = fs.SGD([np.ones(1 << 20, "float32") for _ in range(2)])
+    for call in (opt.step, opt.bind, lambda grads: opt.step_mean([grads])):
+        first.resize(1 << 20, refcheck=False)
+        with refused(opt, ValueError, "gradient of '0'", "expected the array as it was"):
+            call([first, Freeing()])
+
+
+def test_a_tensor_whose_memory_was_exchanged():
+    torch = pytest.importorskip("torch", reason="torch lends CPU tensors through DLPack")
+    exchanges = (
+        lambda tensor: tensor.resize_(1 << 22),
+        lambda tensor: setattr(tensor, "data", torch.zeros(1 << 20)),
+        lambda tensor: tensor.untyped_storage().resize_(0),
+    )
+    for exchange in exchanges:
+        tensor, grad = torch.ones(1 << 20), torch.ones(1 << 20)
+        opt = fs.SGD([tensor])
+        opt.step([grad])
+        exchange(tensor)
+        with pytest.raises(ValueError, match="parameter '0': expected the array as it was"):
+            opt.step([grad])
+        assert opt.step_count == 1
+
+
 def in_step(opt):
     """Whether another thread is inside a step; lets go of bound gradients where it is not."""
     try:

@@ -52,8 +52,12 @@ void check_writeable(const py::array& a, const Subject& subject) {
   if (!a.writeable()) refuse(PyExc_ValueError, subject, "a writeable array", "a read-only one");
 }
 
-CheckedArray checked(py::array a, const Subject& subject) {
+constexpr int kOrders = py::array::c_style | py::array::f_style;
+
+CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   CheckedArray result;
+  if (!a.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
+  result.order = a.flags() & kOrders;
   result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
   result.size = static_cast<std::size_t>(a.size());
   result.data = const_cast<void*>(a.data());
@@ -101,7 +105,7 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
   if (writeable) check_writeable(a, subject);
   if (!has_order(a, py::array::c_style) && !has_order(a, py::array::f_style))
     refuse(PyExc_ValueError, subject, "a contiguous array (C or Fortran order)", layout(a));
-  return checked(std::move(a), subject);
+  return checked(std::move(a), object, subject);
 }
 
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
@@ -109,12 +113,13 @@ CheckedArray check_companion(py::handle object, const CheckedArray& target, cons
   py::array a = as_array(object, subject);
   const py::array& model = target.array;
   if (a.dtype().num() != model.dtype().num())
-    refuse(PyExc_TypeError, subject, "dtype " + text_of(model.dtype()) + " like its parameter",
+    refuse(PyExc_TypeError, subject,
+           "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
            text_of(a.dtype()));
   check_byte_order(a, subject);
   if (a.ndim() != model.ndim() || !std::equal(a.shape(), a.shape() + a.ndim(), model.shape()))
     refuse(PyExc_ValueError, subject,
-           "shape " + text_of(model.attr("shape")) + " like its parameter",
+           "shape " + text_of(model.attr("shape")) + std::string(" like ") + subject.like,
            text_of(a.attr("shape")));
   if (writeable) check_writeable(a, subject);
   // An array may be contiguous both ways (one dimension, or none longer than 1).
@@ -122,16 +127,24 @@ CheckedArray check_companion(py::handle object, const CheckedArray& target, cons
   if (!(has_order(model, c) && has_order(a, c)) && !(has_order(model, f) && has_order(a, f)))
     refuse(PyExc_ValueError, subject,
            std::string("a contiguous array in ") + (has_order(model, c) ? "C" : "Fortran") +
-               " order like its parameter",
+               " order like " + subject.like,
            layout(a));
-  return checked(std::move(a), subject);
+  return checked(std::move(a), object, subject);
+}
+
+// torch lets a tensor's memory be exchanged under its views; its data_ptr() tells.
+static bool source_has_moved(const CheckedArray& checked) {
+  if (!checked.source || !py::hasattr(checked.source, "data_ptr")) return false;
+  return py::cast<std::uintptr_t>(checked.source.attr("data_ptr")()) !=
+         reinterpret_cast<std::uintptr_t>(checked.data);
 }
 
 void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
   const py::array& a = checked.array;
   const int type = checked.dtype == DType::float32 ? kFloat32 : kFloat64;
   if (a.data() != checked.data || static_cast<std::size_t>(a.size()) != checked.size ||
-      a.dtype().num() != type || !is_native(a.dtype()))
+      a.dtype().num() != type || !is_native(a.dtype()) || (a.flags() & kOrders) != checked.order ||
+      source_has_moved(checked))
     refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
            "one that was resized, retyped or reallocated since");
   if (writeable) check_writeable(a, subject);

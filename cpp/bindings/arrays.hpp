@@ -16,10 +16,12 @@ namespace py = pybind11;
 
 // An array that passed the checks, with all that a later step needs to see that it has not changed.
 struct CheckedArray {
-  py::array array;  // keeps the memory alive
+  py::array array;    // keeps the memory alive
+  py::object source;  // what it is a view of, where it came through DLPack
   void* data = nullptr;
   std::size_t size = 0;
   DType dtype = DType::float32;
+  int order = 0;  // NumPy's flags of C and Fortran order
 
   Extent extent() const { return {data, size * item_size(dtype)}; }
 };
@@ -28,6 +30,7 @@ struct CheckedArray {
 struct Subject {
   const char* role;  // "parameter", "gradient of", "state of"
   const std::string& name;
+  const char* like = "its parameter";  // what a companion must resemble
   std::string text() const { return std::string(role) + " '" + name + "'"; }
 };
 

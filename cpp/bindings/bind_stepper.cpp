@@ -37,7 +37,9 @@ struct Gradients {
 // A Stepper that owns references to its arrays and lets one thread in at a time.
 class PyStepper {
  public:
-  explicit PyStepper(const std::string& rule) : stepper_(rule_index(rule)) {}
+  // `gradient` and `like` are what messages call a gradient and what it must resemble.
+  PyStepper(const std::string& rule, std::string gradient, std::string like)
+      : stepper_(rule_index(rule)), gradient_(std::move(gradient)), like_(std::move(like)) {}
 
   class Exclusive {
    public:
@@ -83,7 +85,10 @@ class PyStepper {
   void bind(py::handle gradients) {
     const Exclusive lock(*this);
     Gradients checked;
-    if (!gradients.is_none()) collect(gradients, 0, 1, checked);
+    if (!gradients.is_none()) {
+      collect(gradients, 0, 1, checked);
+      check_gradients(checked, 1);
+    }
     bound_ = std::move(checked);
   }
 
@@ -93,11 +98,15 @@ class PyStepper {
   void step(py::handle gradients) {
     const Exclusive lock(*this);
     if (gradients.is_none()) {
-      check_bound();
+      if (!is_bound())
+        throw std::runtime_error(
+            "step() without gradients: expected step(grads), or bind(grads) first");
+      check_gradients(bound_, 1);
       execute({bound_.pointers.data()});
     } else {
       const Release release(passed_);
       collect(gradients, 0, 1, passed_);
+      check_gradients(passed_, 1);
       execute({passed_.pointers.data()});
     }
   }
@@ -109,6 +118,7 @@ class PyStepper {
     const Release release(passed_);
     for (std::size_t k = 0; k < sets.size(); ++k) collect(sets[k], k, sets.size(), passed_);
     for (std::size_t i = 0; i < params_.size(); ++i) check_all_or_none(i, sets.size());
+    check_gradients(passed_, sets.size());
     execute({passed_.pointers.data(), sets.size(), weights.data(), divisor});
   }
 
@@ -242,7 +252,7 @@ class PyStepper {
     for (std::size_t i = 0; i < count; ++i) {
       const py::handle item = items[i];
       if (item.is_none()) continue;
-      const Subject subject{"gradient of", stepper_.tensors()[i].name};
+      const Subject subject = gradient_subject(i);
       CheckedArray& checked = out.arrays[i * set_count + set];
       checked = check_companion(item, params_[i], subject, /*writeable=*/false);
       refuse_overlap(occupied_, checked, subject, {});
@@ -255,19 +265,22 @@ class PyStepper {
     const void* const* first = passed_.pointers.data() + i * set_count;
     for (std::size_t k = 1; k < set_count; ++k)
       if ((first[k] == nullptr) != (first[0] == nullptr))
-        throw py::value_error("gradient of '" + stepper_.tensors()[i].name +
-                              "': expected in every gradient set or in none, came None in set " +
+        throw py::value_error(gradient_subject(i).text() +
+                              ": expected in every gradient set or in none, came None in set " +
                               std::to_string(first[k] == nullptr ? k : 0) + " but not in set " +
                               std::to_string(first[k] == nullptr ? 0 : k));
   }
 
-  void check_bound() const {
-    if (!is_bound())
-      throw std::runtime_error(
-          "step() without gradients: expected step(grads), or bind(grads) first");
-    for (std::size_t i = 0; i < bound_.arrays.size(); ++i)
-      if (bound_.pointers[i] != nullptr)
-        check_unchanged(bound_.arrays[i], {"gradient of", stepper_.tensors()[i].name}, false);
+  // Also right after they were collected: a __dlpack__ is anybody's code, and may have changed an
+  // array that was checked before it.
+  void check_gradients(const Gradients& gradients, std::size_t set_count) const {
+    for (std::size_t i = 0; i < gradients.arrays.size(); ++i)
+      if (gradients.pointers[i] != nullptr)
+        check_unchanged(gradients.arrays[i], gradient_subject(i / set_count), false);
+  }
+
+  Subject gradient_subject(std::size_t tensor) const {
+    return {gradient_.c_str(), stepper_.tensors()[tensor].name, like_.c_str()};
   }
 
   void check_params() const {
@@ -295,6 +308,7 @@ class PyStepper {
   }
 
   Stepper stepper_;
+  std::string gradient_, like_;
   std::vector<CheckedArray> params_;
   std::vector<CheckedArray> states_;
   Occupied occupied_;
@@ -306,7 +320,8 @@ class PyStepper {
 
 void bind_stepper(py::module_& m) {
   py::class_<PyStepper>(m, "Stepper", "Parameters, their state and their counters under one rule.")
-      .def(py::init<const std::string&>(), py::arg("rule"))
+      .def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
+           py::arg("gradient") = "gradient of", py::arg("like") = "its parameter")
       .def("add_group", &PyStepper::add_group, py::arg("scalars"), py::arg("variant"),
            py::arg("weight_decay"), py::arg("maximize"))
       .def("set_group", &PyStepper::set_group, py::arg("index"), py::arg("scalars"),

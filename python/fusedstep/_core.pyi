@@ -32,7 +32,7 @@ class Stepper:
     """
     Parameters, their state and their counters under one rule.
     """
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter') -> None:
         ...
     def add(self, entries: collections.abc.Sequence[tuple[str, typing.Any, collections.abc.Sequence[typing.Any], typing.SupportsInt | typing.SupportsIndex]]) -> None:
         ...

@@ -67,7 +67,7 @@ class EMA(Mapping[str, NDArray[Any]]):
         if init == "copy":
             for average, value in zip(self._averages, leaves, strict=True):
                 np.copyto(average, np.asarray(value))
-        self._core = _core.Stepper("ema")
+        self._core = _core.Stepper("ema", "value of", "its average")
         self._core.add_group([self._decay], 0, 0.0, False)
         self._core.add([(n, a, [], 0) for n, a in zip(names, self._averages, strict=True)])
         self._core.bind(leaves)

@@ -63,6 +63,8 @@ class RuleFunction:
                 f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "
                 f"came {len(states)}"
             )
+        if grad is None:
+            raise TypeError("gradient of 'param': expected an array, came None")
         core = _core.Stepper(self._cls.rule)
         core.add_group(*settings)
         core.add([("param", param, list(states), 0)])

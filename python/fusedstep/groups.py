@@ -83,12 +83,13 @@ class Group(Mapping[str, Any]):
         """Return all values with these changes, or raise TypeError or ValueError."""
         values = self._rule.check_options({**self._values, **changes})
         old, new = self._variant, variant_of(self._rule.info, values)
-        for i, flag in enumerate(self._rule.info.flags):
-            if (old ^ new) >> i & 1:
-                raise ValueError(
-                    f"{flag}: expected {'on (not 0)' if old >> i & 1 else 'off (0)'} as at "
-                    f"construction, since it decides which state there is, came {values[flag]!r}"
-                )
+        if self._rule.info.states[old] != self._rule.info.states[new]:
+            flags = enumerate(self._rule.info.flags)
+            flag = next(flag for i, flag in flags if (old ^ new) >> i & 1)
+            raise ValueError(
+                f"{flag}: expected {'off (0)' if values[flag] else 'on (not 0)'} as at "
+                f"construction, since it decides which state there is, came {values[flag]!r}"
+            )
         if self._rule.initial_state(values) != self._rule.initial_state(self._values):
             name = next(n for n in changes if values[n] != self._values[n])
             raise ValueError(
@@ -99,11 +100,13 @@ class Group(Mapping[str, Any]):
 
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
-        before, self._values = self._values, self.check(changes)
+        before = self._values, self._variant
+        self._values = self.check(changes)
+        self._variant = variant_of(self._rule.info, self._values)
         try:
             self.push()
         except BaseException:
-            self._values = before
+            self._values, self._variant = before
             raise
 
     def push(self) -> None:

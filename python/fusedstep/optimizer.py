@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -193,7 +194,7 @@ class Optimizer:
         self._core.bind(None if grads is None else self._structure.flatten(grads))
 
     def step_mean(
-        self, grad_sets: Sequence[object], weights: Sequence[float] | None = None
+        self, grad_sets: Iterable[object], weights: Iterable[float] | None = None
     ) -> None:
         """Average several gradient sets and apply the mean, in the one sweep.
 
@@ -207,28 +208,34 @@ class Optimizer:
             ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
             parameter's dtype.
         """
-        if weights is None:
-            weights = [1.0] * len(grad_sets)
-        numbers = _check_weights(weights, len(grad_sets))
+        sets, numbers = self._gradient_sets(grad_sets, weights)
         total = sum(numbers)
-        if total == 0.0 or not np.isfinite(total):
+        if total == 0.0 or not math.isfinite(total):
             raise ValueError(f"weights: expected a finite sum > 0, came {total}")
-        self._step_combined(grad_sets, numbers, total)
-
-    def step_sum(self, grad_sets: Sequence[object], weights: Sequence[float] | None = None) -> None:
-        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
-        if weights is None:
-            weights = [1.0] * len(grad_sets)
-        self._step_combined(grad_sets, _check_weights(weights, len(grad_sets)), 1.0)
-
-    def _step_combined(
-        self, grad_sets: Sequence[object], weights: list[float], divisor: float
-    ) -> None:
         self._follow_schedules()
+        self._core.step_combined(sets, numbers, total)
+
+    def step_sum(self, grad_sets: Iterable[object], weights: Iterable[float] | None = None) -> None:
+        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
+        sets, numbers = self._gradient_sets(grad_sets, weights)
+        self._follow_schedules()
+        self._core.step_combined(sets, numbers, 1.0)
+
+    def _gradient_sets(
+        self, grad_sets: Iterable[object], weights: Iterable[float] | None
+    ) -> tuple[list[Any], list[float]]:
+        """Flatten the sets and check the weights."""
         sets = [
             self._structure.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)
         ]
-        self._core.step_combined(sets, weights, divisor)
+        if not sets:
+            raise ValueError("grad_sets: expected at least one set, came none")
+        given = [1.0] * len(sets) if weights is None else list(weights)
+        if len(given) != len(sets):
+            raise ValueError(
+                f"weights: expected {len(sets)}, one a gradient set, came {len(given)}"
+            )
+        return sets, [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(given)]
 
     # What is there to see and to set -----------------------------------------------------------
 
@@ -307,14 +314,6 @@ class Optimizer:
             return f"{head}, step {self.step_count}{lines})"
         options = ", ".join(f"{name}={value!r}" for name, value in self._groups[0].items())
         return f"{head}, step {self.step_count}, {options})"
-
-
-def _check_weights(weights: Sequence[float], count: int) -> list[float]:
-    if count == 0:
-        raise ValueError("grad_sets: expected at least one set, came none")
-    if len(weights) != count:
-        raise ValueError(f"weights: expected {count}, one a gradient set, came {len(weights)}")
-    return [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
 
 
 def create(name: str, params: object, **options: Any) -> Optimizer:

@@ -38,7 +38,8 @@ def _as_float(name: str, value: object, expected: str) -> float:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     real = (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, real):
+    # NumPy counts time spans among its integers.
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, real):
         raise TypeError(f"{name}: expected {expected}, came {value!r}")
     try:
         return float(value)

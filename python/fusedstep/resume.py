@@ -139,11 +139,9 @@ def _compare_options(
     if not isinstance(saved, Mapping):
         differences.append(f"{what}: expected a mapping of options, came {type(saved).__name__}")
         return {}
-    if set(saved.get("params", ())) != set(group.params):
-        differences.append(
-            f"{what}: expected the parameters {sorted(group.params)}, "
-            f"came {sorted(saved.get('params', ()))}"
-        )
+    names = saved.get("params")
+    if not isinstance(names, (list, tuple)) or set(map(str, names)) != set(group.params):
+        differences.append(f"{what}: expected the parameters {list(group.params)}, came {names!r}")
     changes: dict[str, Any] = {}
     for name in group:
         if name not in saved:
