@@ -10,13 +10,15 @@ namespace {
 template <class Rule>
 void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
   using Scalars = typename Rule::Scalars;
-  static_assert(sizeof(Scalars) == Rule::kScalars.size() * sizeof(double),
+  static_assert(std::is_empty_v<Scalars>
+                    ? Rule::kScalars.size() == 0
+                    : sizeof(Scalars) == Rule::kScalars.size() * sizeof(double),
                 "Scalars lists the doubles that kScalars names");
   static_assert(sizeof(Rule) <= sizeof(FunctorBytes) && alignof(Rule) <= alignof(FunctorBytes) &&
                     std::is_trivially_copyable_v<Rule>,
                 "a functor is a few plain numbers");
   Scalars s;
-  std::memcpy(&s, scalars, sizeof s);
+  if constexpr (!std::is_empty_v<Scalars>) std::memcpy(&s, scalars, sizeof s);
   const Rule rule(s, t);
   std::memcpy(out, &rule, sizeof rule);
 }

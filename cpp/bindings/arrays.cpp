@@ -67,7 +67,7 @@ CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
     refuse(PyExc_ValueError, subject,
            "an aligned array (address divisible by " + std::to_string(item) + ")",
            "an address " + std::to_string(offset) + " bytes off");
-  result.array = std::move(a);
+  result.owner = std::move(a);
   return result;
 }
 
@@ -111,13 +111,18 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable) {
   py::array a = as_array(object, subject);
-  const py::array& model = target.array;
+  const py::array model = target.array();
+  const bool same_shape =
+      a.ndim() == model.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), model.shape());
+  // What nearly always comes: the parameter's own dtype object, its shape and its order.
+  if (same_shape && a.dtype().is(model.dtype()) && (a.flags() & target.order) != 0 && !writeable)
+    return checked(std::move(a), object, subject);
   if (a.dtype().num() != model.dtype().num())
     refuse(PyExc_TypeError, subject,
            "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
            text_of(a.dtype()));
   check_byte_order(a, subject);
-  if (a.ndim() != model.ndim() || !std::equal(a.shape(), a.shape() + a.ndim(), model.shape()))
+  if (!same_shape)
     refuse(PyExc_ValueError, subject,
            "shape " + text_of(model.attr("shape")) + std::string(" like ") + subject.like,
            text_of(a.attr("shape")));
@@ -140,7 +145,7 @@ static bool source_has_moved(const CheckedArray& checked) {
 }
 
 void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
-  const py::array& a = checked.array;
+  const py::array a = checked.array();
   const int type = checked.dtype == DType::float32 ? kFloat32 : kFloat64;
   if (a.data() != checked.data || static_cast<std::size_t>(a.size()) != checked.size ||
       a.dtype().num() != type || !is_native(a.dtype()) || (a.flags() & kOrders) != checked.order ||

@@ -16,13 +16,14 @@ namespace py = pybind11;
 
 // An array that passed the checks, with all that a later step needs to see that it has not changed.
 struct CheckedArray {
-  py::array array;    // keeps the memory alive
+  py::object owner;   // the NumPy array; not a py::array, whose default is an array of its own
   py::object source;  // what it is a view of, where it came through DLPack
   void* data = nullptr;
   std::size_t size = 0;
   DType dtype = DType::float32;
   int order = 0;  // NumPy's flags of C and Fortran order
 
+  py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
   Extent extent() const { return {data, size * item_size(dtype)}; }
 };
 

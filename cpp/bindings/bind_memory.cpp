@@ -34,7 +34,7 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
   for (std::size_t i = 0; i < like.size(); ++i)
     for (std::size_t k = 0; k < copies; ++k)
       result[i].push_back(
-          zeros_like(models[i].array, buffers.address[i * copies + k], buffers.arena));
+          zeros_like(models[i].array(), buffers.address[i * copies + k], buffers.arena));
   return result;
 }
 

@@ -142,7 +142,7 @@ class PyStepper {
     const Exclusive lock(*this);
     std::vector<py::object> copies;
     for (const CheckedArray& checked : of_params ? params_ : states_)
-      copies.push_back(checked.array.attr("copy")("K"));
+      copies.push_back(checked.owner.attr("copy")("K"));
     return {stepper_.step_count(), steps(), std::move(copies)};
   }
 
@@ -156,7 +156,7 @@ class PyStepper {
     of_params ? check_params() : check_states();
     const py::object copy = py::module_::import("numpy").attr("copyto");
     for (std::size_t k = 0; k < values.size(); ++k)
-      copy(targets[k].array, values[k], py::arg("casting") = "equiv");
+      copy(targets[k].owner, values[k], py::arg("casting") = "equiv");
     stepper_.set_counters(step_count, steps);
   }
 
@@ -257,7 +257,7 @@ class PyStepper {
       checked = check_companion(item, params_[i], subject, /*writeable=*/false);
       refuse_overlap(occupied_, checked, subject, {});
       // An empty array may have no address, and null means None.
-      out.pointers[i * set_count + set] = checked.size == 0 ? params_[i].array.ptr() : checked.data;
+      out.pointers[i * set_count + set] = checked.size == 0 ? params_[i].owner.ptr() : checked.data;
     }
   }
 

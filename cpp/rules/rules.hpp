@@ -4,11 +4,12 @@
 #include "adagrad.hpp"
 #include "adam.hpp"
 #include "ema.hpp"
+#include "roofline.hpp"
 #include "sgd.hpp"
 
 namespace fusedstep {
 
-using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, EmaFamily>::type;
+using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>
