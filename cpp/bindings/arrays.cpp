@@ -57,6 +57,7 @@ constexpr int kOrders = py::array::c_style | py::array::f_style;
 CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   CheckedArray result;
   if (!a.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
+  result.descr = a.dtype();
   result.order = a.flags() & kOrders;
   result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
   result.size = static_cast<std::size_t>(a.size());
@@ -144,15 +145,23 @@ static bool source_has_moved(const CheckedArray& checked) {
          reinterpret_cast<std::uintptr_t>(checked.data);
 }
 
+// A step asks this of every array, so it reads NumPy's struct itself (as pybind11 declares it).
+static bool is_unchanged(const CheckedArray& checked) {
+  const auto* const array = py::detail::array_proxy(checked.owner.ptr());
+  std::size_t size = 1;
+  for (int i = 0; i < array->nd; ++i) size *= static_cast<std::size_t>(array->dimensions[i]);
+  return array->data == checked.data && array->descr == checked.descr.ptr() &&
+         size == checked.size && (array->flags & kOrders) == checked.order &&
+         !source_has_moved(checked);
+}
+
 void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
-  const py::array a = checked.array();
-  const int type = checked.dtype == DType::float32 ? kFloat32 : kFloat64;
-  if (a.data() != checked.data || static_cast<std::size_t>(a.size()) != checked.size ||
-      a.dtype().num() != type || !is_native(a.dtype()) || (a.flags() & kOrders) != checked.order ||
-      source_has_moved(checked))
+  if (!is_unchanged(checked))
     refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
            "one that was resized, retyped or reallocated since");
-  if (writeable) check_writeable(a, subject);
+  if (writeable && (py::detail::array_proxy(checked.owner.ptr())->flags &
+                    py::detail::npy_api::NPY_ARRAY_WRITEABLE_) == 0)
+    check_writeable(checked.array(), subject);
 }
 
 }  // namespace fusedstep::bindings

@@ -18,6 +18,7 @@ namespace py = pybind11;
 struct CheckedArray {
   py::object owner;   // the NumPy array; not a py::array, whose default is an array of its own
   py::object source;  // what it is a view of, where it came through DLPack
+  py::object descr;   // its dtype
   void* data = nullptr;
   std::size_t size = 0;
   DType dtype = DType::float32;
