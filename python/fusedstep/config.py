@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from fusedstep import _core
+from fusedstep.checks import as_integer
 
 __all__ = [
     "available_isas",
@@ -53,13 +54,9 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        `n` is no integer, or below 1.
+        `n` is no integer, or not from 1 to 4096.
     """
-    if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"num_threads: expected an integer >= 1, came {n!r}")
-    if not 1 <= n <= 4096:
-        raise ValueError(f"num_threads: expected an integer from 1 to 4096, came {n}")
-    _core.set_thread_limit(int(n))
+    _core.set_thread_limit(as_integer("num_threads", n, 1, 4096))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusedstep.schedules import _checked_integer
+from fusedstep.checks import as_integer
 
 __all__ = ["BatchSizeHint", "MiniBatches", "NotFittedError", "Standardizer"]
 
@@ -82,8 +82,8 @@ class MiniBatches:
         shuffle: bool = True,
     ) -> None:
         self._arrays = tuple(np.asarray(array) for array in arrays)
-        self._batch_size = _checked_integer("MiniBatches", "batch_size", batch_size, at_least=1)
-        self._seed = _checked_integer("MiniBatches", "seed", seed, at_least=0)
+        self._batch_size = as_integer("MiniBatches: batch_size", batch_size, 1)
+        self._seed = as_integer("MiniBatches: seed", seed, 0)
         self._drop_last = bool(drop_last)
         self._shuffle = bool(shuffle)
         self._n_samples = _common_length(self._arrays)
@@ -108,7 +108,7 @@ class MiniBatches:
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration give epoch number `epoch`, counted from 0."""
-        self._epoch = _checked_integer("MiniBatches", "epoch", epoch, at_least=0)
+        self._epoch = as_integer("MiniBatches: epoch", epoch, 0)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -14,9 +14,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
-
 from fusedstep import _core
+from fusedstep.checks import as_integer
 from fusedstep.optimizer import Optimizer, registry
 from fusedstep.options import core_settings
 
@@ -49,10 +48,7 @@ class RuleFunction:
         self, param: object, grad: object, /, *states: object, step: int, **options: Any
     ) -> None:
         """Update in place; raises what the class's constructor and step raise."""
-        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
-            raise TypeError(f"step: expected an integer >= 1, came {step!r}")
-        if not 1 <= step < 2**63:
-            raise ValueError(f"step: expected an integer from 1 to 2**63 - 1, came {step}")
+        count = as_integer("step", step, 1, 2**63 - 1)
         values = self._cls.check_options(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, came {values['lr']!r}")
@@ -68,7 +64,7 @@ class RuleFunction:
         core = _core.Stepper(self._cls.rule)
         core.add_group(*settings)
         core.add([("param", param, list(states), 0)])
-        core.set_counters(0, [int(step) - 1])
+        core.set_counters(0, [count - 1])
         core.step([grad])
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from fusedstep import _core
+from fusedstep.checks import as_number
 
 __all__ = [
     "Betas",
@@ -33,20 +34,6 @@ __all__ = [
 Schedule = Callable[[int], float]
 
 
-def _as_float(name: str, value: object, expected: str) -> float:
-    """Convert a Python number, a NumPy number or a 0-d array, once, to float64."""
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    real = (int, float, np.integer, np.floating)
-    # NumPy counts time spans among its integers.
-    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, real):
-        raise TypeError(f"{name}: expected {expected}, came {value!r}")
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond all floats
-        return math.inf
-
-
 @dataclass(frozen=True)
 class Number:
     """A finite number with 0 <= value < high."""
@@ -60,10 +47,7 @@ class Number:
 
     def check(self, name: str, value: object) -> float:
         """Return the value as a float, or raise TypeError or ValueError."""
-        number = _as_float(name, value, self.expected)
-        if not (0 <= number < self.high):
-            raise ValueError(f"{name}: expected {self.expected}, came {value!r}")
-        return number
+        return as_number(name, value, self.expected, lambda number: 0 <= number < self.high)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import NamedTuple
+
+from fusedstep.checks import as_integer, as_number
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseSquareRoot", "OneCycle", "Step"]
 
@@ -37,34 +38,12 @@ _FACTOR = _Range("a finite number > 0", lambda value: value > 0)
 _FRACTION = _Range("a number in [0, 1)", lambda value: 0 <= value < 1)
 
 
-def _checked_integer(where: str, name: str, value: object, *, at_least: int) -> int:
-    """Return `value` as a Python int, or raise an error that says which argument of whom is wrong.
-
-    Python counts bool among the integers; a bool in place of a count is a slip, so it is refused.
-    """
-    message = f"{where}: {name}: expected an integer >= {at_least}, came {value!r}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(message)
-    if value < at_least:
-        raise ValueError(message)
-    return int(value)
-
-
-def _checked_real(where: str, name: str, value: object, allowed: _Range) -> float:
-    message = f"{where}: {name}: expected {allowed.expected}, came {value!r}"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(message)
-    if not (math.isfinite(value) and allowed.contains(float(value))):
-        raise ValueError(message)
-    return float(value)
-
-
 class _Schedule(ABC):
     """What all schedules share: the checks of the parameters, of the step and of the result."""
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of the step that follows `step` completed ones."""
-        completed = _checked_integer(type(self).__name__, "step", step, at_least=0)
+        completed = as_integer(f"{type(self).__name__}: step", step, 0)
         try:
             rate = self._rate(completed)
         except OverflowError:  # Python's pow raises where its product returns inf
@@ -80,11 +59,12 @@ class _Schedule(ABC):
     # arithmetic and the type of the rate.
     def _check_reals(self, allowed: _Range, *names: str) -> None:
         for name in names:
-            value = _checked_real(type(self).__name__, name, getattr(self, name), allowed)
+            where = f"{type(self).__name__}: {name}"
+            value = as_number(where, getattr(self, name), allowed.expected, allowed.contains)
             object.__setattr__(self, name, value)
 
     def _check_integer(self, name: str, *, at_least: int) -> None:
-        value = _checked_integer(type(self).__name__, name, getattr(self, name), at_least=at_least)
+        value = as_integer(f"{type(self).__name__}: {name}", getattr(self, name), at_least)
         object.__setattr__(self, name, value)
 
 
