@@ -28,10 +28,13 @@ std::size_t element_at(const Plan::Tensor& t, std::size_t line) {
 
 }  // namespace
 
-void Plan::build(const std::vector<Tensor>& tensors, std::size_t streams, int limit) {
-  std::size_t total = 0;
-  for (const Tensor& t : tensors) total += line_count(t);
-  const std::size_t useful = total * kCacheLine * streams / kMinBytesPerThread;
+void Plan::build(const std::vector<Tensor>& tensors, int limit) {
+  std::size_t total = 0, touched = 0;
+  for (const Tensor& t : tensors) {
+    total += line_count(t);
+    touched += line_count(t) * t.streams;
+  }
+  const std::size_t useful = touched * kCacheLine / kMinBytesPerThread;
   const std::size_t threads = std::clamp<std::size_t>(useful, 1, std::size_t(limit));
 
   pieces_.clear();

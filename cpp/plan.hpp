@@ -22,11 +22,12 @@ class Plan {
   struct Tensor {
     Extent param;
     std::size_t item_size;
+    std::size_t streams;  // arrays of its size that a step touches
   };
 
-  // As many threads as `limit` allows and `streams` arrays of the tensors' size keep busy.
-  // Tensors without elements are left out. `tensors[i]` becomes Piece::tensor == i.
-  void build(const std::vector<Tensor>& tensors, std::size_t streams, int limit);
+  // As many threads as `limit` allows and the touched memory keeps busy. Tensors without elements
+  // are left out. `tensors[i]` becomes Piece::tensor == i.
+  void build(const std::vector<Tensor>& tensors, int limit);
 
   int threads() const { return static_cast<int>(first_.size()) - 1; }
   const Piece* begin(int thread) const { return pieces_.data() + first_[std::size_t(thread)]; }

@@ -68,9 +68,10 @@ void Stepper::update_plan() {
     const Tensor& tensor = tensors_[task.tensor];
     const std::size_t item = item_size(tensor.dtype);
     planned_.tensors.push_back(task.tensor);
-    extents_.push_back({{tensor.param, tensor.size * item}, item});
+    const std::size_t states = rule().states[groups_[tensor.group].variant].used();
+    extents_.push_back({{tensor.param, tensor.size * item}, item, 2 + states});
   }
-  plan_.build(extents_, 2 + rule().states[0].size(), threads);
+  plan_.build(extents_, threads);
   planned_.threads = threads;
 }
 

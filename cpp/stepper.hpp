@@ -50,6 +50,7 @@ class Stepper {
   const std::vector<Group>& groups() const { return groups_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
   std::int64_t step_count() const { return step_count_; }
+  int threads() const { return plan_.threads(); }  // of the last step prepared
 
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);

@@ -45,6 +45,11 @@ struct States {
     while (n < kMaxStates && state[n].name != nullptr) ++n;
     return n;
   }
+  constexpr std::size_t used() const {
+    std::size_t n = 0;
+    for (std::size_t k = 0; k < size(); ++k) n += state[k].used;
+    return n;
+  }
 };
 
 template <template <class, unsigned> class... Rules>

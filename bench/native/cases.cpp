@@ -1,0 +1,107 @@
+#include "cases.hpp"
+
+#include <fstream>
+#include <numeric>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+
+#include "dispatch.hpp"
+#include "parallel.hpp"
+
+namespace fusedstep::bench {
+namespace {
+
+constexpr int kMinExponent = 10, kMaxExponent = 28;
+
+std::vector<Shape> single_arrays() {
+  std::vector<Shape> shapes;
+  for (int exponent = kMinExponent; exponent <= kMaxExponent; ++exponent)
+    shapes.push_back({"size:2^" + std::to_string(exponent), {std::size_t{1} << exponent}});
+  return shapes;
+}
+
+// A line is a name and the elements of each tensor; # starts a comment.
+std::vector<Shape> models(const char* path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error(std::string("cannot read ") + path);
+  std::vector<Shape> shapes;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string name;
+    if (!(words >> name) || name[0] == '#') continue;
+    Shape shape{"model:" + name, {}};
+    for (std::size_t size; words >> size;) shape.sizes.push_back(size);
+    if (!words.eof()) throw std::runtime_error(std::string(path) + ": not a size in " + shape.name);
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+const std::vector<Shape>& all_shapes() {
+  static const std::vector<Shape> shapes = [] {
+    std::vector<Shape> all = single_arrays();
+    for (Shape& model : models(FUSEDSTEP_BENCH_MODELS)) all.push_back(std::move(model));
+    return all;
+  }();
+  return shapes;
+}
+
+// Memory sets the pace, so a flag counts where it adds a stream: of the variants with as many
+// states, the first stands for all.
+std::vector<unsigned> distinct_variants(const RuleInfo& info) {
+  std::vector<unsigned> variants;
+  std::set<std::size_t> seen;
+  for (unsigned variant = 0; variant < 1u << info.flags.size(); ++variant)
+    if (seen.insert(used_states(info.states[variant]).size()).second) variants.push_back(variant);
+  return variants;
+}
+
+// One thread and all: what OMP_NUM_THREADS, FUSEDSTEP_NUM_THREADS and the CPU affinity leave.
+std::vector<int> thread_counts() {
+  const int all = thread_limit();
+  return all == 1 ? std::vector<int>{1} : std::vector<int>{1, all};
+}
+
+}  // namespace
+
+std::vector<std::size_t> used_states(const States& states) {
+  std::vector<std::size_t> used;
+  for (std::size_t k = 0; k < states.size(); ++k)
+    if (states.state[k].used) used.push_back(k);
+  return used;
+}
+
+std::size_t Shape::total() const {
+  return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+}
+
+std::string Case::name() const {
+  std::string text = std::string(placement.prefix) + info().name;
+  for (std::size_t i = 0; i < info().flags.size(); ++i)
+    if (variant >> i & 1u) text += std::string("+") + info().flags.name[i];
+  text += dtype == DType::float32 ? "/float32/" : "/float64/";
+  return text + isa + "/threads:" + std::to_string(threads) + "/" + shape->name;
+}
+
+std::size_t Case::bytes_held() const {
+  return shape->total() * item_size(dtype) * (2 + state_count());
+}
+
+std::size_t Case::bytes_a_step() const {
+  return shape->total() * item_size(dtype) * (3 + 2 * state_count());
+}
+
+std::vector<Case> all_cases(const Placement& placement) {
+  std::vector<Case> cases;
+  for (std::size_t rule = 0; rule < registry().size(); ++rule)
+    for (const unsigned variant : distinct_variants(registry()[rule]))
+      for (const DType dtype : {DType::float32, DType::float64})
+        for (const KernelTable* table : available_tables())
+          for (const int threads : thread_counts())
+            for (const Shape& shape : all_shapes())
+              cases.push_back({rule, variant, dtype, table->isa, threads, &shape, placement});
+  return cases;
+}
+
+}  // namespace fusedstep::bench

@@ -1,0 +1,66 @@
+"""The benchmark's picture: nanoseconds a parameter by size."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+import fusedstep as fs
+from fusedstep.bench import OURS, ROOFLINE, Benchmark
+
+__all__ = ["render"]
+
+# Colours of Okabe & Ito 2008, told apart by colour-blind readers; in grey, the markers help.
+STYLES: dict[str, dict[str, Any]] = {
+    "NumPy textbook": {"color": "#7F7F7F", "marker": "o"},
+    "NumPy in place": {"color": "#E69F00", "marker": "s"},
+    OURS: {"color": "#D55E00", "marker": "D", "linewidth": 3},
+    "torch": {"color": "#0072B2", "marker": "^", "markersize": 11, "markerfacecolor": "none"},
+    ROOFLINE: {"color": "black", "linestyle": "--", "linewidth": 1.2, "marker": "_"},
+}
+
+
+def short(size: float, _: object = None) -> str:
+    """1,500,000 as 1.5M."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= unit:
+            return f"{size / unit:g}{letter}"
+    return f"{size:g}"
+
+
+def draw(ax: Axes, result: Benchmark) -> None:
+    """One line for each contestant, in an order in which none covers another."""
+    sizes = [timing.parameters for timing in result.timings]
+    for key, style in STYLES.items():
+        for name in result.contestants:
+            if name.startswith(key):
+                label = "roofline: the same streams, one addition" if name == ROOFLINE else name
+                times = [timing.nanoseconds(name) for timing in result.timings]
+                ax.loglog(sizes, times, label=label, **style)
+    ax.xaxis.set_major_formatter(FuncFormatter(short))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("parameters")
+    ax.set_ylabel("ns a parameter and step (lower is better)")
+    ax.grid(color="0.9")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def render(result: Benchmark) -> bytes:
+    """Draw the picture and return it as PNG."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    FigureCanvasAgg(figure)  # not pyplot: a library leaves no global state behind
+    ax = figure.subplots()
+    draw(ax, result)
+    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
+    ax.set_title(f"One step of {result.rule}: {result.dtype}, {threads}, {fs.isa()}")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
