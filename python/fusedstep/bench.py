@@ -6,7 +6,6 @@ import importlib
 import inspect
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -35,6 +34,7 @@ Maker = Callable[[Array, Array], Step]  # of a parameter and its gradient
 OURS, ROOFLINE = "fusedstep", "roofline"
 OUTPUT = Path("fusedstep-bench.png")
 ROUNDS = 7
+BUSY = 20.0  # preemptions a second; an idle machine has about one
 BETA1, BETA2, LR, EPS = 0.9, 0.999, 1e-3, 1e-8  # Adam's defaults
 STRETCH = 0.1  # seconds: thread pools spin on after a step, at the cost of the next contestant
 
@@ -63,7 +63,7 @@ class Benchmark:
     rule: str
     dtype: str
     threads: int
-    load: float  # the part of the CPUs that was busy in the minute before
+    preempted: float  # times a second that a thread had to make way for another program
     contestants: Sequence[str]
     left_out: Mapping[str, str]
     timings: Sequence[Timing]
@@ -262,7 +262,6 @@ def progress(n_sizes: int, quiet: bool) -> Iterator[Step]:
 
 def benchmark(rule: str, dtype: str, sizes: Sequence[int], quiet: bool) -> Benchmark:
     """Check that all compute the same, and measure them. RuntimeError: NumPy disagrees."""
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
     makers, left_out = contestants(rule)
     for name in differing(makers, dtype):
         if name in NUMPY:
@@ -271,13 +270,24 @@ def benchmark(rule: str, dtype: str, sizes: Sequence[int], quiet: bool) -> Bench
         del makers[name]
     timings = []
     np.empty(30 << 20, np.uint8)  # freed: from now on glibc keeps memory, the kinder case for NumPy
+    start, before = time.monotonic(), _preemptions()
     with progress(len(sizes), quiet) as tick:
         for size in sizes:
             try:
                 timings.append(measure(size, makers, dtype, tick))
             except MemoryError:
                 raise CommandError(f"not enough memory for {size:,} parameters") from None
-    return Benchmark(rule, dtype, fs.get_num_threads(), load, list(makers), left_out, timings)
+    preempted = (_preemptions() - before) / (time.monotonic() - start)
+    return Benchmark(rule, dtype, fs.get_num_threads(), preempted, list(makers), left_out, timings)
+
+
+def _preemptions() -> int:
+    """How often the system took a CPU from this process so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 # The report --------------------------------------------------------------------------------------
@@ -307,10 +317,10 @@ def print_table(result: Benchmark) -> None:
         "Roofline: the same reads and writes with one addition in the place of the rule; 100% is\n"
         "the most that this machine gives."
     )
-    if result.load > 0.5:
+    if result.preempted > BUSY:
         print(
-            f"In the minute before, the CPUs were {result.load:.0%} busy with other programs. Then "
-            "threads wait\nfor each other and the table means little: measure on an idle machine, "
+            f"Other programs took a CPU from this one {result.preempted:.0f} times a second. Then "
+            "threads wait for\neach other and the table means little: measure on an idle machine, "
             "or with --threads 1."
         )
     for name, reason in result.left_out.items():
@@ -325,7 +335,7 @@ def as_json(result: Benchmark, picture: Path | None) -> str:
             "rule": result.rule,
             "dtype": result.dtype,
             "threads": result.threads,
-            "load_before": result.load,
+            "preemptions_per_second": result.preempted,
             "rounds": ROUNDS,
             "results": [
                 {
