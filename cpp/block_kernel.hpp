@@ -80,7 +80,7 @@ void run_blocks(const Rule& rule, const TensorView& tensor, std::size_t begin, s
     begin += n;
   };
   // State has its parameter's address modulo 64, so one peel aligns all of them: without it every
-  // 64-byte access of every stream splits two lines (2x from cache, docs/decisions.md).
+  // 64-byte access of every stream splits two lines (2.4x from cache, docs/decisions.md).
   const std::size_t phase = reinterpret_cast<std::uintptr_t>(param + begin) % kCacheLine;
   const std::size_t head = std::min(end - begin, (kCacheLine - phase) % kCacheLine / sizeof(T));
 
