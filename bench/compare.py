@@ -31,7 +31,7 @@ THREAD_VARIABLES = (
 def arguments_of() -> argparse.Namespace:
     description, _ = __doc__.split("\n", maxsplit=1)
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="the essential, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="the essential, in about two minutes")
     parser.add_argument(
         "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
     )
@@ -41,7 +41,9 @@ def arguments_of() -> argparse.Namespace:
         "--threads", type=int, nargs="+", help="default: all, then some cases on 1; quick: all"
     )
     parser.add_argument("--stretch", type=float, help="seconds, default: 0.15, quick: 0.1")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=HERE.parent / "build" / "comparison", metavar="DIR"
+    )
     return parser.parse_args()
 
 
