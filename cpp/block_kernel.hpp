@@ -14,6 +14,7 @@ namespace fusedstep {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow side by side
 constexpr std::size_t kStageBytes = 8192;  // fits L1 beside the streams that it feeds
 
 // Stands where a state would, for a variant that has none.
@@ -39,6 +40,29 @@ __attribute__((noinline)) void sweep(const Rule rule, std::size_t n, T* param, c
   for (std::size_t i = 0; i < n; ++i) rule(param[i], gradient[i], state[i]...);
 }
 
+// out = weight * set + ..., or out + weight * set + ..., set after set.
+template <bool Start, class T, class... Sets>
+void add_weighted(std::size_t n, const T* weights, T* out, const T* first, Sets... others) {
+  const T weight0 = weights[0];
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) {
+    T sum = weight0 * first[i];
+    if constexpr (!Start) sum = out[i] + sum;
+    std::size_t k = 0;
+    ((sum = sum + weights[++k] * others[i]), ...);
+    out[i] = sum;
+  }
+}
+
+template <class T, std::size_t... I>
+void add_sets(bool start, std::size_t n, const T* weights, T* out, const T* const* at,
+              std::index_sequence<I...>) {
+  if (start)
+    add_weighted<true>(n, weights, out, at[I]...);
+  else
+    add_weighted<false>(n, weights, out, at[I]...);
+}
+
 // The gradient of the elements [begin, begin + n), made in L1.
 template <class T>
 void stage_gradient(const Gradient& source, std::size_t begin, std::size_t n, const T* param,
@@ -47,15 +71,19 @@ void stage_gradient(const Gradient& source, std::size_t begin, std::size_t n, co
   if (source.weights == nullptr) {
     std::copy_n(set(0), n, out);
   } else {
-    const T* first = set(0);
-    const T weight0 = T(source.weights[0]), divisor = T(source.divisor);
-#pragma omp simd
-    for (std::size_t i = 0; i < n; ++i) out[i] = weight0 * first[i];
-    for (std::size_t k = 1; k < source.set_count; ++k) {
-      const T* next = set(k);
-      const T weight = T(source.weights[k]);
-#pragma omp simd
-      for (std::size_t i = 0; i < n; ++i) out[i] = out[i] + weight * next[i];
+    const T divisor = T(source.divisor);
+    const T* at[kSetsAtOnce];
+    T weight[kSetsAtOnce];
+    for (std::size_t k = 0, count; k < source.set_count; k += count) {
+      count = source.set_count - k >= kSetsAtOnce ? kSetsAtOnce : 1;
+      for (std::size_t j = 0; j < count; ++j) {
+        at[j] = set(k + j);
+        weight[j] = T(source.weights[k + j]);
+      }
+      if (count == 1)
+        add_sets(k == 0, n, weight, out, at, std::make_index_sequence<1>{});
+      else
+        add_sets(k == 0, n, weight, out, at, std::make_index_sequence<kSetsAtOnce>{});
     }
 #pragma omp simd
     for (std::size_t i = 0; i < n; ++i) out[i] = out[i] / divisor;

@@ -111,10 +111,13 @@ def test_large_arrays(rule, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("how", ["mean", "weighted", "sum"])
-def test_gradient_sets(rule, dtype, how):
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [("mean", 8), ("mean", 1), ("weighted", 4), ("weighted", 7), ("sum", 3), ("sum", 9)],
+)
+def test_gradient_sets(rule, dtype, how, count):
     rng = np.random.default_rng(3)
-    sizes, count = (0, 5, 100_003), 8
+    sizes = (0, 5, 30_011)
     weights = [1.0] * count if how == "mean" else list(range(count))
     divisor = 1.0 if how == "sum" else float(sum(weights))
     start = [rng.standard_normal(size).astype(dtype) for size in sizes]
