@@ -1,0 +1,33 @@
+"""What the documents show is what happens."""
+
+import doctest
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not here")
+def test_the_readmes_example(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names = {}
+    exec(block, names)  # noqa: S102
+    assert np.allclose(names["params"]["w"], [1, -2, 0.5], atol=1e-3)
+    assert np.allclose(names["params"]["b"], 3, atol=1e-3)
+    assert capsys.readouterr().out.startswith("{'w': array(")
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not here")
+def test_the_readme_has_a_row_for_every_rule():
+    rows = re.findall(r"^\| \w+ \| `(\w+)` \|", README.read_text(), re.MULTILINE)
+    assert sorted(row.lower() for row in rows) == fs.available()
+
+
+@pytest.mark.parametrize("module", [fs, fs.ema, fs.data, fs.schedules], ids=lambda m: m.__name__)
+def test_docstring_examples(module):
+    assert doctest.testmod(module).failed == 0
