@@ -110,6 +110,10 @@ def shifted(array, offset):
     return copy
 
 
+TAKES_DLPACK = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+needs_dlpack = pytest.mark.skipif(not TAKES_DLPACK, reason="views through DLPack take NumPy 2.1")
+
+
 class Exporter:
     """Not an array, but lends one through DLPack."""
 
@@ -260,7 +264,16 @@ PARAMETER_FAULTS = {
     "None": Fault(lambda a: None, TypeError, AN_ARRAY, "NoneType"),  # noqa: ARG005
     "read-only": READ_ONLY,
     "read-only DLPack": Fault(
-        lambda a: Exporter(locked(a.copy())), ValueError, "a writeable array", "a read-only one"
+        lambda a: Exporter(locked(a.copy())),
+        *(
+            (ValueError, "a writeable array", "a read-only one")
+            if TAKES_DLPACK
+            else (
+                TypeError,
+                "an array that NumPy can view through DLPack without a copy",
+                "Exporter (that takes NumPy 2.1",
+            )
+        ),
     ),
     **{
         name: Fault(

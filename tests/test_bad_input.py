@@ -19,12 +19,14 @@ from helpers_memory import (
     OTHER,
     PARAMETER_FAULTS,
     READ_ONLY,
+    TAKES_DLPACK,
     WAYS,
     BadExporter,
     Exporter,
     complains,
     image,
     locked,
+    needs_dlpack,
     numbers,
     python,
     refused,
@@ -228,7 +230,7 @@ TAKEN = {
     "subclass": lambda a: a.view(Subclass),
     "ctypes": in_ctypes,
     "byte order spelled out": lambda a: a.view(a.dtype.newbyteorder(NATIVE)),
-    "DLPack": Exporter,
+    **({"DLPack": Exporter} if TAKES_DLPACK else {}),
 }
 
 
@@ -309,6 +311,7 @@ def test_a_parameter_locked_later(rule, name):
 # DLPack ----------------------------------------------------------------------------------------
 
 
+@needs_dlpack
 @pytest.mark.parametrize("error", [BufferError, AttributeError, RuntimeError])
 def test_an_exporter_that_fails(error):
     opt, grads = running("adam", "float32"), numbers(4, "float32")
@@ -321,11 +324,13 @@ def test_an_exporter_that_fails(error):
     assert type(caught.value.__cause__) is error
 
 
+@needs_dlpack
 def test_an_exporter_that_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         fs.SGD({"w": BadExporter(KeyboardInterrupt())})
 
 
+@needs_dlpack
 def test_an_exporter_that_lends_only_copies_is_no_parameter():
     class Copier(Exporter):
         def __dlpack__(self, copy=None, **kwargs):
@@ -337,6 +342,7 @@ def test_an_exporter_that_lends_only_copies_is_no_parameter():
         fs.SGD({"w": Copier(np.ones(3))})
 
 
+@needs_dlpack
 def test_an_exporter_that_empties_the_list_of_gradients():
     script = """
 import numpy as np, fusedstep as fs
@@ -355,6 +361,7 @@ print("alive")
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["alive"]), done.stderr
 
 
+@needs_dlpack
 @every_dtype
 def test_torch_arrays(dtype):
     torch = pytest.importorskip("torch", reason="torch lends CPU tensors through DLPack")

@@ -26,13 +26,16 @@ bool is_native(const py::dtype& dtype) {
   return dtype.byteorder() != (little ? '>' : '<');
 }
 
-// NumPy before 2.1 cannot be told not to copy; it never did.
+// NumPy before 2.1 cannot be told not to copy, and locks what it views.
 py::array view_through_dlpack(py::handle object) {
   const py::module_ numpy = py::module_::import("numpy");
   const auto version = py::cast<std::string>(numpy.attr("__version__"));
   const int major = std::stoi(version);
   const int minor = std::stoi(version.substr(version.find('.') + 1));
-  if (major < 2 || (major == 2 && minor < 1)) return numpy.attr("from_dlpack")(object);
+  if (major < 2 || (major == 2 && minor < 1)) {
+    PyErr_SetString(PyExc_TypeError, ("that takes NumPy 2.1, here is " + version).c_str());
+    throw py::error_already_set();
+  }
   return numpy.attr("from_dlpack")(object, py::arg("copy") = false);
 }
 
