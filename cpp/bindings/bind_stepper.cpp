@@ -92,13 +92,11 @@ class PyStepper {
     bound_ = std::move(checked);
   }
 
-  bool is_bound() const { return bound_.present; }
-
   // The step over gradients in the order of add(), or over the bound ones.
   void step(py::handle gradients) {
     const Exclusive lock(*this);
     if (gradients.is_none()) {
-      if (!is_bound())
+      if (!bound_.present)
         throw std::runtime_error(
             "step() without gradients: expected step(grads), or bind(grads) first");
       check_gradients(bound_, 1);
@@ -336,9 +334,7 @@ void bind_stepper(py::module_& m) {
       .def("restore", &PyStepper::restore, py::arg("step_count"), py::arg("steps"),
            py::arg("values"), py::arg("of_params") = false)
       .def("steps_of", &PyStepper::steps_of, py::arg("tensor"))
-      .def_property_readonly("steps", &PyStepper::steps)
-      .def_property_readonly("step_count", &PyStepper::step_count)
-      .def_property_readonly("is_bound", &PyStepper::is_bound);
+      .def_property_readonly("step_count", &PyStepper::step_count);
 }
 
 }  // namespace fusedstep::bindings

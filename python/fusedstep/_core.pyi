@@ -55,13 +55,7 @@ class Stepper:
     def steps_of(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     @property
-    def is_bound(self) -> bool:
-        ...
-    @property
     def step_count(self) -> int:
-        ...
-    @property
-    def steps(self) -> list[int]:
         ...
 def available_isas() -> list[str]:
     """

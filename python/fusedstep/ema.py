@@ -62,7 +62,7 @@ class EMA(Mapping[str, NDArray[Any]]):
         self._bias_correction = bool(bias_correction)
         self._structure = Structure([("", values)])
         names, leaves = self._structure.names, self._structure.leaves
-        self._index = {name: i for i, name in enumerate(names)}
+        self._index = self._structure.index
         self._averages = [average for (average,) in _core.zeros_in_phase("value", names, leaves, 1)]
         if init == "copy":
             for average, value in zip(self._averages, leaves, strict=True):

@@ -83,7 +83,7 @@ class Optimizer:
         trees, overrides = split_groups(params)
         self._structure = Structure(trees)
         names, group_of = self._structure.names, self._structure.group_of
-        self._index = {name: i for i, name in enumerate(names)}
+        self._index = self._structure.index
         self._groups = [
             Group(
                 type(self),

@@ -34,8 +34,8 @@ class Structure:
         for group, (path, tree) in enumerate(trees):
             self._specs.append(self._describe(tree, path))
             self.group_of += [group] * (len(self.names) - len(self.group_of))
-        self._index = {name: i for i, name in enumerate(self.names)}
-        if len(self._index) != len(self.names):
+        self.index = {name: i for i, name in enumerate(self.names)}
+        if len(self.index) != len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"params: expected every path once, came {twice!r} twice")
         if not self.names:
@@ -71,9 +71,9 @@ class Structure:
             with suppress(KeyError):  # every name, in any order: no need to look at the keys
                 return [tree[name] for name in self.names]
         leaves: list[Any] = [None] * len(self.names)
-        if isinstance(tree, Mapping) and all(name in self._index for name in tree):
+        if isinstance(tree, Mapping) and all(name in self.index for name in tree):
             for name, leaf in tree.items():
-                leaves[self._index[name]] = leaf
+                leaves[self.index[name]] = leaf
         else:
             self._fill(self._root, tree, what, leaves)
         return leaves
