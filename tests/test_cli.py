@@ -1,19 +1,17 @@
 """The command line, run as its users run it."""
 
-import fcntl
 import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 
 import fusedstep as fs
 from fusedstep.cli import COMMANDS, main
+from terminal import stderr_on_a_terminal
 
 RULES = ("SGD", "Momentum", "Adagrad", "RMSprop", "Adam")
 ROW = re.compile(r"^(\w+) +([\d.e-]+) +([\d.e+-]+) +([\d.]+)% +([\d,]+) +([\d.]+)$", re.MULTILINE)
@@ -245,21 +243,9 @@ def test_options(tmp_path, capsys):
 
 @pytest.mark.usefixtures("demo_libraries")
 def test_on_a_terminal_there_is_a_bar(tmp_path):
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))  # 0 x 0 shows no bar
     command = [sys.executable, "-m", "fusedstep", "demo", "--epochs=2", "-o", tmp_path / "demo.png"]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=slave, env=environment()
-    ) as process:
-        os.close(slave)
-        said = b""
-        try:
-            while chunk := os.read(master, 4096):
-                said += chunk
-        except OSError:  # Linux: the other end was closed
-            pass
-    os.close(master)
-    assert process.returncode == 0
+    returncode, said = stderr_on_a_terminal(command, environment())
+    assert returncode == 0
     assert re.search(rb"\rtraining: +\d+%\|", said)
     assert b"epoch 2 of 2" not in said
 

@@ -1,13 +1,10 @@
 """``fusedstep bench``, run as its users run it; no time that it measures is judged."""
 
-import fcntl
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
-import termios
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import bench
 from fusedstep.cli import main
+from terminal import stderr_on_a_terminal
 
 ROW = re.compile(r"^ *([\d,]+) +([\d.]+) +(\d+)%((?: +[\d.]+x)*)$", re.MULTILINE)
 COMMAND = [sys.executable, "-m", "fusedstep", "bench"]
@@ -108,25 +106,13 @@ def test_sizes_may_have_units(without, capsys):
 
 def test_on_a_terminal_there_is_a_bar():
     pytest.importorskip("tqdm")
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))  # 0 x 0 shows no bar
     code = (
         "import sys\nfrom fusedstep import bench, cli\n"
         "sys.modules['torch'], bench.STRETCH = None, 1e-4\n"
         "sys.exit(cli.main(['bench', '--sizes', '100']))"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=slave, env=ENVIRONMENT
-    ) as process:
-        os.close(slave)
-        said = b""
-        try:
-            while chunk := os.read(master, 4096):
-                said += chunk
-        except OSError:  # Linux: the other end was closed
-            pass
-    os.close(master)
-    assert process.returncode == 0
+    returncode, said = stderr_on_a_terminal([sys.executable, "-c", code], ENVIRONMENT)
+    assert returncode == 0
     assert re.search(rb"\rmeasuring: +\d+%\|", said)
     assert b"size 1 of 1" not in said
 
