@@ -65,9 +65,9 @@ void add_sets(bool start, std::size_t n, const T* weights, T* out, const T* cons
 
 // The gradient of the elements [begin, begin + n), made in L1.
 template <class T>
-void stage_gradient(const Gradient& source, std::size_t begin, std::size_t n, const T* param,
-                    T* out) {
-  const auto set = [&](std::size_t k) { return static_cast<const T*>(source.sets[k]) + begin; };
+void stage_gradient(const Gradient& source, const void* const* sets, std::size_t begin,
+                    std::size_t n, const T* param, T* out) {
+  const auto set = [&](std::size_t k) { return static_cast<const T*>(sets[k]) + begin; };
   if (source.weights == nullptr) {
     std::copy_n(set(0), n, out);
   } else {
@@ -100,11 +100,11 @@ void stage_gradient(const Gradient& source, std::size_t begin, std::size_t n, co
 }
 
 template <class Rule, class T, std::size_t... I>
-void run_blocks(const Rule& rule, const TensorView& tensor, std::size_t begin, std::size_t end,
-                std::index_sequence<I...>) {
+void run_blocks(const Rule& rule, const TensorView& tensor, const Gradient& gradient,
+                std::size_t begin, std::size_t end, std::index_sequence<I...>) {
   T* const param = static_cast<T*>(tensor.param);
-  const auto update = [&](const T* gradient, std::size_t n) {
-    sweep(rule, n, param + begin, gradient, state_pointer<Rule, I>(tensor, begin, param)...);
+  const auto update = [&](const T* g, std::size_t n) {
+    sweep(rule, n, param + begin, g, state_pointer<Rule, I>(tensor, begin, param)...);
     begin += n;
   };
   // State has its parameter's address modulo 64, so one peel aligns all of them: without it every
@@ -112,23 +112,24 @@ void run_blocks(const Rule& rule, const TensorView& tensor, std::size_t begin, s
   const std::size_t phase = reinterpret_cast<std::uintptr_t>(param + begin) % kCacheLine;
   const std::size_t head = std::min(end - begin, (kCacheLine - phase) % kCacheLine / sizeof(T));
 
-  if (tensor.gradient.is_plain()) {
-    const T* const gradient = static_cast<const T*>(tensor.gradient.sets[0]);
-    if (head != 0) update(gradient + begin, head);
-    update(gradient + begin, end - begin);
+  if (gradient.is_plain()) {
+    const T* const g = static_cast<const T*>(tensor.sets[0]);
+    if (head != 0) update(g + begin, head);
+    update(g + begin, end - begin);
     return;
   }
   alignas(kCacheLine) T staged[kStageBytes / sizeof(T)];
   for (std::size_t n = head != 0 ? head : std::min(end - begin, std::size(staged)); begin < end;
        n = std::min(end - begin, std::size(staged))) {
-    stage_gradient(tensor.gradient, begin, n, param + begin, staged);
+    stage_gradient(gradient, tensor.sets, begin, n, param + begin, staged);
     update(staged, n);
   }
 }
 
 template <class Rule, class T>
-void run(const void* rule, const TensorView& tensor, std::size_t begin, std::size_t end) {
-  run_blocks<Rule, T>(*static_cast<const Rule*>(rule), tensor, begin, end,
+void run(const void* rule, const TensorView& tensor, const Gradient& gradient, std::size_t begin,
+         std::size_t end) {
+  run_blocks<Rule, T>(*static_cast<const Rule*>(rule), tensor, gradient, begin, end,
                       std::make_index_sequence<Rule::kStates.size()>{});
 }
 

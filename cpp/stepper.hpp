@@ -29,7 +29,6 @@ struct Tensor {
   DType dtype;
   std::array<void*, kMaxStates> state = {};
   std::size_t group = 0;
-  std::int64_t step = 0;  // updates so far
 };
 
 // The gradients of one step: set k of tensor i is sets[i * set_count + k]; null where the tensor
@@ -50,44 +49,56 @@ class Stepper {
   const std::vector<Group>& groups() const { return groups_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
   std::int64_t step_count() const { return step_count_; }
-  int threads() const { return plan_.threads(); }  // of the last step prepared
+  const std::vector<std::int64_t>& steps() const { return steps_; }  // of each tensor, so far
+  int threads() const { return plan_.threads(); }                    // of the last step prepared
 
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
 
   // All that can fail, before the first write: throws std::overflow_error where a counter is at
-  // its end. Allocates only where more tensors take part than ever before.
+  // its end. Allocates only where other tensors take part than in the step before.
   void prepare(const GradientSets& gradients);
 
   // The sweep and the counters. Needs no GIL.
   void run() noexcept;
 
  private:
+  // Tensors of one group, dtype and age share a functor: its powers are computed once a step.
+  struct Cohort {
+    std::size_t first;  // of its tensors
+    Kernel kernel;
+    FunctorBytes functor;
+    Gradient gradient;
+  };
   // One tensor that takes part in the step.
   struct Task {
-    Kernel kernel;
-    std::size_t functor;
     TensorView view;
+    std::size_t cohort;
     std::size_t tensor;
   };
-  struct PlanKey {
-    std::vector<std::size_t> tensors;
-    int threads = 0;
-  };
 
+  bool is_arranged(const GradientSets& gradients) const;
+  void arrange(const GradientSets& gradients);
+  std::size_t cohort_of(std::size_t tensor);
+  void refresh(Cohort& cohort, const GradientSets& gradients) const;
   void update_plan();
   static void run_part(void* self, int part);
 
   std::size_t rule_;
   std::vector<Group> groups_;
   std::vector<Tensor> tensors_;
+  std::vector<std::int64_t> steps_;
   std::int64_t step_count_ = 0;
 
+  // What outlives the step, because the next one is mostly like it: who takes part, and the plan.
   std::vector<Task> tasks_;
-  std::vector<FunctorBytes> functors_;
+  std::vector<Cohort> cohorts_;
+  const void* const* arranged_sets_ = nullptr;  // null: to be arranged anew
+  std::size_t arranged_set_count_ = 0;
+  std::vector<bool> takes_part_;
   std::vector<Plan::Tensor> extents_;
   Plan plan_;
-  PlanKey planned_;
+  int planned_threads_ = 0;
 };
 
 }  // namespace fusedstep

@@ -81,7 +81,7 @@ Contestant::Contestant(std::size_t rule, unsigned variant,
 }
 
 void Contestant::add(void* param, std::size_t size, DType dtype, std::byte* const* buffers) {
-  Tensor tensor{"", param, size, dtype, {}, 0, 0};
+  Tensor tensor{"", param, size, dtype, {}, 0};
   const unsigned variant = stepper_.groups()[0].variant;
   for (const std::size_t k : used_states(stepper_.rule().states[variant]))
     tensor.state[k] = *buffers++;

@@ -55,8 +55,6 @@ void check_writeable(const py::array& a, const Subject& subject) {
   if (!a.writeable()) refuse(PyExc_ValueError, subject, "a writeable array", "a read-only one");
 }
 
-constexpr int kOrders = py::array::c_style | py::array::f_style;
-
 CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   CheckedArray result;
   if (!a.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
@@ -112,15 +110,30 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
   return checked(std::move(a), object, subject);
 }
 
+bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out) {
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
+  const auto* const a = py::detail::array_proxy(object.ptr());
+  const auto* const model = py::detail::array_proxy(target.owner.ptr());
+  const bool alike = a->descr == target.descr.ptr() && (a->flags & kOrders) == target.order &&
+                     a->nd == model->nd &&
+                     std::equal(a->dimensions, a->dimensions + a->nd, model->dimensions) &&
+                     reinterpret_cast<std::uintptr_t>(a->data) % item_size(target.dtype) == 0;
+  if (!alike) return false;
+  out.owner = py::reinterpret_borrow<py::object>(object);
+  out.descr = target.descr;
+  out.data = a->data;
+  out.size = target.size;
+  out.dtype = target.dtype;
+  out.order = target.order;
+  return true;
+}
+
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable) {
   py::array a = as_array(object, subject);
   const py::array model = target.array();
   const bool same_shape =
       a.ndim() == model.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), model.shape());
-  // What nearly always comes: the parameter's own dtype object, its shape and its order.
-  if (same_shape && a.dtype().is(model.dtype()) && (a.flags() & target.order) != 0 && !writeable)
-    return checked(std::move(a), object, subject);
   if (a.dtype().num() != model.dtype().num())
     refuse(PyExc_TypeError, subject,
            "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
@@ -148,23 +161,11 @@ static bool source_has_moved(const CheckedArray& checked) {
          reinterpret_cast<std::uintptr_t>(checked.data);
 }
 
-// A step asks this of every array, so it reads NumPy's struct itself (as pybind11 declares it).
-static bool is_unchanged(const CheckedArray& checked) {
-  const auto* const array = py::detail::array_proxy(checked.owner.ptr());
-  std::size_t size = 1;
-  for (int i = 0; i < array->nd; ++i) size *= static_cast<std::size_t>(array->dimensions[i]);
-  return array->data == checked.data && array->descr == checked.descr.ptr() &&
-         size == checked.size && (array->flags & kOrders) == checked.order &&
-         !source_has_moved(checked);
-}
-
-void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
-  if (!is_unchanged(checked))
+void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable) {
+  if (!is_unchanged(checked, false) || source_has_moved(checked))
     refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
            "one that was resized, retyped or reallocated since");
-  if (writeable && (py::detail::array_proxy(checked.owner.ptr())->flags &
-                    py::detail::npy_api::NPY_ARRAY_WRITEABLE_) == 0)
-    check_writeable(checked.array(), subject);
+  if (writeable) check_writeable(checked.array(), subject);
 }
 
 }  // namespace fusedstep::bindings

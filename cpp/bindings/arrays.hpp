@@ -14,6 +14,8 @@ namespace fusedstep::bindings {
 
 namespace py = pybind11;
 
+constexpr int kOrders = py::array::c_style | py::array::f_style;
+
 // An array that passed the checks, with all that a later step needs to see that it has not changed.
 struct CheckedArray {
   py::object owner;   // the NumPy array; not a py::array, whose default is an array of its own
@@ -48,8 +50,29 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable);
 
+// check_companion() for what nearly always comes, and is only read: a plain NumPy array with the
+// target's own dtype object, shape and order. False: ask check_companion().
+bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out);
+
+// What is_unchanged() does not find in NumPy's struct: throws what has changed.
+void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable);
+
+// Whether a plain NumPy array is as it was. Every step asks this of every array, so it reads
+// NumPy's struct itself (as pybind11 declares it).
+inline bool is_unchanged(const CheckedArray& checked, bool writeable) {
+  const auto* const array = py::detail::array_proxy(checked.owner.ptr());
+  std::size_t size = 1;
+  for (int i = 0; i < array->nd; ++i) size *= static_cast<std::size_t>(array->dimensions[i]);
+  const int locked = writeable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ & ~array->flags : 0;
+  return array->data == checked.data && array->descr == checked.descr.ptr() &&
+         size == checked.size && (array->flags & kOrders) == checked.order && locked == 0;
+}
+
 // Throws where an array was reallocated, reshaped to another size, retyped or locked since it was
 // checked: all that its owner can still do to it.
-void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable);
+inline void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
+  if (checked.source || !is_unchanged(checked, writeable))
+    check_slowly(checked, subject, writeable);
+}
 
 }  // namespace fusedstep::bindings

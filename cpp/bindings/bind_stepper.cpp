@@ -24,11 +24,12 @@ constexpr std::size_t kSlots = 1 + kMaxStates;
 // The gradients of one call, checked and kept alive.
 struct Gradients {
   bool present = false;
+  bool foreign = false;              // some came through DLPack
   std::vector<CheckedArray> arrays;  // of a None: without data
   std::vector<const void*> pointers;
 
   void clear() {
-    present = false;
+    present = foreign = false;
     arrays.clear();
     pointers.clear();
   }
@@ -79,6 +80,7 @@ class PyStepper {
     params_.insert(params_.end(), addition.params.begin(), addition.params.end());
     states_.insert(states_.end(), addition.states.begin(), addition.states.end());
     occupied_ = std::move(addition.occupied);
+    apart_.assign(params_.size(), nullptr);
     bound_.clear();
   }
 
@@ -87,7 +89,7 @@ class PyStepper {
     Gradients checked;
     if (!gradients.is_none()) {
       collect(gradients, 0, 1, checked);
-      check_gradients(checked, 1);
+      check_collected(checked, 1);
     }
     bound_ = std::move(checked);
   }
@@ -104,7 +106,7 @@ class PyStepper {
     } else {
       const Release release(passed_);
       collect(gradients, 0, 1, passed_);
-      check_gradients(passed_, 1);
+      check_collected(passed_, 1);
       execute({passed_.pointers.data()});
     }
   }
@@ -116,17 +118,12 @@ class PyStepper {
     const Release release(passed_);
     for (std::size_t k = 0; k < sets.size(); ++k) collect(sets[k], k, sets.size(), passed_);
     for (std::size_t i = 0; i < params_.size(); ++i) check_all_or_none(i, sets.size());
-    check_gradients(passed_, sets.size());
+    check_collected(passed_, sets.size());
     execute({passed_.pointers.data(), sets.size(), weights.data(), divisor});
   }
 
   std::int64_t step_count() const { return stepper_.step_count(); }
-  std::vector<std::int64_t> steps() const {
-    std::vector<std::int64_t> result;
-    for (const Tensor& tensor : stepper_.tensors()) result.push_back(tensor.step);
-    return result;
-  }
-  std::int64_t steps_of(std::size_t tensor) const { return stepper_.tensors().at(tensor).step; }
+  std::int64_t steps_of(std::size_t tensor) const { return stepper_.steps().at(tensor); }
 
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
     const Exclusive lock(*this);
@@ -141,7 +138,7 @@ class PyStepper {
     std::vector<py::object> copies;
     for (const CheckedArray& checked : of_params ? params_ : states_)
       copies.push_back(checked.owner.attr("copy")("K"));
-    return {stepper_.step_count(), steps(), std::move(copies)};
+    return {stepper_.step_count(), stepper_.steps(), std::move(copies)};
   }
 
   // The way back. `values` have the dtype and shape of what each replaces.
@@ -202,7 +199,7 @@ class PyStepper {
       addition.occupied.insert(array.extent(), index * kSlots + slot);
     };
     Tensor& tensor = addition.tensors.emplace_back(
-        Tensor{name, target.data, target.size, target.dtype, {}, group, 0});
+        Tensor{name, target.data, target.size, target.dtype, {}, group});
     claim(target, subject, 0);
     const States& names = stepper_.rule().states[stepper_.groups().at(group).variant];
     std::size_t given = 0;
@@ -236,7 +233,7 @@ class PyStepper {
   }
 
   // Takes the `sets`-th gradient of every parameter.
-  void collect(py::handle gradients, std::size_t set, std::size_t set_count, Gradients& out) const {
+  void collect(py::handle gradients, std::size_t set, std::size_t set_count, Gradients& out) {
     // A tuple: nobody can change it while we look through it.
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
     if (!items) throw py::error_already_set();
@@ -252,8 +249,12 @@ class PyStepper {
       if (item.is_none()) continue;
       const Subject subject = gradient_subject(i);
       CheckedArray& checked = out.arrays[i * set_count + set];
-      checked = check_companion(item, params_[i], subject, /*writeable=*/false);
-      refuse_overlap(occupied_, checked, subject, {});
+      if (!take_twin(item, params_[i], checked))
+        checked = check_companion(item, params_[i], subject, /*writeable=*/false);
+      out.foreign = out.foreign || checked.source;
+      // Allocators give the same place again and again.
+      if (apart_[i] != checked.data) refuse_overlap(occupied_, checked, subject, {});
+      apart_[i] = checked.data;
       // An empty array may have no address, and null means None.
       out.pointers[i * set_count + set] = checked.size == 0 ? params_[i].owner.ptr() : checked.data;
     }
@@ -269,8 +270,11 @@ class PyStepper {
                               std::to_string(first[k] == nullptr ? 0 : k));
   }
 
-  // Also right after they were collected: a __dlpack__ is anybody's code, and may have changed an
-  // array that was checked before it.
+  // A __dlpack__ is anybody's code, and may have changed an array that was checked before it.
+  void check_collected(const Gradients& gradients, std::size_t set_count) const {
+    if (gradients.foreign) check_gradients(gradients, set_count);
+  }
+
   void check_gradients(const Gradients& gradients, std::size_t set_count) const {
     for (std::size_t i = 0; i < gradients.arrays.size(); ++i)
       if (gradients.pointers[i] != nullptr)
@@ -310,6 +314,7 @@ class PyStepper {
   std::vector<CheckedArray> params_;
   std::vector<CheckedArray> states_;
   Occupied occupied_;
+  std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
   Gradients bound_, passed_;
   std::atomic<bool> busy_{false};
 };

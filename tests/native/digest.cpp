@@ -44,7 +44,7 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype) {
   group.weight_decay = 0.01;
   for (double& scalar : group.scalars) scalar = 0.1;
   stepper.groups().push_back(group);
-  Tensor tensor{"p", param.data(), kSize, dtype, {}, 0, 0};
+  Tensor tensor{"p", param.data(), kSize, dtype, {}, 0};
   for (std::size_t k = 0; k < kMaxStates; ++k) tensor.state[k] = states[k].data();
   stepper.add(tensor);
   for (int step = 0; step < kSteps; ++step) {
