@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 from contestants import NUMBA_ONE_ARRAY, OURS, PASSED, ROOFLINE
 
 CaseResult = dict[str, Any]
@@ -54,32 +55,28 @@ def fraction_of_roofline(case: CaseResult) -> Ratio | None:
 
 
 class Overhead(NamedTuple):
-    """Least squares of time = fixed + per_tensor * k, each error relative to its time."""
+    """Least squares of ``time = fixed + per_tensor * k + per_element * n``, relative errors."""
 
-    fixed: Ratio
-    per_tensor: Ratio
-
-
-def _fit(points: list[tuple[int, float]]) -> tuple[float, float]:
-    # In units of the times themselves, or the longest list would decide everything.
-    rows = [(1 / t, k / t) for k, t in points]
-    aa = sum(a * a for a, _ in rows)
-    ab = sum(a * b for a, b in rows)
-    bb = sum(b * b for _, b in rows)
-    a1, b1 = sum(a for a, _ in rows), sum(b for _, b in rows)
-    determinant = aa * bb - ab * ab
-    return (a1 * bb - b1 * ab) / determinant, (aa * b1 - ab * a1) / determinant
+    fixed: Ratio  # µs a step
+    per_tensor: Ratio  # ns, beside the arithmetic on its elements
+    per_element: Ratio  # ns
 
 
 def overhead(cases: list[CaseResult], name: str) -> Overhead | None:
     """A fit a round over the overhead cases; None where there are too few of them."""
     own = [case for case in cases if is_overhead(case) and name in case["contestants"]]
-    if len(own) < 2:
+    shape = np.array([[1.0, case["tensors"], case["parameters"]] for case in own])
+    if len(own) < 3 or np.linalg.matrix_rank(shape) < 3:
         return None
-    rounds = zip(*(case["contestants"][name]["seconds"] for case in own), strict=True)
-    fits = [_fit([(c["tensors"], t) for c, t in zip(own, ts, strict=True)]) for ts in rounds]
-    fixed, each = zip(*fits, strict=True)
-    return Overhead(Ratio.of(1e6 * t for t in fixed), Ratio.of(1e9 * t for t in each))
+    times = np.array([case["contestants"][name]["seconds"] for case in own])
+    # In units of the times themselves, or the longest list would decide everything.
+    fits = [np.linalg.lstsq(shape / t[:, None], np.ones(len(own)), rcond=None)[0] for t in times.T]
+    fixed, per_tensor, per_element = np.array(fits).T.tolist()
+    return Overhead(
+        Ratio.of(1e6 * t for t in fixed),
+        Ratio.of(1e9 * t for t in per_tensor),
+        Ratio.of(1e9 * t for t in per_element),
+    )
 
 
 def is_overhead(case: CaseResult) -> bool:

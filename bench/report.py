@@ -112,8 +112,8 @@ def overhead_table(cases: list[CaseResult]) -> str:
     rows = []
     for name in overhead_names(cases):
         if fit := overhead(cases, name):
-            rows.append([name, str(fit.fixed), str(fit.per_tensor)])
-    return table(["contestant", "µs a step", "ns a tensor"], rows) if rows else ""
+            rows.append([name, *map(str, fit)])
+    return table(["contestant", "µs a step", "ns a tensor", "ns an element"], rows) if rows else ""
 
 
 def disturbed(result: dict[str, Any]) -> str:
@@ -157,7 +157,7 @@ def markdown(result: dict[str, Any]) -> str:
         own = [case for case in result["cases"] if case["threads"] == threads]
         parts += [f"## {threads} threads", summary(own)]
         if fits := overhead_table(own):
-            parts += ["### Overhead: lists of k tensors of 64 elements, fitted", fits]
+            parts += ["### Overhead: lists of small tensors, fitted", fits]
         parts += [case_table(case) for case in own if not is_overhead(case)]
         parts += [case_table(case) for case in own if is_overhead(case)]
     return "\n\n".join(part for part in parts if part) + "\n"
