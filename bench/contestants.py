@@ -62,8 +62,8 @@ def roofline(states: int) -> Maker:
             for state in own:
                 state.fill(1)  # a page never written is read from one shared page, in cache
         core = _core.Stepper("roofline")
-        core.add_group([], (1 << states) - 1, 0.0, False)
-        core.add([(n, p, s, 0) for n, p, s in zip(names, params, buffers, strict=True)])
+        core.add_group(([], (1 << states) - 1, 0.0, False, None, None))
+        core.add([(n, p, s, 0, None, None) for n, p, s in zip(names, params, buffers, strict=True)])
         core.bind(grads)
         return Contestant(core.step, lambda: params)
 

@@ -28,14 +28,17 @@ std::size_t element_at(const Plan::Tensor& t, std::size_t line) {
 
 }  // namespace
 
+std::size_t useful_threads(std::size_t bytes, std::size_t limit) {
+  return std::clamp<std::size_t>(bytes / kMinBytesPerThread, 1, limit);
+}
+
 void Plan::build(const std::vector<Tensor>& tensors, int limit) {
   std::size_t total = 0, touched = 0;
   for (const Tensor& t : tensors) {
     total += line_count(t);
     touched += line_count(t) * t.streams;
   }
-  const std::size_t useful = touched * kCacheLine / kMinBytesPerThread;
-  const std::size_t threads = std::clamp<std::size_t>(useful, 1, std::size_t(limit));
+  const std::size_t threads = useful_threads(touched * kCacheLine, std::size_t(limit));
 
   pieces_.clear();
   first_.assign(1, 0);

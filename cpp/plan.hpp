@@ -13,6 +13,9 @@ struct Piece {
   std::size_t tensor, begin, end;
 };
 
+// As many threads as so many bytes keep busy: at least 1, at most `limit`.
+std::size_t useful_threads(std::size_t bytes, std::size_t limit);
+
 // All tensors are laid end to end, counted in cache lines, and each thread takes one equal
 // stretch: static, so that a page is always touched by the same thread, and independent of how
 // many tensors there are. Cuts fall on cache-line boundaries of the parameter, so that no line is

@@ -1,6 +1,7 @@
 #include "stepper.hpp"
 
-#include <limits>
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -8,10 +9,28 @@
 #include "parallel.hpp"
 
 namespace fusedstep {
+namespace {
+
+// torch.nn.utils.clip_grad_norm_. A NaN stays one.
+double clip_factor(double max_norm, double norm) {
+  const double factor = max_norm / (norm + 1e-6);
+  return factor > 1.0 ? 1.0 : factor;
+}
+
+// 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.
+double exact_reciprocal(double scale, DType dtype) {
+  int exponent = 0;
+  const int limit = dtype == DType::float32 ? 126 : 1022;
+  const bool exact = std::frexp(scale, &exponent) == 0.5 && std::abs(exponent - 1) <= limit;
+  return exact ? 1.0 / scale : 0.0;
+}
+
+}  // namespace
 
 void Stepper::add(Tensor tensor) {
   tensors_.push_back(std::move(tensor));
   steps_.push_back(0);
+  frozen_.push_back(false);
   arranged_sets_ = nullptr;
 }
 
@@ -21,12 +40,15 @@ void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64
   arranged_sets_ = nullptr;
 }
 
+void Stepper::freeze(std::size_t tensor, bool frozen) {
+  frozen_.at(tensor) = frozen;
+  arranged_sets_ = nullptr;
+}
+
 void Stepper::prepare(const GradientSets& gradients) {
   if (!is_arranged(gradients)) arrange(gradients);
-  if (planned_threads_ != thread_limit()) update_plan();
-  for (Cohort& cohort : cohorts_) refresh(cohort, gradients);
-  if (step_count_ == std::numeric_limits<std::int64_t>::max())
-    throw std::overflow_error("step_count is at its end, 2**63 - 1");
+  for (Cohort& cohort : dense_.cohorts) refresh(cohort, gradients);
+  ready(dense_, tensors_.size());
 }
 
 bool Stepper::is_arranged(const GradientSets& gradients) const {
@@ -38,28 +60,49 @@ bool Stepper::is_arranged(const GradientSets& gradients) const {
 
 void Stepper::arrange(const GradientSets& gradients) {
   arranged_sets_ = nullptr;  // not valid until it is whole
-  planned_threads_ = 0;
-  tasks_.clear();
-  cohorts_.clear();
+  dense_.clear();
   takes_part_.assign(tensors_.size(), false);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const void* const* const sets = gradients.sets + i * gradients.set_count;
-    if (sets[0] == nullptr) continue;
-    takes_part_[i] = true;
-    tasks_.push_back({{tensors_[i].param, tensors_[i].state, sets}, cohort_of(i), i});
+    takes_part_[i] = sets[0] != nullptr;
+    if (sets[0] == nullptr || frozen_[i]) continue;
+    Task task = task_of(i);
+    task.view.sets = sets;
+    task.cohort = cohort_of(i);
+    dense_.tasks.push_back(task);
   }
   arranged_sets_ = gradients.sets;
   arranged_set_count_ = gradients.set_count;
 }
 
+Task Stepper::task_of(std::size_t i) const {
+  const Tensor& tensor = tensors_[i];
+  const std::size_t states = rule().states[groups_[tensor.group].variant].used();
+  Task task{};
+  task.view.param = tensor.param;
+  task.view.state = tensor.state;
+  task.view.average = tensor.average;
+  task.view.copy = tensor.copy;
+  task.size = tensor.size;
+  task.item_size = item_size(tensor.dtype);
+  task.streams = 2 + states + (tensor.average != nullptr);
+  task.slot = i;
+  return task;
+}
+
 // Neighbours are alike, as a rule: only the newest cohort is looked at.
 std::size_t Stepper::cohort_of(std::size_t i) {
+  std::vector<Cohort>& cohorts = dense_.cohorts;
   const auto is_like = [&](std::size_t first) {
     return tensors_[first].group == tensors_[i].group &&
            tensors_[first].dtype == tensors_[i].dtype && steps_[first] == steps_[i];
   };
-  if (cohorts_.empty() || !is_like(cohorts_.back().first)) cohorts_.push_back({i, {}, {}, {}});
-  return cohorts_.size() - 1;
+  if (cohorts.empty() || !is_like(cohorts.back().first)) {
+    cohorts.emplace_back();
+    cohorts.back().group = tensors_[i].group;
+    cohorts.back().first = i;
+  }
+  return cohorts.size() - 1;
 }
 
 void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
@@ -70,39 +113,105 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
     throw std::overflow_error("parameter '" + tensor.name +
                               "': the step counter is at its end, 2**63 - 1");
   const auto dtype = static_cast<std::size_t>(tensor.dtype);
-  cohort.kernel = current_table().kernel[rule_][group.variant][dtype];
+  const KernelTable& table = current_table();
+  cohort.kernel = table.kernel[rule_][group.variant][dtype];
+  cohort.measure = table.measure[dtype];
   rule().prepare[group.variant][dtype](group.scalars.data(), step + 1, &cohort.functor);
-  cohort.gradient = {gradients.set_count, gradients.weights,         gradients.divisor,
-                     group.maximize,      group.weight_decay != 0.0, group.weight_decay};
+  cohort.gradient.set_count = gradients.set_count;
+  cohort.gradient.weights = gradients.weights;
+  cohort.gradient.divisor = gradients.divisor;
+  cohort.gradient.scale = gradients.scale;
+  cohort.gradient.factor = exact_reciprocal(gradients.scale, tensor.dtype);
+  cohort.gradient.clip = 1.0;
+  cohort.gradient.max_value = group.max_value;
+  cohort.gradient.negate = group.maximize;
+  cohort.gradient.weight_decay = group.weight_decay;
+  cohort.gradient.zero = gradients.zero;
 }
 
-void Stepper::update_plan() {
-  const int threads = thread_limit();
-  planned_threads_ = 0;  // not valid until it is whole
-  extents_.clear();
-  for (const Task& task : tasks_) {
-    const Tensor& tensor = tensors_[task.tensor];
-    const std::size_t item = item_size(tensor.dtype);
-    const std::size_t states = rule().states[groups_[tensor.group].variant].used();
-    extents_.push_back({{tensor.param, tensor.size * item}, item, 2 + states});
+// A row is a tensor of its own, but for the counters; rows with as many gradients are a cohort.
+void Stepper::prepare(const RowGradients& gradients) {
+  rows_.clear();
+  const Tensor& tensor = tensors_[gradients.tensor];
+  std::vector<std::size_t> cohort_of_count;
+  for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
+    const std::size_t count = gradients.first[i + 1] - gradients.first[i];
+    if (cohort_of_count.size() <= count) cohort_of_count.resize(count + 1, 0);
+    if (cohort_of_count[count] == 0) {
+      rows_.cohorts.emplace_back();
+      rows_.cohorts.back().group = tensor.group;
+      rows_.cohorts.back().first = gradients.tensor;
+      rows_.cohorts.back().gradient.set_count = count;
+      cohort_of_count[count] = rows_.cohorts.size();
+    }
+    Task task = task_of(gradients.tensor);
+    const std::size_t start = gradients.rows[i] * gradients.row_size;
+    const auto shift = [&](void*& at) {
+      if (at != nullptr) at = static_cast<std::byte*>(at) + start * task.item_size;
+    };
+    shift(task.view.param);
+    for (void*& state : task.view.state) shift(state);
+    shift(task.view.average);
+    if (task.view.copy != nullptr) task.view.copy += start;
+    task.view.sets = gradients.sets.data() + gradients.first[i];
+    task.size = gradients.row_size;
+    task.cohort = cohort_of_count[count] - 1;
+    task.slot = i;
+    rows_.tasks.push_back(task);
   }
-  plan_.build(extents_, threads);
-  planned_threads_ = threads;
+  ones_.assign(cohort_of_count.size(), 1.0);
+  for (Cohort& cohort : rows_.cohorts) {
+    const std::size_t count = cohort.gradient.set_count;
+    refresh(cohort, {nullptr, count, count == 1 ? nullptr : ones_.data(), 1.0, gradients.scale});
+  }
+  ready(rows_, rows_.tasks.size());
 }
 
-void Stepper::run_part(void* self, int part) {
-  const Stepper& stepper = *static_cast<const Stepper*>(self);
-  for (const Piece* p = stepper.plan_.begin(part); p != stepper.plan_.end(part); ++p) {
-    const Task& task = stepper.tasks_[p->tensor];
-    const Cohort& cohort = stepper.cohorts_[task.cohort];
-    cohort.kernel(&cohort.functor, task.view, cohort.gradient, p->begin, p->end);
+void Stepper::ready(Batch& batch, std::size_t slots) {
+  if (step_count_ == std::numeric_limits<std::int64_t>::max())
+    throw std::overflow_error("step_count is at its end, 2**63 - 1");
+  if (batch.planned_threads() != thread_limit()) batch.deal(thread_limit());
+  measures_ = policy_.skip_nonfinite || policy_.error_if_nonfinite || asks_for_norm();
+  if (measures_) batch.reserve_norms(slots);
+  next_ = &batch;
+}
+
+bool Stepper::asks_for_norm() const {
+  return std::any_of(groups_.begin(), groups_.end(),
+                     [](const Group& group) { return group.max_norm.has_value(); });
+}
+
+void Stepper::clip(double norm) noexcept {
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].max_norm) continue;
+    const double own = policy_.clip_per_group ? next_->norm(g) : norm;
+    const double factor = clip_factor(*groups_[g].max_norm, own);
+    for (Cohort& cohort : next_->cohorts)
+      if (cohort.group == g) cohort.gradient.clip = factor;
   }
 }
 
-void Stepper::run() noexcept {
-  parallel_run(plan_.threads(), run_part, this);
-  for (const Task& task : tasks_) ++steps_[task.tensor];
-  ++step_count_;
+Outcome Stepper::run() noexcept {
+  Outcome outcome;
+  if (measures_) {
+    const bool finite = next_->measure();
+    outcome.grad_norm = next_->norm();
+    if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {
+      outcome.applied = false;
+      outcome.nonfinite =
+          next_ == &dense_ ? dense_.tasks[dense_.first_nonfinite()].slot : rows_.cohorts[0].first;
+      return outcome;
+    }
+    clip(*outcome.grad_norm);
+  }
+  next_->run(policy_.ema_decay);
+  if (next_ == &dense_) {
+    for (const Task& task : dense_.tasks) ++steps_[task.slot];
+    ++step_count_;
+  } else {
+    ++steps_[rows_.cohorts[0].first];
+  }
+  return outcome;
 }
 
 }  // namespace fusedstep

@@ -143,10 +143,15 @@ class Run:
         for name, value in cls.initial_state(values).items():
             self.state[name] += param.dtype.type(value)
 
-    def step(self, grad):
+    def step(self, grad, scale=1.0, clip=1.0):
+        """One update; `clip` is the factor that the norm has given."""
         self.t += 1
         o, f = self.options, self.param.dtype.type
         with np.errstate(all="ignore"):
+            grad = grad / f(scale) * f(clip)
+            if o.max_grad_value is not None:
+                limit = f(o.max_grad_value)
+                grad = np.where(grad > limit, limit, np.where(grad < -limit, -limit, grad))
             if o.maximize:
                 grad = -grad
             if o.weight_decay and self.rule not in DECOUPLED:
@@ -161,3 +166,50 @@ def combine(grads, weights, divisor):
     for weight, grad in zip(weights[1:], grads[1:], strict=True):
         total = total + f(weight) * grad
     return total / f(divisor)
+
+
+BLOCK, LANES = 2048, 32
+
+
+def tree_sum(numbers):
+    """The sum of float64 numbers in the shape of cpp/reduce.hpp."""
+    numbers = np.ravel(numbers)
+    while numbers.size > 1 or numbers.size == 0:
+        padded = np.zeros((max(1, -(-numbers.size // BLOCK)), BLOCK // LANES, LANES))
+        padded.reshape(-1)[: numbers.size] = numbers
+        lanes = np.zeros((len(padded), LANES))
+        for row in range(BLOCK // LANES):
+            lanes = lanes + padded[:, row]
+        while lanes.shape[1] > 1:
+            half = lanes.shape[1] // 2
+            lanes = lanes[:, :half] + lanes[:, half:]
+        numbers = lanes[:, 0]
+    return numbers[0]
+
+
+def grad_norm(grads, scale=1.0):
+    """The norm of unscaled gradients; None where a parameter has none."""
+    with np.errstate(all="ignore"):
+        squares = [
+            0.0 if g is None else tree_sum(np.float64(g / g.dtype.type(scale)) ** 2) for g in grads
+        ]
+        return np.sqrt(tree_sum(np.array(squares)))
+
+
+def clip_factor(limit, norm):
+    with np.errstate(all="ignore"):
+        factor = np.float64(limit) / (norm + 1e-6)
+    return min(factor, 1.0)  # a NaN stays
+
+
+def bfloat16_bits(x):
+    """float32 rounded to bfloat16, to nearest even; a NaN stays one."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(x), (bits >> 16) | 0x40, rounded).astype(np.uint16)
+
+
+def same_bfloat16(a, b):
+    """Equal to the last bit; NaNs by position."""
+    nan = [(bits & 0x7FFF) > 0x7F80 for bits in (a, b)]
+    return np.array_equal(*nan) and np.all((a == b) | nan[0])

@@ -8,7 +8,7 @@ import pytest
 import fusedstep as fs
 from cases import DTYPES, RULES, option_sets, same_bits
 from fusedstep.optimizer import registry
-from fusedstep.options import Number, Numbers, Rate, Switch
+from fusedstep.options import Limit, Number, Numbers, Rate, Switch
 from helpers_memory import (
     NAMES,
     SAVED_WRONG,
@@ -29,6 +29,10 @@ NO_NUMBER = [
     *((np.array(value), TypeError) for value in ([0.1, 0.2], [0.1], "x", True, None)),
 ]
 NO_FRACTION = [*NO_NUMBER, (1.0, ValueError), (np.float32(1), ValueError), (2, ValueError)]
+NO_LIMIT = [
+    *((value, ValueError) for value in (math.nan, -math.inf, -1, 0, -1e-300)),
+    *((value, TypeError) for value in (True, "x", 1j, [0.1], np.array([0.1, 0.2]), np.array(None))),
+]
 NO_SWITCH = [(value, TypeError) for value in (0, 1, None, "yes", 1.0, [True], np.array([True]))]
 
 
@@ -38,6 +42,8 @@ def bad_values(kind):
         return NO_NUMBER
     if isinstance(kind, Number):
         return NO_NUMBER if kind.high == math.inf else NO_FRACTION
+    if isinstance(kind, Limit):
+        return NO_LIMIT
     if isinstance(kind, Switch):
         return NO_SWITCH
     assert isinstance(kind, Numbers)
@@ -100,7 +106,8 @@ def test_values_are_converted_once(rule, option):
         value = np.bool_(richest(rule)[option.name])
         fs.create(rule, numbers(1, "float32"), **{**richest(rule), option.name: value})
         return
-    given = np.array(richest(rule)[option.name])
+    value = 2.0 if isinstance(option.kind, Limit) else richest(rule)[option.name]
+    given = np.array(value)
     start = [np.array(number) for number in given] if given.ndim else given
     opt = fs.create(rule, numbers(1, "float32"), **{**richest(rule), option.name: start})
     before = opt.groups[0][option.name]
@@ -115,7 +122,7 @@ def test_values_are_converted_once(rule, option):
 def test_options_that_the_rule_does_not_have(rule):
     every = {name for other in RULES for name in registry[other].options}
     opt = running(rule, "float32")
-    for name in {*every, "skip_nonfinite", "learning_rate", "parms"} - {*registry[rule].options}:
+    for name in {*every, "clip_norm", "learning_rate", "parms"} - {*registry[rule].options}:
         calls, arrays = constructions(rule, {name: True})
         before = [array.copy() for array in arrays]
         for call in calls:

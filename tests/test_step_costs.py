@@ -49,7 +49,7 @@ rng = np.random.default_rng(1)
 sizes = {sizes}
 params = [rng.standard_normal(n).astype(np.float32) for n in sizes]
 grads = [rng.standard_normal(n).astype(np.float32) for n in sizes]
-opt = fs.Adam(params, weight_decay=0.01)
+opt = fs.Adam(params, weight_decay=0.01, **{options})
 opt.bind(grads)
 def count(step, times):
     for _ in range(3):
@@ -75,11 +75,11 @@ def shim(tmp_path_factory):
     return library
 
 
-def counts(shim, sizes):
+def counts(shim, sizes, options=None):
     import os
 
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(sizes=sizes)],
+        [sys.executable, "-c", PROGRAM.format(sizes=sizes, options=options or {})],
         env={**os.environ, "LD_PRELOAD": str(shim)},
         check=True,
         capture_output=True,
@@ -99,6 +99,15 @@ def test_a_step_allocates_nothing_and_enters_one_parallel_region(shim):
     # The interpreter's own free lists breathe a little.
     assert abs(blocks) <= 2
     assert abs(blocks_passed) <= 2
+
+
+def test_the_norm_is_one_region_more_and_allocates_nothing(shim):
+    if not fs.show_config("dict")["openmp"]:
+        pytest.skip("a build without OpenMP has no parallel regions")
+    options = {"max_grad_norm": 1.0, "skip_nonfinite": True, "ema_decay": 0.9}
+    allocations, regions, *_ = counts(shim, [100_000, 7, 250_000, *[1_000] * 50], options)
+    assert allocations <= 1  # the interpreter's: a number of the result now and then
+    assert regions == 200
 
 
 def test_a_small_step_enters_none(shim):

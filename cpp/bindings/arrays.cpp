@@ -63,11 +63,11 @@ CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
   result.size = static_cast<std::size_t>(a.size());
   result.data = const_cast<void*>(a.data());
-  const std::size_t item = item_size(result.dtype);
-  const std::size_t offset = reinterpret_cast<std::uintptr_t>(result.data) % item;
+  result.item = static_cast<std::size_t>(a.itemsize());
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(result.data) % result.item;
   if (result.size != 0 && offset != 0)
     refuse(PyExc_ValueError, subject,
-           "an aligned array (address divisible by " + std::to_string(item) + ")",
+           "an aligned array (address divisible by " + std::to_string(result.item) + ")",
            "an address " + std::to_string(offset) + " bytes off");
   result.owner = std::move(a);
   return result;
@@ -117,28 +117,25 @@ bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out)
   const bool alike = a->descr == target.descr.ptr() && (a->flags & kOrders) == target.order &&
                      a->nd == model->nd &&
                      std::equal(a->dimensions, a->dimensions + a->nd, model->dimensions) &&
-                     reinterpret_cast<std::uintptr_t>(a->data) % item_size(target.dtype) == 0;
+                     reinterpret_cast<std::uintptr_t>(a->data) % target.item == 0;
   if (!alike) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
   out.descr = target.descr;
   out.data = a->data;
   out.size = target.size;
+  out.item = target.item;
   out.dtype = target.dtype;
   out.order = target.order;
   return true;
 }
 
-CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
-                             bool writeable) {
-  py::array a = as_array(object, subject);
+// Native, in the target's shape and order.
+static CheckedArray check_layout(py::array a, py::handle object, const CheckedArray& target,
+                                 const Subject& subject, bool writeable) {
   const py::array model = target.array();
+  check_byte_order(a, subject);
   const bool same_shape =
       a.ndim() == model.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), model.shape());
-  if (a.dtype().num() != model.dtype().num())
-    refuse(PyExc_TypeError, subject,
-           "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
-           text_of(a.dtype()));
-  check_byte_order(a, subject);
   if (!same_shape)
     refuse(PyExc_ValueError, subject,
            "shape " + text_of(model.attr("shape")) + std::string(" like ") + subject.like,
@@ -152,6 +149,27 @@ CheckedArray check_companion(py::handle object, const CheckedArray& target, cons
                " order like " + subject.like,
            layout(a));
   return checked(std::move(a), object, subject);
+}
+
+CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
+                             bool writeable) {
+  py::array a = as_array(object, subject);
+  const py::array model = target.array();
+  if (a.dtype().num() != model.dtype().num())
+    refuse(PyExc_TypeError, subject,
+           "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
+           text_of(a.dtype()));
+  return check_layout(std::move(a), object, target, subject, writeable);
+}
+
+CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject) {
+  if (target.dtype != DType::float32)
+    refuse(PyExc_TypeError, subject, "a float32 parameter", "one of float64");
+  py::array a = as_array(object, subject);
+  const std::string name = text_of(a.dtype().attr("name"));
+  if (name != "bfloat16" && name != "uint16")
+    refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", name);
+  return check_layout(std::move(a), object, target, subject, /*writeable=*/true);
 }
 
 // torch lets a tensor's memory be exchanged under its views; its data_ptr() tells.

@@ -23,11 +23,12 @@ struct CheckedArray {
   py::object descr;   // its dtype
   void* data = nullptr;
   std::size_t size = 0;
-  DType dtype = DType::float32;
-  int order = 0;  // NumPy's flags of C and Fortran order
+  std::size_t item = 0;          // bytes of one element
+  DType dtype = DType::float32;  // not of working copies
+  int order = 0;                 // NumPy's flags of C and Fortran order
 
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
-  Extent extent() const { return {data, size * item_size(dtype)}; }
+  Extent extent() const { return {data, size * item}; }
 };
 
 // How messages call an array, put together only where there is something to say.
@@ -49,6 +50,10 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
 // shape and order.
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable);
+
+// An array of bfloat16, or of the same bits as uint16, in the target's shape and order: the working
+// copy of a float32 parameter.
+CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject);
 
 // check_companion() for what nearly always comes, and is only read: a plain NumPy array with the
 // target's own dtype object, shape and order. False: ask check_companion().

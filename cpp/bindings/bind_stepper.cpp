@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <optional>
 #include <stdexcept>
 #include <tuple>
 
@@ -8,6 +9,7 @@
 #include "../stepper.hpp"
 #include "arrays.hpp"
 #include "module.hpp"
+#include "rows.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -18,8 +20,8 @@ std::size_t rule_index(const std::string& name) {
   throw std::invalid_argument("no compiled rule is called '" + name + "'");
 }
 
-// The arrays of a tensor that are written: the parameter, then its states.
-constexpr std::size_t kSlots = 1 + kMaxStates;
+// The arrays of a tensor that are written: the parameter, its states, its average, its copy.
+constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
 
 // The gradients of one call, checked and kept alive.
 struct Gradients {
@@ -56,29 +58,45 @@ class PyStepper {
     PyStepper& owner_;
   };
 
-  std::size_t add_group(const std::vector<double>& scalars, unsigned variant, double weight_decay,
-                        bool maximize) {
+  // Scalars, variant, coupled decay, maximize, max_grad_norm, max_grad_value.
+  using Settings = std::tuple<std::vector<double>, unsigned, double, bool, std::optional<double>,
+                              std::optional<double>>;
+
+  std::size_t add_group(const Settings& settings) {
     const Exclusive lock(*this);
-    stepper_.groups().push_back(make_group(scalars, variant, weight_decay, maximize));
+    stepper_.groups().push_back(make_group(settings));
     return stepper_.groups().size() - 1;
   }
 
-  void set_group(std::size_t index, const std::vector<double>& scalars, unsigned variant,
-                 double weight_decay, bool maximize) {
+  void set_group(std::size_t index, const Settings& settings) {
     const Exclusive lock(*this);
-    stepper_.groups().at(index) = make_group(scalars, variant, weight_decay, maximize);
+    stepper_.groups().at(index) = make_group(settings);
   }
 
-  // Parameters with their states (in the order of RuleInfo.states) and groups: all or none.
-  using Entry = std::tuple<std::string, py::object, std::vector<py::object>, std::size_t>;
+  // Takes back groups that were added in vain.
+  void drop_groups(std::size_t left) {
+    const Exclusive lock(*this);
+    stepper_.groups().resize(left);
+  }
+
+  void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
+                  double ema_decay) {
+    const Exclusive lock(*this);
+    stepper_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay};
+  }
+
+  // Parameters with their states (in the order of RuleInfo.states), groups, averages and working
+  // copies (or None): all or none.
+  using Entry = std::tuple<std::string, py::object, std::vector<py::object>, std::size_t,
+                           py::object, py::object>;
   void add(const std::vector<Entry>& entries) {
     const Exclusive lock(*this);
-    Addition addition{{}, {}, {}, occupied_};
-    for (const auto& [name, param, states, group] : entries)
-      check_entry(name, param, states, group, addition);
+    Addition addition{{}, {}, {}, {}, occupied_};
+    for (const Entry& entry : entries) check_entry(entry, addition);
     for (Tensor& tensor : addition.tensors) stepper_.add(std::move(tensor));
     params_.insert(params_.end(), addition.params.begin(), addition.params.end());
     states_.insert(states_.end(), addition.states.begin(), addition.states.end());
+    copies_.insert(copies_.end(), addition.copies.begin(), addition.copies.end());
     occupied_ = std::move(addition.occupied);
     apart_.assign(params_.size(), nullptr);
     bound_.clear();
@@ -94,32 +112,53 @@ class PyStepper {
     bound_ = std::move(checked);
   }
 
-  // The step over gradients in the order of add(), or over the bound ones.
-  void step(py::handle gradients) {
+  // The step over gradients in the order of add(), or over the bound ones. None, or whether it was
+  // applied and the norm of the gradients, where somebody asks for it.
+  py::object step(py::handle gradients, double scale, bool zero) {
     const Exclusive lock(*this);
     if (gradients.is_none()) {
       if (!bound_.present)
         throw std::runtime_error(
             "step() without gradients: expected step(grads), or bind(grads) first");
       check_gradients(bound_, 1);
-      execute({bound_.pointers.data()});
-    } else {
-      const Release release(passed_);
-      collect(gradients, 0, 1, passed_);
-      check_collected(passed_, 1);
-      execute({passed_.pointers.data()});
+      return execute(bound_, {bound_.pointers.data(), 1, nullptr, 1.0, scale, zero});
     }
+    const Release release(passed_);
+    collect(gradients, 0, 1, passed_);
+    check_collected(passed_, 1);
+    return execute(passed_, {passed_.pointers.data(), 1, nullptr, 1.0, scale, zero});
   }
 
   // One step over the weighted sum of several gradient sets, divided by `divisor`.
-  void step_combined(const std::vector<py::object>& sets, const std::vector<double>& weights,
-                     double divisor) {
+  py::object step_combined(const std::vector<py::object>& sets, const std::vector<double>& weights,
+                           double divisor, double scale, bool zero) {
     const Exclusive lock(*this);
     const Release release(passed_);
     for (std::size_t k = 0; k < sets.size(); ++k) collect(sets[k], k, sets.size(), passed_);
     for (std::size_t i = 0; i < params_.size(); ++i) check_all_or_none(i, sets.size());
     check_collected(passed_, sets.size());
-    execute({passed_.pointers.data(), sets.size(), weights.data(), divisor});
+    return execute(passed_,
+                   {passed_.pointers.data(), sets.size(), weights.data(), divisor, scale, zero});
+  }
+
+  // One step over some rows of one parameter; false: there are none, and nothing happened.
+  py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows, double scale) {
+    const Exclusive lock(*this);
+    const std::string& name = stepper_.tensors().at(tensor).name;
+    const CheckedRows checked = check_rows(indices, rows, params_[tensor], name);
+    refuse_overlap(occupied_, checked.values, {"rows of", name}, {});
+    if (checked.gradients.rows.empty()) return py::none();
+    check_written();
+    RowGradients gradients = checked.gradients;
+    gradients.tensor = tensor;
+    gradients.scale = scale;
+    stepper_.prepare(gradients);
+    return run();
+  }
+
+  void freeze(std::size_t tensor, bool frozen) {
+    const Exclusive lock(*this);
+    stepper_.freeze(tensor, frozen);
   }
 
   std::int64_t step_count() const { return stepper_.step_count(); }
@@ -148,7 +187,7 @@ class PyStepper {
     const std::vector<CheckedArray>& targets = of_params ? params_ : states_;
     if (steps.size() != params_.size() || values.size() != targets.size())
       throw std::invalid_argument("restore: one counter a parameter, one value an array");
-    of_params ? check_params() : check_states();
+    of_params ? check_written() : check_states();
     const py::object copy = py::module_::import("numpy").attr("copyto");
     for (std::size_t k = 0; k < values.size(); ++k)
       copy(targets[k].owner, values[k], py::arg("casting") = "equiv");
@@ -168,8 +207,8 @@ class PyStepper {
     Gradients& gradients_;
   };
 
-  Group make_group(const std::vector<double>& scalars, unsigned variant, double weight_decay,
-                   bool maximize) const {
+  Group make_group(const Settings& settings) const {
+    const auto& [scalars, variant, weight_decay, maximize, max_norm, max_value] = settings;
     const RuleInfo& rule = stepper_.rule();
     if (scalars.size() != rule.scalars.size() || variant >> rule.flags.size() != 0)
       throw std::invalid_argument("a group has the scalars and flags of its rule");
@@ -178,42 +217,59 @@ class PyStepper {
     group.variant = variant;
     group.weight_decay = weight_decay;
     group.maximize = maximize;
+    group.max_norm = max_norm;
+    if (max_value) group.max_value = *max_value;
     return group;
   }
+
+  using Copies = std::vector<std::pair<std::size_t, CheckedArray>>;  // with their tensors' numbers
 
   // What add() has checked and not yet made its own.
   struct Addition {
     std::vector<Tensor> tensors;
     std::vector<CheckedArray> params, states;
+    Copies copies;
     Occupied occupied;
   };
 
-  void check_entry(const std::string& name, py::handle param, const std::vector<py::object>& states,
-                   std::size_t group, Addition& addition) const {
+  void check_entry(const Entry& entry, Addition& addition) const {
+    const auto& [name, param, states, group, average, copy] = entry;
     const std::size_t index = params_.size() + addition.params.size();
     const Subject subject{"parameter", name};
-    const CheckedArray& target =
+    const CheckedArray target =
         addition.params.emplace_back(check_numbers(param, subject, /*writeable=*/true));
+    addition.tensors.push_back({name, target.data, target.size, target.dtype, {}, group});
+    Tensor& tensor = addition.tensors.back();
     const auto claim = [&](const CheckedArray& array, const Subject& what, std::size_t slot) {
       refuse_overlap(addition.occupied, array, what, addition.tensors);
       addition.occupied.insert(array.extent(), index * kSlots + slot);
+      return array.data;
     };
-    Tensor& tensor = addition.tensors.emplace_back(
-        Tensor{name, target.data, target.size, target.dtype, {}, group});
+    const auto claim_companion = [&](const py::object& object, std::size_t slot) {
+      const std::string role = role_of(slot);
+      const Subject what{role.c_str(), name};
+      addition.states.push_back(check_companion(object, target, what, /*writeable=*/true));
+      return claim(addition.states.back(), what, slot);
+    };
     claim(target, subject, 0);
     const States& names = stepper_.rule().states[stepper_.groups().at(group).variant];
-    std::size_t given = 0;
-    for (std::size_t k = 0; k < names.size(); ++k) {
-      if (!names.state[k].used) continue;
-      if (given == states.size()) throw std::invalid_argument("a state is missing");
-      const std::string role = std::string(names.state[k].name) + " of";
-      const Subject what{role.c_str(), name};
-      const CheckedArray& state = addition.states.emplace_back(
-          check_companion(states[given++], target, what, /*writeable=*/true));
-      claim(state, what, 1 + k);
-      tensor.state[k] = state.data;
+    if (states.size() != names.used()) throw std::invalid_argument("a state too few or too many");
+    for (std::size_t k = 0, given = 0; k < names.size(); ++k)
+      if (names.state[k].used) tensor.state[k] = claim_companion(states[given++], 1 + k);
+    if (!average.is_none()) tensor.average = claim_companion(average, kAverage);
+    if (!copy.is_none()) {
+      const Subject what{"working copy of", name};
+      addition.copies.emplace_back(index, check_copy(copy, target, what));
+      tensor.copy = static_cast<std::uint16_t*>(claim(addition.copies.back().second, what, kCopy));
     }
-    if (given != states.size()) throw std::invalid_argument("a state too many");
+  }
+
+  // What messages call the arrays of a tensor.
+  std::string role_of(std::size_t slot) const {
+    if (slot == 0) return "parameter";
+    if (slot == kAverage) return "average of";
+    if (slot == kCopy) return "working copy of";
+    return std::string(stepper_.rule().states[0].state[slot - 1].name) + " of";
   }
 
   // `coming`: tensors that add() has not handed over yet.
@@ -224,9 +280,7 @@ class PyStepper {
     const std::size_t index = other->owner / kSlots, slot = other->owner % kSlots;
     const std::size_t here = stepper_.tensors().size();
     const Tensor& owner = index < here ? stepper_.tensors()[index] : coming[index - here];
-    const std::string role =
-        slot == 0 ? "parameter"
-                  : std::string(stepper_.rule().states[0].state[slot - 1].name) + " of";
+    const std::string role = role_of(slot);
     throw py::value_error(subject.text() +
                           ": expected memory of its own, came memory that overlaps " +
                           Subject{role.c_str(), owner.name}.text());
@@ -285,34 +339,76 @@ class PyStepper {
     return {gradient_.c_str(), stepper_.tensors()[tensor].name, like_.c_str()};
   }
 
-  void check_params() const {
+  // What the step writes, but for the states: their memory is ours.
+  void check_written() const {
     for (std::size_t i = 0; i < params_.size(); ++i)
       check_unchanged(params_[i], {"parameter", stepper_.tensors()[i].name}, true);
+    for (const auto& [tensor, copy] : copies_)
+      check_unchanged(copy, {"working copy of", stepper_.tensors()[tensor].name}, true);
   }
 
-  // Steps trust the states, whose memory is ours; a user may still have locked the views of them.
+  // A user may still have locked the views of the states.
   void check_states() const {
     std::size_t at = 0;
     for (const Tensor& tensor : stepper_.tensors()) {
       const States& names = stepper_.rule().states[stepper_.groups()[tensor.group].variant];
-      for (std::size_t k = 0; k < names.size(); ++k) {
-        const std::string role = std::string(names.state[k].name) + " of";
-        if (names.state[k].used) check_unchanged(states_[at++], {role.c_str(), tensor.name}, true);
-      }
+      for (std::size_t k = 0; k < names.size(); ++k)
+        if (names.state[k].used) check_state(states_[at++], tensor, 1 + k);
+      if (tensor.average != nullptr) check_state(states_[at++], tensor, kAverage);
     }
   }
 
-  void execute(const GradientSets& gradients) {
-    check_params();
-    stepper_.prepare(gradients);
-    const py::gil_scoped_release unlocked;
-    stepper_.run();
+  void check_state(const CheckedArray& state, const Tensor& tensor, std::size_t slot) const {
+    const std::string role = role_of(slot);
+    check_unchanged(state, {role.c_str(), tensor.name}, true);
+  }
+
+  // Gradients that are to be zeroed must be writeable, and nobody else's.
+  void check_zeroable(const Gradients& gradients, std::size_t set_count) const {
+    Occupied seen;
+    for (std::size_t i = 0; i < gradients.arrays.size(); ++i) {
+      if (gradients.pointers[i] == nullptr) continue;
+      const CheckedArray& array = gradients.arrays[i];
+      const Subject subject = gradient_subject(i / set_count);
+      check_unchanged(array, subject, /*writeable=*/true);
+      if (const Occupied::Range* const other = seen.find(array.extent()))
+        throw py::value_error(subject.text() +
+                              ": expected memory of its own, since zero_grads, came memory that "
+                              "overlaps " +
+                              gradient_subject(other->owner / set_count).text());
+      seen.insert(array.extent(), i);
+    }
+  }
+
+  py::object execute(const Gradients& gradients, const GradientSets& sets) {
+    check_written();
+    if (sets.zero) check_zeroable(gradients, sets.set_count);
+    stepper_.prepare(sets);
+    return run();
+  }
+
+  py::object run() {
+    Outcome outcome;
+    {
+      const py::gil_scoped_release unlocked;
+      outcome = stepper_.run();
+    }
+    if (outcome.nonfinite && stepper_.policy().error_if_nonfinite) {
+      const std::string what = gradient_subject(*outcome.nonfinite).text() +
+                               ": expected finite numbers, since error_if_nonfinite, came NaN or "
+                               "infinity";
+      PyErr_SetString(PyExc_FloatingPointError, what.c_str());
+      throw py::error_already_set();
+    }
+    if (!outcome.grad_norm) return py::none();
+    return py::make_tuple(outcome.applied, *outcome.grad_norm);
   }
 
   Stepper stepper_;
   std::string gradient_, like_;
   std::vector<CheckedArray> params_;
-  std::vector<CheckedArray> states_;
+  std::vector<CheckedArray> states_;  // of each tensor, and its average
+  Copies copies_;
   Occupied occupied_;
   std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
   Gradients bound_, passed_;
@@ -325,15 +421,20 @@ void bind_stepper(py::module_& m) {
   py::class_<PyStepper>(m, "Stepper", "Parameters, their state and their counters under one rule.")
       .def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
            py::arg("gradient") = "gradient of", py::arg("like") = "its parameter")
-      .def("add_group", &PyStepper::add_group, py::arg("scalars"), py::arg("variant"),
-           py::arg("weight_decay"), py::arg("maximize"))
-      .def("set_group", &PyStepper::set_group, py::arg("index"), py::arg("scalars"),
-           py::arg("variant"), py::arg("weight_decay"), py::arg("maximize"))
+      .def("add_group", &PyStepper::add_group, py::arg("settings"))
+      .def("set_group", &PyStepper::set_group, py::arg("index"), py::arg("settings"))
+      .def("drop_groups", &PyStepper::drop_groups, py::arg("left"))
+      .def("set_policy", &PyStepper::set_policy, py::arg("skip_nonfinite"),
+           py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
       .def("add", &PyStepper::add, py::arg("entries"))
       .def("bind", &PyStepper::bind, py::arg("gradients"))
-      .def("step", &PyStepper::step, py::arg("gradients") = py::none())
+      .def("step", &PyStepper::step, py::arg("gradients") = py::none(), py::arg("scale") = 1.0,
+           py::arg("zero") = false)
       .def("step_combined", &PyStepper::step_combined, py::arg("sets"), py::arg("weights"),
-           py::arg("divisor"))
+           py::arg("divisor"), py::arg("scale") = 1.0, py::arg("zero") = false)
+      .def("step_rows", &PyStepper::step_rows, py::arg("tensor"), py::arg("indices"),
+           py::arg("rows"), py::arg("scale") = 1.0)
+      .def("freeze", &PyStepper::freeze, py::arg("tensor"), py::arg("frozen"))
       .def("set_counters", &PyStepper::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("snapshot", &PyStepper::snapshot, py::arg("of_params") = false)
       .def("restore", &PyStepper::restore, py::arg("step_count"), py::arg("steps"),

@@ -6,6 +6,7 @@ The same bits on every instruction set and thread count.
 >>> w = np.ones(3, np.float32)
 >>> opt = fs.Adam({"w": w}, lr=0.1)
 >>> opt.step({"w": np.full(3, 0.5, np.float32)})
+StepResult(applied=True, grad_norm=None)
 >>> w
 array([0.9, 0.9, 0.9], dtype=float32)
 """
@@ -23,13 +24,15 @@ from fusedstep.config import (
 from fusedstep.ema import EMA
 from fusedstep.groups import Group
 from fusedstep.optimizer import Optimizer, available, create
-from fusedstep.optimizers import *
-from fusedstep.optimizers import __all__ as _rules
+from fusedstep.pipeline import StepResult
+from fusedstep.rules import *
+from fusedstep.rules import __all__ as _rules
 
 __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "EMA",
     "Group",
     "Optimizer",
+    "StepResult",
     "__version__",
     "available",
     "available_isas",

@@ -24,10 +24,17 @@ def as_integer(name: str, value: object, at_least: int, at_most: float = math.in
     return int(value)
 
 
-def as_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> float:
+def as_number(
+    name: str,
+    value: object,
+    expected: str,
+    accepts: Callable[[float], bool],
+    *,
+    finite: bool = True,
+) -> float:
     """Return a Python number, a NumPy number or a 0-d array as a float, or raise.
 
-    `expected` says in the message what `accepts` accepts; NaN and infinity never are.
+    `expected` says in the message what `accepts` accepts; NaN never is, infinity unless `finite`.
     """
     message = f"{name}: expected {expected}, came {value!r}"
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -39,6 +46,6 @@ def as_number(name: str, value: object, expected: str, accepts: Callable[[float]
         number = float(value)
     except OverflowError:  # an integer beyond all floats
         number = math.inf
-    if not (math.isfinite(number) and accepts(number)):
+    if math.isnan(number) or (finite and math.isinf(number)) or not accepts(number):
         raise ValueError(message)
     return number

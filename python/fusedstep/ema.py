@@ -68,8 +68,10 @@ class EMA(Mapping[str, NDArray[Any]]):
             for average, value in zip(self._averages, leaves, strict=True):
                 np.copyto(average, np.asarray(value))
         self._core = _core.Stepper("ema", "value of", "its average")
-        self._core.add_group([self._decay], 0, 0.0, False)
-        self._core.add([(n, a, [], 0) for n, a in zip(names, self._averages, strict=True)])
+        self._core.add_group(([self._decay], 0, 0.0, False, None, None))
+        self._core.add(
+            [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)]
+        )
         self._core.bind(leaves)
 
     def update(self, values: object = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fusedstep import _core
-from fusedstep.options import Number, core_settings, variant_of
+from fusedstep.options import Number, Settings, core_settings, variant_of
 
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
@@ -34,7 +34,7 @@ class Group(Mapping[str, Any]):
         self._names = tuple(names)
         self._values = rule.check_options(given)
         self._variant = variant_of(rule.info, self._values)
-        self._number = core.add_group(*self._settings())
+        self._number = core.add_group(self._settings())
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Group(Mapping[str, Any]):
 
     def push(self) -> None:
         """Tell the compiled core the values of the next step."""
-        self._core.set_group(self._number, *self._settings())
+        self._core.set_group(self._number, self._settings())
 
-    def _settings(self) -> tuple[list[float], int, float, bool]:
+    def _settings(self) -> Settings:
         return core_settings(self._rule.info, self._values, self.lr)

@@ -24,8 +24,10 @@ __all__ = [
     "Flag",
     "Fraction",
     "LearningRate",
+    "Limit",
     "NonNegative",
     "Option",
+    "Settings",
     "core_settings",
     "options_of",
     "variant_of",
@@ -89,6 +91,18 @@ class Rate:
         return value if callable(value) else self.number.check(name, value)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A number > 0, infinity included, or None for no limit."""
+
+    def check(self, name: str, value: object) -> float | None:
+        """Return the number as a float, or None, or raise TypeError or ValueError."""
+        if value is None:
+            return None
+        expected = "a number > 0, or None"
+        return as_number(name, value, expected, lambda number: number > 0, finite=False)
+
+
 LearningRate = Annotated[float | Schedule, Rate()]
 NonNegative = Annotated[float, Number()]
 Fraction = Annotated[float, Number(high=1.0)]
@@ -101,7 +115,7 @@ class Option:
     """One hyper-parameter of a rule."""
 
     name: str
-    kind: Number | Numbers | Switch | Rate
+    kind: Number | Numbers | Switch | Rate | Limit
     default: Any
 
     def check(self, value: object) -> Any:
@@ -111,7 +125,8 @@ class Option:
 
 def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
     """The options in a constructor's signature, in its order."""
-    hints = typing.get_type_hints(constructor, include_extras=True)
+    known = {"Unpack": dict, "Pipeline": Any}  # of what follows the options
+    hints = typing.get_type_hints(constructor, localns=known, include_extras=True)
     return {
         name: Option(name, hints[name].__metadata__[0], parameter.default)
         for name, parameter in inspect.signature(constructor).parameters.items()
@@ -136,11 +151,21 @@ def variant_of(info: _core.RuleInfo, values: Mapping[str, Any]) -> int:
     return sum(bool(numbers[flag]) << i for i, flag in enumerate(info.flags))
 
 
-def core_settings(
-    info: _core.RuleInfo, values: Mapping[str, Any], lr: float
-) -> tuple[list[float], int, float, bool]:
-    """Options as the compiled core takes them: scalars, variant, coupled decay, maximize."""
+# What the compiled core takes for a group: scalars, variant, coupled decay, maximize,
+# max_grad_norm, max_grad_value.
+Settings = tuple[list[float], int, float, bool, float | None, float | None]
+
+
+def core_settings(info: _core.RuleInfo, values: Mapping[str, Any], lr: float) -> Settings:
+    """Options as the compiled core takes them."""
     numbers = _expand(values) | {"lr": lr}
     coupled = 0.0 if "weight_decay" in info.scalars else numbers["weight_decay"]
     scalars = [numbers[name] for name in info.scalars]
-    return scalars, variant_of(info, values), coupled, values["maximize"]
+    return (
+        scalars,
+        variant_of(info, values),
+        coupled,
+        values["maximize"],
+        values["max_grad_norm"],
+        values["max_grad_value"],
+    )

@@ -27,6 +27,7 @@ class Structure:
 
     def __init__(self, trees: list[tuple[str, object]]) -> None:
         """Take the parameters' trees, one a group, each with the path that its names start with."""
+        self._trees = trees
         self.names: list[str] = []
         self.leaves: list[Any] = []
         self.group_of: list[int] = []
@@ -38,10 +39,14 @@ class Structure:
         if len(self.index) != len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"params: expected every path once, came {twice!r} twice")
-        if not self.names:
+        if trees and not self.names:
             raise ValueError("params: expected at least one array, came none")
         self._root: _Spec = self._specs[0] if len(trees) == 1 else self._specs
         self._flat = isinstance(self._root, list) and self._root == list(range(len(self.names)))
+
+    def extended(self, trees: list[tuple[str, object]]) -> Structure:
+        """The structure with more groups; those that are here keep their numbers."""
+        return Structure([*self._trees, *trees])
 
     def _describe(self, tree: object, path: str) -> _Spec:
         def below(key: object) -> str:
@@ -103,11 +108,13 @@ class Structure:
                 self._fill(spec[i], branch, f"{path}[{i}]", leaves)
 
 
-def split_groups(params: object) -> tuple[list[tuple[str, object]], list[dict[str, Any]]]:
+def split_groups(
+    params: object, first: int = 0
+) -> tuple[list[tuple[str, object]], list[dict[str, Any]]]:
     """Trees with the paths of their names, and the options that each group sets for itself.
 
     A list of mappings that each have a key ``params`` is a list of groups. Names within a group
-    that is no mapping start with the group's number.
+    that is no mapping start with the group's number, counted from `first`.
     """
     if isinstance(params, Iterator):
         params = list(params)
@@ -120,7 +127,7 @@ def split_groups(params: object) -> tuple[list[tuple[str, object]], list[dict[st
         return [("", params)], [{}]
     trees: list[tuple[str, object]] = []
     options: list[dict[str, Any]] = []
-    for i, group in enumerate(params):  # type: ignore[arg-type, var-annotated]
+    for i, group in enumerate(params, first):  # type: ignore[arg-type, var-annotated]
         own = dict(group)
         tree = own.pop("params")
         tree = list(tree) if isinstance(tree, Iterator) else tree

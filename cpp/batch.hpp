@@ -1,0 +1,74 @@
+// One step over some tensors: who takes part, the functors they share, and how the work is dealt.
+// What does not change from one step to the next is kept.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernel_table.hpp"
+#include "plan.hpp"
+#include "registry.hpp"
+
+namespace fusedstep {
+
+// Tensors that share a functor and what is done to their gradients.
+struct Cohort {
+  std::size_t group = 0;
+  std::size_t first = 0;  // of its tensors
+  Kernel kernel = nullptr;
+  Measure measure = nullptr;
+  FunctorBytes functor;
+  Gradient gradient;
+};
+
+struct Task {
+  TensorView view;
+  std::size_t size;  // elements
+  std::size_t item_size;
+  std::size_t streams;  // arrays of its size that the step touches
+  std::size_t cohort;
+  std::size_t slot;  // its place among the tensors, there or not: the shape of the norm
+};
+
+class Batch {
+ public:
+  std::vector<Task> tasks;
+  std::vector<Cohort> cohorts;
+
+  void clear();
+  // To be called once tasks have changed, or the number of threads. Allocates.
+  void deal(int threads);
+  // Makes room for measure(): `slots` is one more than the largest slot that could be.
+  void reserve_norms(std::size_t slots);
+
+  int threads() const { return plan_.threads(); }
+  int planned_threads() const { return planned_threads_; }
+
+  // Reads the gradients: the sum of squares of every task. True where all are finite.
+  bool measure() noexcept;
+  // Out of the last measure(): of all slots, or of the tasks of one group.
+  static constexpr std::size_t kAllGroups = std::size_t(-1);
+  double norm(std::size_t group = kAllGroups) noexcept;
+  // The first task with a number that is not finite; tasks.size() where there is none.
+  std::size_t first_nonfinite() const noexcept;
+
+  void run(double ema_decay) noexcept;
+
+ private:
+  static void run_part(void* self, int part);
+  static void measure_part(void* self, int part);
+
+  Plan plan_;
+  int planned_threads_ = 0;
+  double ema_decay_ = 0.0;
+  std::vector<Plan::Tensor> extents_;
+
+  std::vector<std::size_t> first_block_;  // of each task, and the end
+  std::vector<double> sums_;              // of each block
+  std::vector<unsigned char> finite_;     // of each block
+  std::vector<double> task_sums_, slots_;
+  int measure_threads_ = 1;
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,46 @@
+// Sums whose shape depends on their length alone: the same bits on every instruction set, for any
+// number of threads, on every device.
+//
+// Numbers are taken in blocks of kReduceBlock. Within a block, number i is added to lane
+// i % kLanes, in order; then the upper half of the lanes is added to the lower until one is left.
+// The sums of the blocks are summed in the same way.
+#pragma once
+
+#include <cstddef>
+
+#include "host_device.hpp"
+
+namespace fusedstep {
+
+constexpr std::size_t kReduceBlock = 2048;
+constexpr std::size_t kLanes = 32;  // a warp; four registers of AVX-512
+
+constexpr std::size_t reduce_blocks(std::size_t size) {
+  return (size + kReduceBlock - 1) / kReduceBlock;
+}
+
+FUSEDSTEP_HD double fold_lanes(double* lanes) {
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2)
+    for (std::size_t lane = 0; lane < width; ++lane)
+      lanes[lane] = lanes[lane] + lanes[lane + width];
+  return lanes[0];
+}
+
+// The sum of `count` numbers, which are overwritten.
+inline double tree_sum(double* numbers, std::size_t count) {
+  if (count == 0) return 0.0;
+  do {
+    for (std::size_t block = 0; block < reduce_blocks(count); ++block) {
+      double lanes[kLanes] = {};
+      const std::size_t begin = block * kReduceBlock;
+      const std::size_t end = begin + kReduceBlock < count ? begin + kReduceBlock : count;
+      for (std::size_t i = begin; i < end; ++i)
+        lanes[(i - begin) % kLanes] = lanes[(i - begin) % kLanes] + numbers[i];
+      numbers[block] = fold_lanes(lanes);
+    }
+    count = reduce_blocks(count);
+  } while (count > 1);
+  return numbers[0];
+}
+
+}  // namespace fusedstep

@@ -1,0 +1,70 @@
+"""The moving averages of the parameters that an optimizer keeps in its own sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fusedstep.optimizer import Optimizer
+
+__all__ = ["Averages"]
+
+
+class Averages(Mapping[str, NDArray[Any]]):
+    """Averages of the parameters by name, as ``ema_decay`` keeps them::
+
+        ema = ema_decay * ema + (1 - ema_decay) * p     (after every update of p)
+
+    They start at the parameters as they were handed over, and are NumPy views of the live
+    buffers; or, with ``ema_bias_correction``, at 0, and are read as ``ema / (1 - ema_decay**t)``
+    (copies; zeros before the first update), ``t`` being the parameter's number of updates.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        opt = self._optimizer
+        i = opt._index[name]
+        average, policy = opt._buffers[i]["ema"], opt._policy
+        t = opt._core.steps_of(i)
+        if not policy.ema_bias_correction or t == 0 or policy.ema_decay is None:
+            return average
+        return np.asarray(average / average.dtype.type(1.0 - policy.ema_decay**t))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._optimizer._index)
+
+    def __len__(self) -> int:
+        return len(self._optimizer._index)
+
+    def __repr__(self) -> str:
+        return f"Averages({len(self)} arrays, decay={self._optimizer._policy.ema_decay!r})"
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Within the block the parameters hold their averages, for an evaluation::
+
+            with opt.ema.swapped_in():
+                evaluate(model)
+
+        Afterwards they hold, bit for bit, what they held before; that is kept in memory meanwhile.
+        Steps within the block are refused.
+        """
+        opt = self._optimizer
+        arrays = {name: np.asarray(leaf) for name, leaf in opt.params.items()}
+        kept = {name: array.copy(order="K") for name, array in arrays.items()}
+        values = {name: self[name] for name in arrays}
+        with opt._paused("the averages are swapped in"):
+            try:
+                for name, array in arrays.items():
+                    np.copyto(array, values[name])
+                yield
+            finally:
+                for name, array in arrays.items():
+                    np.copyto(array, kept[name])

@@ -1,0 +1,88 @@
+"""What a step does beside its rule: the options that every optimizer takes as keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, TypedDict
+
+from fusedstep.checks import as_number
+from fusedstep.options import Limit, Number, Option, Switch
+
+__all__ = ["GROUP_OPTIONS", "Pipeline", "Policy", "StepResult", "check_grad_scale"]
+
+
+class StepResult(NamedTuple):
+    """What became of a step."""
+
+    applied: bool
+    """False where ``skip_nonfinite`` found NaN or infinity: nothing has moved, counters included."""
+
+    grad_norm: float | None
+    """The Euclidean norm of all gradients of the step, unscaled and before clipping; None where
+    nobody asked (``max_grad_norm``, ``skip_nonfinite``, ``error_if_nonfinite``)."""
+
+
+class Pipeline(TypedDict, total=False):
+    """Keywords of every optimizer, beside its own; :class:`~fusedstep.Optimizer` explains them."""
+
+    max_grad_norm: float | None
+    max_grad_value: float | None
+    clip_per_group: bool
+    skip_nonfinite: bool
+    error_if_nonfinite: bool
+    ema_decay: float | None
+    ema_bias_correction: bool
+    working_copy: Mapping[str, object] | None
+
+
+# Those that groups may set for themselves.
+GROUP_OPTIONS: Mapping[str, Option] = {
+    "max_grad_norm": Option("max_grad_norm", Limit(), None),
+    "max_grad_value": Option("max_grad_value", Limit(), None),
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Those that hold for an optimizer as a whole."""
+
+    clip_per_group: bool = False
+    skip_nonfinite: bool = False
+    error_if_nonfinite: bool = False
+    ema_decay: float | None = None
+    ema_bias_correction: bool = False
+    working_copy: Mapping[str, object] | None = None
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> Policy:
+        """Take them out of `options`, or raise TypeError or ValueError."""
+        given = {f.name: options.pop(f.name) for f in fields(cls) if f.name in options}
+        for name in ("clip_per_group", "skip_nonfinite", "error_if_nonfinite"):
+            given[name] = Switch().check(name, given.get(name, False))
+        given["ema_bias_correction"] = Switch().check(
+            "ema_bias_correction", given.get("ema_bias_correction", False)
+        )
+        if given.get("ema_decay") is not None:
+            given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
+        policy = cls(**given)
+        if policy.skip_nonfinite and policy.error_if_nonfinite:
+            raise ValueError("skip_nonfinite: expected without error_if_nonfinite, came both")
+        if policy.ema_bias_correction and policy.ema_decay is None:
+            raise ValueError("ema_bias_correction: expected ema_decay with it, came None")
+        if not isinstance(policy.working_copy, (Mapping, type(None))):
+            raise TypeError(
+                "working_copy: expected a mapping from parameter names to arrays of bfloat16, "
+                f"came {type(policy.working_copy).__name__}"
+            )
+        return policy
+
+
+def check_grad_scale(value: object) -> float:
+    """Return what gradients are divided by, or raise TypeError or ValueError."""
+    return as_number(
+        "grad_scale",
+        value,
+        "a number from 2**-126 to 2**126",
+        lambda number: 2.0**-126 <= number <= 2.0**126,
+    )

@@ -1,0 +1,15 @@
+r"""The rules. Each docstring gives formula, defaults with their origin, state and source.
+
+Common to all: :math:`g` is the gradient, negated where ``maximize``; where a rule has no decoupled
+decay, ``weight_decay`` > 0 adds ``weight_decay * p`` to it (torch's coupled, L2 decay; negative
+values are refused). Arithmetic is in the dtype of the parameter, float32 or float64; scalars such
+as bias corrections are computed in float64 from an int64 counter and rounded once. State arrays
+have the shape, dtype and memory order of their parameter and start at 0. What constructors and
+steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
+"""
+
+from fusedstep.rules.adagrad import Adagrad, RMSprop
+from fusedstep.rules.adam import Adam, AdamW
+from fusedstep.rules.sgd import SGD, Momentum
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]

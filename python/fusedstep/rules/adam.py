@@ -1,0 +1,86 @@
+"""Rules with two moments of the gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusedstep.optimizer import Optimizer
+from fusedstep.options import Betas, Flag, LearningRate, NonNegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusedstep.pipeline import Pipeline
+
+__all__ = ["Adam", "AdamW"]
+
+
+class Adam(Optimizer):
+    """Both moments of the gradient, corrected for their start at 0::
+
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        w = max(w, v)                                  (amsgrad; else w = v)
+        p = p - lr * (m / c1) / (sqrt(w / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
+
+    With ``eps_inside_sqrt`` the root is ``sqrt(w / c2 + eps)``. State: ``exp_avg`` (m),
+    ``exp_avg_sq`` (v), with amsgrad ``max_exp_avg_sq`` (w). Defaults are the paper's and torch's:
+    lr 1e-3, betas (0.9, 0.999), eps 1e-8.
+
+    Computed as ``p - s * m / (sqrt(w) + e)`` with ``s = lr * sqrt(c2) / c1`` and
+    ``e = eps * sqrt(c2)`` (inside the root ``eps * c2``): the same formula with one division.
+
+    Elsewhere under this name: Keras and Thinc use the paper's "epsilon hat", ``e = eps`` at every
+    step, which acts like an eps 31.6 times larger at t = 1. amsgrad takes the maximum of v before
+    its correction, as torch does; old versions of optax took it after.
+
+    Source: Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980; amsgrad: Reddi, Kale &
+    Kumar 2018, https://arxiv.org/abs/1904.09237
+    """
+
+    rule = "adam"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        amsgrad: Flag = False,
+        eps_inside_sqrt: Flag = False,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: the weights shrink first, then :class:`Adam` steps::
+
+        p = p * (1 - lr * weight_decay)
+
+    The decay does not pass through the moments. State: ``exp_avg``, ``exp_avg_sq``, with amsgrad
+    ``max_exp_avg_sq``. Defaults as ``torch.optim.AdamW``: those of Adam, weight_decay 1e-2.
+
+    Elsewhere under this name: Thinc decays after the update, which gives another result; the
+    paper's decay is multiplied by a schedule but not by the base learning rate.
+
+    Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
+    """
+
+    rule = "adamw"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 1e-2,
+        amsgrad: Flag = False,
+        eps_inside_sqrt: Flag = False,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
