@@ -32,6 +32,12 @@ FUSEDSTEP_HD T maximum(T a, T b) {
   return (a > b) | (a != a) ? a : b;
 }
 
+// -1, 0 or 1; a zero and a NaN stay what they are.
+template <class T>
+FUSEDSTEP_HD T sign(T x) {
+  return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
+}
+
 // base^n by squaring: libm's pow differs in the last bit from one platform to the next.
 FUSEDSTEP_HD double power(double base, std::int64_t n) {
   double result = 1.0;

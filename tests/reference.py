@@ -1,11 +1,11 @@
-"""The specification: each rule in a few lines of NumPy, twice.
+"""The specification: each rule in a few lines of NumPy.
 
 REFERENCE says what the kernels compute to the last bit: the order of operations, all of them in the
-dtype ``f`` of the parameter, with scalars computed in double and rounded once. TEXTBOOK says what
-the rule is, in the words of its source, and is evaluated in longdouble.
+dtype ``f`` of the parameter, with scalars computed in double and rounded once. What the rule is, in
+the words of its source, stands in textbook.py.
 
-Both take a parameter, the gradient that the rule sees, the state (a dict, replaced in place), the
-options ``o`` and the number ``t`` of this update, from 1, and return the new parameter.
+A rule takes a parameter, the gradient that the rule sees, the state (a dict, replaced in place), the
+options ``o`` and the number ``t`` of this update, from 1, and returns the new parameter.
 """
 
 from types import SimpleNamespace
@@ -26,6 +26,11 @@ def maximum(a, b):
     return np.where((a > b) | np.isnan(a), a, b)
 
 
+def sign(x):
+    f = x.dtype.type
+    return np.where(x > 0, f(1), np.where(x < 0, f(-1), x))
+
+
 def root(v, eps, inside):
     return np.sqrt(v + eps) if inside else np.sqrt(v) + eps
 
@@ -39,23 +44,10 @@ def sgd(p, g, s, o, t):
     return p - f(o.lr) * g
 
 
-def sgd_textbook(p, g, s, o, t):
-    if o.momentum:
-        old = s["momentum_buffer"]
-        s["momentum_buffer"] = b = g if t == 1 else o.momentum * old + (1 - o.dampening) * g
-        g = g + o.momentum * b if o.nesterov else b
-    return p - o.lr * g
-
-
 def momentum(p, g, s, o, t):
     f = p.dtype.type
     s["momentum_buffer"] = b = f(o.beta) * s["momentum_buffer"] + f(1.0 - o.beta) * g
     return p - f(o.lr) * b
-
-
-def momentum_textbook(p, g, s, o, t):
-    s["momentum_buffer"] = b = o.beta * s["momentum_buffer"] + (1 - o.beta) * g
-    return p - o.lr * b
 
 
 def adagrad(p, g, s, o, t):
@@ -63,12 +55,6 @@ def adagrad(p, g, s, o, t):
     s["sum"] = s["sum"] + g * g
     lr = f(o.lr / (1.0 + float(t - 1) * o.lr_decay))
     return p - lr * g / root(s["sum"], f(o.eps), o.eps_inside_sqrt)
-
-
-def adagrad_textbook(p, g, s, o, t):
-    s["sum"] = s["sum"] + g**2
-    lr = o.lr / (1 + (t - 1) * o.lr_decay)
-    return p - lr / root(s["sum"], o.eps, o.eps_inside_sqrt) * g
 
 
 def rmsprop(p, g, s, o, t):
@@ -85,17 +71,6 @@ def rmsprop(p, g, s, o, t):
     return p - f(o.lr) * b
 
 
-def rmsprop_textbook(p, g, s, o, t):
-    s["square_avg"] = v = o.alpha * s["square_avg"] + (1 - o.alpha) * g**2
-    if o.centered:
-        s["grad_avg"] = a = o.alpha * s["grad_avg"] + (1 - o.alpha) * g
-        v = np.maximum(v - a**2, 0)
-    step = g / root(v, o.eps, o.eps_inside_sqrt)
-    if o.momentum:
-        s["momentum_buffer"] = step = o.momentum * s["momentum_buffer"] + step
-    return p - o.lr * step
-
-
 def adam(p, g, s, o, t):
     f, (beta1, beta2) = p.dtype.type, o.betas
     s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
@@ -107,31 +82,39 @@ def adam(p, g, s, o, t):
     return p - f(o.lr * np.sqrt(c2) / c1) * m / root(v, eps, o.eps_inside_sqrt)
 
 
-def adam_textbook(p, g, s, o, t):
-    beta1, beta2 = (np.longdouble(b) for b in o.betas)
-    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
-    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
-    if o.amsgrad:
-        s["max_exp_avg_sq"] = v = np.maximum(s["max_exp_avg_sq"], v)
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    return p - o.lr * m_hat / root(v_hat, o.eps, o.eps_inside_sqrt)
-
-
 def adamw(p, g, s, o, t):
     return adam(p * p.dtype.type(1.0 - o.lr * o.weight_decay), g, s, o, t)
 
 
-def adamw_textbook(p, g, s, o, t):
-    return adam_textbook(p - o.lr * o.weight_decay * p, g, s, o, t)
+def adamax(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_inf"] = u = maximum(f(beta2) * s["exp_inf"], np.abs(g) + f(o.eps))
+    return p - f(o.lr / (1.0 - power(beta1, t))) * m / u
+
+
+def adadelta(p, g, s, o, t):
+    f = p.dtype.type
+    rho, weight, eps = f(o.rho), f(1.0 - o.rho), f(o.eps)
+    s["square_avg"] = v = rho * s["square_avg"] + weight * (g * g)
+    d = np.sqrt((s["acc_delta"] + eps) / (v + eps)) * g
+    s["acc_delta"] = rho * s["acc_delta"] + weight * (d * d)
+    return p - f(o.lr) * d
+
+
+def lion(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    direction = sign(f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g)
+    s["exp_avg"] = f(beta2) * s["exp_avg"] + f(1.0 - beta2) * g
+    return p * f(1.0 - o.lr * o.weight_decay) - f(o.lr) * direction
 
 
 REFERENCE = {name: globals()[name] for name in registry}
-TEXTBOOK = {name: globals()[f"{name}_textbook"] for name in registry}
-DECOUPLED = {"adamw"}  # weight decay that is the rule's own
+DECOUPLED = {"adamw", "lion"}  # weight decay that is the rule's own
 
 
 class Run:
-    """One array followed through its steps, by REFERENCE in its dtype or by TEXTBOOK."""
+    """One array followed through its steps, by REFERENCE in its dtype or by the TEXTBOOK."""
 
     def __init__(self, rule, options, param, functions=REFERENCE):
         cls = registry[rule]

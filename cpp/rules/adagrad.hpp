@@ -68,6 +68,30 @@ struct RMSprop {
   }
 };
 
-using AdagradFamily = RuleList<Adagrad, RMSprop>;
+// Zeiler 2012, as torch has it: eps within both roots, which make one of their quotient.
+template <class T, unsigned Flags>
+struct Adadelta {
+  static constexpr const char* kName = "adadelta";
+  static constexpr ScalarNames kScalars{{"lr", "rho", "eps"}};
+  static constexpr FlagNames kFlags{};
+  static constexpr States kStates{{{"square_avg"}, {"acc_delta"}}};
+
+  struct Scalars {
+    double lr, rho, eps;
+  };
+  T lr, rho, weight, eps;
+
+  FUSEDSTEP_HD Adadelta(const Scalars& s, std::int64_t)
+      : lr(T(s.lr)), rho(T(s.rho)), weight(T(1.0 - s.rho)), eps(T(s.eps)) {}
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& square_avg, T& acc_delta) const {
+    square_avg = rho * square_avg + weight * (g * g);
+    const T delta = square_root((acc_delta + eps) / (square_avg + eps)) * g;
+    acc_delta = rho * acc_delta + weight * (delta * delta);
+    p = p - lr * delta;
+  }
+};
+
+using AdagradFamily = RuleList<Adagrad, RMSprop, Adadelta>;
 
 }  // namespace fusedstep

@@ -62,6 +62,33 @@ struct AdamW : Adam<T, Flags> {
   }
 };
 
-using AdamFamily = RuleList<Adam, AdamW>;
+// Kingma & Ba 2015, section 7.1, as torch computes it: eps within the maximum.
+template <class T, unsigned Flags>
+struct Adamax {
+  static constexpr const char* kName = "adamax";
+  static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps"}};
+  static constexpr FlagNames kFlags{};
+  static constexpr States kStates{{{"exp_avg"}, {"exp_inf"}}};
+
+  struct Scalars {
+    double lr, beta1, beta2, eps;
+  };
+  T beta1, weight1, beta2, eps, step_size;
+
+  FUSEDSTEP_HD Adamax(const Scalars& s, std::int64_t t)
+      : beta1(T(s.beta1)),
+        weight1(T(1.0 - s.beta1)),
+        beta2(T(s.beta2)),
+        eps(T(s.eps)),
+        step_size(T(s.lr / (1.0 - power(s.beta1, t)))) {}
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& exp_avg, T& exp_inf) const {
+    exp_avg = beta1 * exp_avg + weight1 * g;
+    exp_inf = maximum(beta2 * exp_inf, absolute(g) + eps);
+    p = p - step_size * exp_avg / exp_inf;
+  }
+};
+
+using AdamFamily = RuleList<Adam, AdamW, Adamax>;
 
 }  // namespace fusedstep

@@ -6,10 +6,12 @@
 #include "ema.hpp"
 #include "roofline.hpp"
 #include "sgd.hpp"
+#include "sign.hpp"
 
 namespace fusedstep {
 
-using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, EmaFamily, RooflineFamily>::type;
+using AllRules =
+    Concatenate<SgdFamily, AdagradFamily, AdamFamily, SignFamily, EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>

@@ -8,8 +8,19 @@ have the shape, dtype and memory order of their parameter and start at 0. What c
 steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 """
 
-from fusedstep.rules.adagrad import Adagrad, RMSprop
-from fusedstep.rules.adam import Adam, AdamW
+from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
+from fusedstep.rules.adam import Adam, Adamax, AdamW
 from fusedstep.rules.sgd import SGD, Momentum
+from fusedstep.rules.sign import Lion
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Momentum",
+    "RMSprop",
+]

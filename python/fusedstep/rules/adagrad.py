@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fusedstep.pipeline import Pipeline
 
-__all__ = ["Adagrad", "RMSprop"]
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
 
 class Adagrad(Optimizer):
@@ -86,6 +86,38 @@ class RMSprop(Optimizer):
         momentum: Fraction = 0.0,
         centered: Flag = False,
         eps_inside_sqrt: Flag = False,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class Adadelta(Optimizer):
+    """Steps in the units of the parameter: earlier steps over earlier gradients::
+
+        v = rho * v + (1 - rho) * g * g
+        d = sqrt(a + eps) / sqrt(v + eps) * g
+        a = rho * a + (1 - rho) * d * d
+        p = p - lr * d
+
+    State: ``square_avg`` (v), ``acc_delta`` (a). Formula and defaults as ``torch.optim.Adadelta``:
+    lr 1, rho 0.9, eps 1e-6. Computed with the root of the quotient, ``sqrt((a + eps) / (v + eps))``.
+
+    Elsewhere under this name: the paper has no learning rate (here 1), and rho 0.95; Keras
+    defaults to lr 1e-3, with rho 0.95 and eps 1e-7.
+
+    Source: Zeiler 2012, Algorithm 1, https://arxiv.org/abs/1212.5701
+    """
+
+    rule = "adadelta"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1.0,
+        rho: Fraction = 0.9,
+        eps: NonNegative = 1e-6,
+        weight_decay: NonNegative = 0.0,
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:

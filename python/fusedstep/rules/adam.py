@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fusedstep.pipeline import Pipeline
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam", "AdamW", "Adamax"]
 
 
 class Adam(Optimizer):
@@ -80,6 +80,37 @@ class AdamW(Adam):
         weight_decay: NonNegative = 1e-2,
         amsgrad: Flag = False,
         eps_inside_sqrt: Flag = False,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class Adamax(Optimizer):
+    """Adam with the infinity norm in the place of the second moment::
+
+        m = beta1 * m + (1 - beta1) * g
+        u = max(beta2 * u, abs(g) + eps)
+        p = p - lr / (1 - beta1**t) * m / u
+
+    State: ``exp_avg`` (m), ``exp_inf`` (u). Formula and defaults as ``torch.optim.Adamax``: lr
+    2e-3, betas (0.9, 0.999), eps 1e-8.
+
+    Elsewhere under this name: the paper has no eps; Keras adds it to u where it divides, optax to
+    the old u within the maximum.
+
+    Source: Kingma & Ba 2015, Algorithm 2, https://arxiv.org/abs/1412.6980
+    """
+
+    rule = "adamax"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 2e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:

@@ -1,0 +1,77 @@
+"""Each rule in the words of its source, evaluated in longdouble: what the reference approximates.
+
+The functions are called as those of reference.py, and may keep state of their own beside the rule's.
+"""
+
+import numpy as np
+
+from fusedstep.optimizer import registry
+from reference import root
+
+
+def sgd(p, g, s, o, t):
+    if o.momentum:
+        old = s["momentum_buffer"]
+        s["momentum_buffer"] = b = g if t == 1 else o.momentum * old + (1 - o.dampening) * g
+        g = g + o.momentum * b if o.nesterov else b
+    return p - o.lr * g
+
+
+def momentum(p, g, s, o, t):
+    s["momentum_buffer"] = b = o.beta * s["momentum_buffer"] + (1 - o.beta) * g
+    return p - o.lr * b
+
+
+def adagrad(p, g, s, o, t):
+    s["sum"] = s["sum"] + g**2
+    lr = o.lr / (1 + (t - 1) * o.lr_decay)
+    return p - lr / root(s["sum"], o.eps, o.eps_inside_sqrt) * g
+
+
+def rmsprop(p, g, s, o, t):
+    s["square_avg"] = v = o.alpha * s["square_avg"] + (1 - o.alpha) * g**2
+    if o.centered:
+        s["grad_avg"] = a = o.alpha * s["grad_avg"] + (1 - o.alpha) * g
+        v = np.maximum(v - a**2, 0)
+    step = g / root(v, o.eps, o.eps_inside_sqrt)
+    if o.momentum:
+        s["momentum_buffer"] = step = o.momentum * s["momentum_buffer"] + step
+    return p - o.lr * step
+
+
+def adam(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    if o.amsgrad:
+        s["max_exp_avg_sq"] = v = np.maximum(s["max_exp_avg_sq"], v)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - o.lr * m_hat / root(v_hat, o.eps, o.eps_inside_sqrt)
+
+
+def adamw(p, g, s, o, t):
+    return adam(p - o.lr * o.weight_decay * p, g, s, o, t)
+
+
+def adamax(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_inf"] = u = np.maximum(beta2 * s["exp_inf"], np.abs(g) + o.eps)
+    return p - o.lr / (1 - beta1**t) * m / u
+
+
+def adadelta(p, g, s, o, t):
+    s["square_avg"] = v = o.rho * s["square_avg"] + (1 - o.rho) * g**2
+    delta = np.sqrt(s["acc_delta"] + o.eps) / np.sqrt(v + o.eps) * g
+    s["acc_delta"] = o.rho * s["acc_delta"] + (1 - o.rho) * delta**2
+    return p - o.lr * delta
+
+
+def lion(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    update = np.sign(beta1 * s["exp_avg"] + (1 - beta1) * g) + o.weight_decay * p
+    s["exp_avg"] = beta2 * s["exp_avg"] + (1 - beta2) * g
+    return p - o.lr * update
+
+
+TEXTBOOK = {name: globals()[name] for name in registry}
