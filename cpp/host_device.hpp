@@ -46,4 +46,15 @@ FUSEDSTEP_HD double power(double base, std::int64_t n) {
   return result;
 }
 
+// 1 + base + ... + base^(n-1) by doubling, without the cancellation of (1 - base^n) / (1 - base).
+FUSEDSTEP_HD double power_sum(double base, std::int64_t n) {
+  double result = 0.0;
+  for (double terms = 1.0; n > 0; n >>= 1) {
+    if (n & 1) result = terms + base * result;
+    terms = terms * (1.0 + base);
+    base = base * base;
+  }
+  return result;
+}
+
 }  // namespace fusedstep

@@ -8,11 +8,14 @@ A rule takes a parameter, the gradient that the rule sees, the state (a dict, re
 options ``o`` and the number ``t`` of this update, from 1, and returns the new parameter.
 """
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 
 from fusedstep.optimizer import registry
+
+LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
 
 
 def power(base, n):
@@ -20,6 +23,39 @@ def power(base, n):
     while n:
         result, base, n = result * base if n & 1 else result, base * base, n >> 1
     return result
+
+
+def power_sum(base, n):
+    result, terms = 0.0, 1.0
+    while n:
+        result = terms + base * result if n & 1 else result
+        terms, base, n = terms * (1.0 + base), base * base, n >> 1
+    return result
+
+
+def natural_log(x):
+    if x == 0.0:
+        return -math.inf
+    m, e = math.frexp(x)
+    if m < float.fromhex("0x1.6a09e667f3bcdp-1"):
+        m, e = m * 2.0, e - 1
+    s, series = (m - 1.0) / (m + 1.0), 0.0
+    for k in range(23, 1, -2):
+        series = (series + 1.0 / k) * (s * s)
+    return e * LN2_HIGH + 2.0 * (s + (s * series + e * LN2_LOW * 0.5))
+
+
+def exponential(x):
+    x = min(max(x, -800.0), 800.0)
+    k = math.floor(x / float.fromhex("0x1.62e42fefa39efp-1") + 0.5)
+    r, series = (x - k * LN2_HIGH) - k * LN2_LOW, 1.0
+    for n in range(16, 0, -1):
+        series = 1.0 + series * r / n
+    return float(np.ldexp(series, k))
+
+
+def real_power(base, exponent):
+    return 1.0 if exponent == 0.0 else exponential(exponent * natural_log(base))
 
 
 def maximum(a, b):
@@ -102,6 +138,67 @@ def adadelta(p, g, s, o, t):
     return p - f(o.lr) * d
 
 
+def nadam_momentum(beta1, decay, t):
+    return beta1 * (1.0 - 0.5 * real_power(0.96, t * decay))
+
+
+def nadam_product(beta1, momentum_decay, t):
+    ratio, decay, product = real_power(0.96, momentum_decay), 1.0, 1.0
+    while t > 0 and product > 2.0**-60 and decay > 2.0**-60:
+        decay = decay * ratio
+        product = product * (beta1 * (1.0 - 0.5 * decay))
+        t -= 1
+    return product * power(beta1, t)
+
+
+def nadam(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    p = p * f(1.0 - o.lr * o.weight_decay) if o.decoupled_weight_decay else p
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    mu = nadam_momentum(beta1, o.momentum_decay, float(t))
+    following = nadam_momentum(beta1, o.momentum_decay, float(t) + 1.0)
+    product = nadam_product(beta1, o.momentum_decay, t)
+    root2 = np.sqrt(1.0 - power(beta2, t))
+    grad_size = f(o.lr * root2 * (1.0 - mu) / (1.0 - product))
+    step_size = f(o.lr * root2 * following / (1.0 - product * following))
+    return p - (grad_size * g + step_size * m) / (np.sqrt(v) + f(o.eps * root2))
+
+
+def radam(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    p = p * f(1.0 - o.lr * o.weight_decay) if o.decoupled_weight_decay else p
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    power2, sum2, size = power(beta2, t), power_sum(beta2, t), o.lr / (1.0 - power(beta1, t))
+    longest = 2.0 / (1.0 - beta2) - 1.0
+    length = ((1.0 + beta2) * sum2 - 2.0 * float(t) * power2) / ((1.0 - beta2) * sum2)
+    if not length > 5.0:
+        return p - f(size) * m
+    rectification = (length - 4.0) * (length - 2.0) * longest
+    rectification /= (longest - 4.0) * (longest - 2.0) * length
+    return p - f(size * np.sqrt(rectification * (1.0 - power2))) * m / (np.sqrt(v) + f(o.eps))
+
+
+def adabelief(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    d = g - m
+    s["exp_avg_var"] = v = f(beta2) * s["exp_avg_var"] + f(1.0 - beta2) * (d * d) + f(o.eps)
+    root2 = np.sqrt(1.0 - power(beta2, t))
+    step = f(o.lr * root2 / (1.0 - power(beta1, t))) * m / (np.sqrt(v) + f(o.eps * root2))
+    return p * f(1.0 - o.lr * o.weight_decay) - step
+
+
+def yogi(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    square, v = g * g, s["exp_avg_sq"]
+    s["exp_avg_sq"] = v = v - f(1.0 - beta2) * sign(v - square) * square
+    root2 = np.sqrt(1.0 - power(beta2, t))
+    return p - f(o.lr * root2 / (1.0 - power(beta1, t))) * m / (np.sqrt(v) + f(o.eps * root2))
+
+
 def lion(p, g, s, o, t):
     f, (beta1, beta2) = p.dtype.type, o.betas
     direction = sign(f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g)
@@ -110,7 +207,7 @@ def lion(p, g, s, o, t):
 
 
 REFERENCE = {name: globals()[name] for name in registry}
-DECOUPLED = {"adamw", "lion"}  # weight decay that is the rule's own
+DECOUPLED = {"adamw", "adabelief", "lion"}  # weight decay that is the rule's own
 
 
 class Run:
@@ -137,7 +234,8 @@ class Run:
                 grad = np.where(grad > limit, limit, np.where(grad < -limit, -limit, grad))
             if o.maximize:
                 grad = -grad
-            if o.weight_decay and self.rule not in DECOUPLED:
+            own = self.rule in DECOUPLED or getattr(o, "decoupled_weight_decay", False)
+            if o.weight_decay and not own:
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
 

@@ -10,11 +10,13 @@ import pytest
 import fusedstep as fs
 from cases import DTYPES, RULES, same_bits
 from fusedstep import _core
+from fusedstep.optimizer import registry
 from reference import Run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mprotect is called through libc")
 
 PAGE = mmap.PAGESIZE
+MOST_STATES = max(len(own) for rule in RULES for own in registry[rule].info.states)
 
 
 class GuardedPage:
@@ -38,7 +40,7 @@ class GuardedPage:
 
 @pytest.fixture(scope="module")
 def pages():
-    return [GuardedPage() for _ in range(5)]
+    return [GuardedPage() for _ in range(2 + MOST_STATES)]
 
 
 @pytest.mark.parametrize("at_end", [True, False], ids=["end", "start"])
@@ -52,11 +54,13 @@ def test_no_access_outside(rule, dtype, at_end, pages):
         for length in range(4 * lanes + 4):
             param, grad = rng.standard_normal((2, length)).astype(dtype)
             run = Run(rule, {"weight_decay": 0.01}, param)
+            states = [state.copy() for state in run.state.values()]
             run.step(grad)
-            states = [np.zeros(length, dtype) for _ in run.state]
             p, g, *s = (
                 page.array(values, at_end)
-                for page, values in zip(pages, [param, grad, *states], strict=False)
+                for page, values in zip(
+                    pages, [param, grad, *states], strict=False
+                )  # pages to spare
             )
             getattr(fs.functional, rule)(p, g, *s, step=1, weight_decay=0.01)
             assert same_bits(p, run.param), (isa, length)

@@ -93,8 +93,11 @@ def test_every_loop_is_vectorised(functions, isa, rule):
                 assert packed(body, operation, REGISTERS[isa]), f"no packed {operation} in {name}"
 
 
+ONE_OF_EACH = ["adagrad", "rmsprop", "adadelta", "adam", "adamw", "nadam", "adabelief", "yogi"]
+
+
 @pytest.mark.parametrize("isa", REGISTERS)
-@pytest.mark.parametrize("rule", ["adam", "adamw", "adagrad", "rmsprop"])
+@pytest.mark.parametrize("rule", ONE_OF_EACH)
 def test_one_square_root_and_one_division(functions, isa, rule):
     """Per vector of parameters: the divider is what these rules wait for."""
     for name, body in sweeps(functions, isa, rule).items():

@@ -13,7 +13,7 @@ from fusedstep.optimizer import registry
 torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 OPTIM = torch.optim if torch else None
 from cases import CASE_IDS, CASES, DTYPES, RULES
-from reference import Run
+from reference import Run, nadam_product, real_power
 from textbook import TEXTBOOK
 
 STEPS = 20
@@ -65,7 +65,9 @@ def torch_cases():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "options"), torch_cases())
-def test_torch(rule, options, dtype):
+def test_torch(rule, options, dtype, monkeypatch):
+    # torch keeps some scalars (NAdam's product, ASGD's rate) in arrays of its default dtype.
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: getattr(torch, dtype))
     torch_rule = getattr(OPTIM, registry[rule].__name__)
     known = inspect.signature(torch_rule).parameters
     shared = {name: value for name, value in options.items() if name in known}
@@ -97,6 +99,34 @@ def test_defaults_are_torchs(rule):
     shared = set(ours) & set(theirs)
     assert {"lr", "weight_decay", "maximize"} <= shared
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+# Scalars ---------------------------------------------------------------------------------------
+
+
+def test_real_power():
+    """Relative error <= 2^-52 * 2 * (1 + |log|), log the logarithm of the result, which rounds it."""
+    rng = np.random.default_rng(1)
+    bases = np.concatenate([rng.uniform(0, 2, 2_000), 10 ** rng.uniform(-300, 300, 2_000)])
+    exponents = rng.uniform(-1, 1, bases.size) * 600 / np.maximum(1, np.abs(np.log(bases)))
+    for base, exponent in zip(bases, exponents, strict=True):
+        exact = np.longdouble(base) ** np.longdouble(exponent)
+        error = abs(real_power(base, exponent) / exact - 1)
+        assert error <= 2.0**-52 * 2 * (1 + abs(np.log(exact))), (base, exponent)
+    assert [real_power(0.0, y) for y in (0.0, 0.5)] == [1.0, 0.0]
+    with np.errstate(all="ignore"):
+        assert [real_power(0.5, y) for y in (2000.0, -2000.0)] == [0.0, np.inf]
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9, 0.9999, 1 - 2.0**-53])
+@pytest.mark.parametrize("decay", [0.0, 1e-6, 4e-3, 0.1, 0.5, 10.0])
+def test_product_of_nadams_momenta(beta1, decay):
+    """1 - product to 2^-52, and 2^-52 of the product a factor, though not all are multiplied."""
+    i = np.arange(1, 10_001, dtype=np.longdouble)
+    products = np.cumprod(np.longdouble(beta1) * (1 - 0.5 * np.longdouble(0.96) ** (i * decay)))
+    for t in (1, 2, 3, 10, 50, 100, 1_000, 10_000):
+        error = (1 - nadam_product(beta1, decay, t)) - (1 - products[t - 1])
+        assert abs(error) <= 2.0**-52 * (1 + t * products[t - 1])
 
 
 # The lecture's numbers ---------------------------------------------------------------------------

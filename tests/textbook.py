@@ -74,4 +74,46 @@ def lion(p, g, s, o, t):
     return p - o.lr * update
 
 
+def nadam(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    mu = [beta1 * (1 - 0.96 ** np.longdouble(i * o.momentum_decay) / 2) for i in range(1, t + 2)]
+    product, following = np.prod(mu[:-1]), mu[-1]
+    p = p - o.lr * o.weight_decay * p if o.decoupled_weight_decay else p
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    ahead = following * m / (1 - product * following) + (1 - mu[-2]) * g / (1 - product)
+    return p - o.lr * ahead / (np.sqrt(v / (1 - beta2**t)) + o.eps)
+
+
+def radam(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    p = p - o.lr * o.weight_decay * p if o.decoupled_weight_decay else p
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    m_hat = m / (1 - beta1**t)
+    rho_inf = 2 / (1 - beta2) - 1
+    rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+    if rho <= 5:
+        return p - o.lr * m_hat
+    r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+    return p - o.lr * r * m_hat * np.sqrt(1 - beta2**t) / (np.sqrt(v) + o.eps)
+
+
+def adabelief(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_var"] = v = beta2 * s["exp_avg_var"] + (1 - beta2) * (g - m) ** 2 + o.eps
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - o.lr * (m_hat / (np.sqrt(v_hat) + o.eps) + o.weight_decay * p)
+
+
+def yogi(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    v = s["exp_avg_sq"]
+    s["exp_avg_sq"] = v = v - (1 - beta2) * np.sign(v - g**2) * g**2
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - o.lr * m_hat / (np.sqrt(v_hat) + o.eps)
+
+
 TEXTBOOK = {name: globals()[name] for name in registry}

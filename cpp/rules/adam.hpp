@@ -1,6 +1,7 @@
 // Rules with two moments of the gradient.
 #pragma once
 
+#include "real_power.hpp"
 #include "rule.hpp"
 
 namespace fusedstep {
@@ -89,6 +90,105 @@ struct Adamax {
   }
 };
 
-using AdamFamily = RuleList<Adam, AdamW, Adamax>;
+// The momentum of NAdam's step t, which rises from beta1 / 2 or so to beta1.
+inline double nadam_momentum(double beta1, double momentum_decay, double t) {
+  return beta1 * (1.0 - 0.5 * real_power(0.96, t * momentum_decay));
+}
+
+// The product of the momenta of the steps 1 to t, as far as 1 - product can tell: some 50 factors
+// at the defaults and 2,600 at worst, the rest being 1 beside it or beta1 to the last bit.
+inline double nadam_product(double beta1, double momentum_decay, std::int64_t t) {
+  const double ratio = real_power(0.96, momentum_decay);
+  double product = 1.0, decay = 1.0;
+  for (; t > 0 && product > 0x1p-60 && decay > 0x1p-60; --t) {
+    decay = decay * ratio;
+    product = product * (beta1 * (1.0 - 0.5 * decay));
+  }
+  return product * power(beta1, t);
+}
+
+// Dozat 2016, as torch has it. Its two fractions, of the gradient and of the average, have one
+// denominator; sqrt(c2) folds into their numerators as in Adam.
+template <class T, unsigned Flags>
+struct NAdam {
+  static constexpr const char* kName = "nadam";
+  static constexpr ScalarNames kScalars{
+      {"lr", "beta1", "beta2", "eps", "momentum_decay", "weight_decay"}};
+  static constexpr FlagNames kFlags{{"decoupled_weight_decay"}};
+  static constexpr bool kDecoupled = Flags & 1;
+  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+
+  struct Scalars {
+    double lr, beta1, beta2, eps, momentum_decay, weight_decay;
+  };
+  T beta1, weight1, beta2, weight2, grad_size, step_size, eps, shrink;
+
+  NAdam(const Scalars& s, std::int64_t t)
+      : beta1(T(s.beta1)),
+        weight1(T(1.0 - s.beta1)),
+        beta2(T(s.beta2)),
+        weight2(T(1.0 - s.beta2)),
+        shrink(T(1.0 - s.lr * s.weight_decay)) {
+    const double mu = nadam_momentum(s.beta1, s.momentum_decay, double(t));
+    const double next = nadam_momentum(s.beta1, s.momentum_decay, double(t) + 1.0);
+    const double product = nadam_product(s.beta1, s.momentum_decay, t);
+    const double root2 = square_root(1.0 - power(s.beta2, t));
+    grad_size = T(s.lr * root2 * (1.0 - mu) / (1.0 - product));
+    step_size = T(s.lr * root2 * next / (1.0 - product * next));
+    eps = T(s.eps * root2);
+  }
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& exp_avg, T& exp_avg_sq) const {
+    if constexpr (kDecoupled) p = p * shrink;
+    exp_avg = beta1 * exp_avg + weight1 * g;
+    exp_avg_sq = beta2 * exp_avg_sq + weight2 * (g * g);
+    p = p - (grad_size * g + step_size * exp_avg) / (square_root(exp_avg_sq) + eps);
+  }
+};
+
+// Liu et al. 2020, as torch has it: while the variance of the second moment is out of bounds, in
+// the first steps, the average of the gradients is followed without it.
+template <class T, unsigned Flags>
+struct RAdam {
+  static constexpr const char* kName = "radam";
+  static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps", "weight_decay"}};
+  static constexpr FlagNames kFlags{{"decoupled_weight_decay"}};
+  static constexpr bool kDecoupled = Flags & 1;
+  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+
+  struct Scalars {
+    double lr, beta1, beta2, eps, weight_decay;
+  };
+  T beta1, weight1, beta2, weight2, step_size, eps, shrink, rectified;
+
+  FUSEDSTEP_HD RAdam(const Scalars& s, std::int64_t t)
+      : beta1(T(s.beta1)),
+        weight1(T(1.0 - s.beta1)),
+        beta2(T(s.beta2)),
+        weight2(T(1.0 - s.beta2)),
+        eps(T(s.eps)),
+        shrink(T(1.0 - s.lr * s.weight_decay)) {
+    const double power2 = power(s.beta2, t), sum2 = power_sum(s.beta2, t);
+    const double longest = 2.0 / (1.0 - s.beta2) - 1.0;
+    // The paper's longest - 2 * t * power2 / (1 - power2), with a hundredth of its cancellation.
+    const double length =
+        ((1.0 + s.beta2) * sum2 - 2.0 * double(t) * power2) / ((1.0 - s.beta2) * sum2);
+    const double rectification =
+        (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length);
+    const double size = s.lr / (1.0 - power(s.beta1, t));
+    rectified = T(length > 5.0 ? 1.0 : 0.0);
+    step_size = T(length > 5.0 ? size * square_root(rectification * (1.0 - power2)) : size);
+  }
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& exp_avg, T& exp_avg_sq) const {
+    if constexpr (kDecoupled) p = p * shrink;
+    exp_avg = beta1 * exp_avg + weight1 * g;
+    exp_avg_sq = beta2 * exp_avg_sq + weight2 * (g * g);
+    const T denominator = rectified != T(0) ? square_root(exp_avg_sq) + eps : T(1);
+    p = p - step_size * exp_avg / denominator;
+  }
+};
+
+using AdamFamily = RuleList<Adam, AdamW, Adamax, NAdam, RAdam>;
 
 }  // namespace fusedstep

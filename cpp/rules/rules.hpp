@@ -3,6 +3,7 @@
 
 #include "adagrad.hpp"
 #include "adam.hpp"
+#include "belief.hpp"
 #include "ema.hpp"
 #include "roofline.hpp"
 #include "sgd.hpp"
@@ -10,8 +11,8 @@
 
 namespace fusedstep {
 
-using AllRules =
-    Concatenate<SgdFamily, AdagradFamily, AdamFamily, SignFamily, EmaFamily, RooflineFamily>::type;
+using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, SignFamily,
+                             EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>

@@ -5,8 +5,8 @@ There is one function a rule, under the rule's name::
     fusedstep.functional.adam(p, g, exp_avg, exp_avg_sq, step=1, lr=1e-3)
 
 updates ``p`` and the state arrays in place: the same kernels, checks and bits as the classes. State
-arrays come in the order of the class's docstring, start at 0 and are kept by the caller; ``step``
-is the number of this update, from 1.
+arrays come in the order of the class's docstring, start at 0 or where it says, and are kept by the
+caller; ``step`` is the number of this update, from 1.
 """
 
 from __future__ import annotations

@@ -9,12 +9,14 @@ steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 """
 
 from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
-from fusedstep.rules.adam import Adam, Adamax, AdamW
+from fusedstep.rules.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from fusedstep.rules.belief import AdaBelief, Yogi
 from fusedstep.rules.sgd import SGD, Momentum
 from fusedstep.rules.sign import Lion
 
 __all__ = [
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -22,5 +24,8 @@ __all__ = [
     "Adamax",
     "Lion",
     "Momentum",
+    "NAdam",
+    "RAdam",
     "RMSprop",
+    "Yogi",
 ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fusedstep.pipeline import Pipeline
 
-__all__ = ["Adam", "AdamW", "Adamax"]
+__all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 
 class Adam(Optimizer):
@@ -111,6 +111,80 @@ class Adamax(Optimizer):
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,
         weight_decay: NonNegative = 0.0,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum, which looks one step ahead::
+
+        m  = beta1 * m + (1 - beta1) * g
+        v  = beta2 * v + (1 - beta2) * g * g
+        mu = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay)),  mu' the same of t + 1
+        n  = (1 - mu) * g / (1 - c) + mu' * m / (1 - c * mu')
+        p  = p - lr * n / (sqrt(v / (1 - beta2**t)) + eps)
+
+    with ``c`` the product of the ``mu`` of all steps so far. Weight decay is coupled, or with
+    ``decoupled_weight_decay`` that of :class:`AdamW`. State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    Formula and defaults as ``torch.optim.NAdam``: lr 2e-3, betas (0.9, 0.999), eps 1e-8,
+    momentum_decay 4e-3.
+
+    Elsewhere under this name: torch keeps ``c`` in its state (in float32). Here it follows from the
+    counter and the options, so that it is exact after a resume, and betas or momentum_decay that
+    are changed meanwhile hold for all of it. optax has no schedule of ``mu``: ``mu = beta1``.
+
+    Source: Dozat 2016, Algorithm 2, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
+    """
+
+    rule = "nadam"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 2e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        momentum_decay: NonNegative = 4e-3,
+        decoupled_weight_decay: Flag = False,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class RAdam(Optimizer):
+    """Adam whose first steps wait for the second moment to be worth dividing by::
+
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        l = L - 2 * t * beta2**t / c2,    L = 2 / (1 - beta2) - 1,  c2 = 1 - beta2**t
+        r = sqrt((l - 4) * (l - 2) * L / ((L - 4) * (L - 2) * l))
+        p = p - lr * m / c1 * r * sqrt(c2) / (sqrt(v) + eps)    (where l > 5)
+        p = p - lr * m / c1                                     (else), c1 = 1 - beta1**t
+
+    Weight decay is coupled, or with ``decoupled_weight_decay`` that of :class:`AdamW`. State:
+    ``exp_avg`` (m), ``exp_avg_sq`` (v). Formula and defaults as ``torch.optim.RAdam``: lr 1e-3,
+    betas (0.9, 0.999), eps 1e-8. eps is added to the root before its correction.
+
+    Elsewhere under this name: the paper has no eps and begins where l > 4; optax adds eps to the
+    corrected root.
+
+    Source: Liu et al. 2020, Algorithm 2, https://arxiv.org/abs/1908.03265
+    """
+
+    rule = "radam"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        decoupled_weight_decay: Flag = False,
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:

@@ -1,0 +1,89 @@
+"""Rules like Adam whose second moment is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fusedstep.optimizer import Optimizer
+from fusedstep.options import Betas, Flag, LearningRate, NonNegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusedstep.pipeline import Pipeline
+
+__all__ = ["AdaBelief", "Yogi"]
+
+
+class AdaBelief(Optimizer):
+    """Adam that divides by how much the gradients surprised their average::
+
+        p = p * (1 - lr * weight_decay)
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * (g - m)**2 + eps
+        p = p - lr * (m / c1) / (sqrt(s / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
+
+    The weight decay is decoupled. State: ``exp_avg`` (m), ``exp_avg_var`` (s). Formula of the
+    paper, with both its eps; defaults of the authors' code: lr 1e-3, betas (0.9, 0.999), eps 1e-16,
+    weight_decay 0.
+
+    Elsewhere under this name: the authors' code rectifies as :class:`RAdam` by default
+    (``rectify``); optax has one eps for each place, both 1e-16.
+
+    Source: Zhuang et al. 2020, Algorithm 2, https://arxiv.org/abs/2010.07468
+    """
+
+    rule = "adabelief"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-16,
+        weight_decay: NonNegative = 0.0,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class Yogi(Optimizer):
+    """Adam whose second moment cannot forget quickly::
+
+        m = beta1 * m + (1 - beta1) * g
+        v = v - (1 - beta2) * sign(v - g * g) * g * g
+        p = p - lr * (m / c1) / (sqrt(v / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
+
+    Both moments start at ``initial_accumulator_value``. State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    Formula and defaults as optax and TensorFlow Addons: lr 1e-2 (optax has none), betas
+    (0.9, 0.999), eps 1e-3, start at 1e-6.
+
+    Elsewhere under this name: the paper has neither the corrections by c1 and c2 nor a start of
+    the first moment; it takes v from the mean of the squares of a first batch.
+
+    Source: Zaheer et al. 2018, Algorithm 2,
+    https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization
+    """
+
+    rule = "yogi"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-2,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-3,
+        weight_decay: NonNegative = 0.0,
+        initial_accumulator_value: NonNegative = 1e-6,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+    @staticmethod
+    def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
+        """Start both moments at ``initial_accumulator_value``."""
+        start = values["initial_accumulator_value"]
+        return {"exp_avg": start, "exp_avg_sq": start}
