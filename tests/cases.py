@@ -18,6 +18,8 @@ def _choices(option):
         return (False, True)
     if isinstance(option.kind, Number) and option.name == "weight_decay":
         return (0.0, 0.01)
+    if option.name == "warmup_steps":
+        return (0.0, 7.0)
     if isinstance(option.kind, Number) and option.default == 0.0:
         return (0.0, 0.3)
     return (option.default,)

@@ -199,6 +199,41 @@ def yogi(p, g, s, o, t):
     return p - f(o.lr * root2 / (1.0 - power(beta1, t))) * m / (np.sqrt(v) + f(o.eps * root2))
 
 
+def adan(p, g, s, o, t):
+    f, (beta1, beta2, beta3) = p.dtype.type, o.betas
+    d = np.zeros_like(g) if t == 1 else g - s["pre_grad"]
+    ahead = g + f(beta2) * d
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_diff"] = w = f(beta2) * s["exp_avg_diff"] + f(1.0 - beta2) * d
+    s["exp_avg_sq"] = v = f(beta3) * s["exp_avg_sq"] + f(1.0 - beta3) * (ahead * ahead)
+    s["pre_grad"] = g
+    root3 = np.sqrt(1.0 - power(beta3, t))
+    step_size = f(o.lr * root3 / (1.0 - power(beta1, t)))
+    diff_size = f(o.lr * beta2 * root3 / (1.0 - power(beta2, t)))
+    step = (step_size * m + diff_size * w) / (np.sqrt(v) + f(o.eps * root3))
+    return (p - step) * f(1.0 / (1.0 + o.lr * o.weight_decay))
+
+
+def ademamix_beta3(beta1, beta3, part):
+    logs = np.float64(natural_log(beta1)), np.float64(natural_log(beta3))
+    beta = exponential(np.float64(1.0) / ((1.0 - part) / logs[0] + part / logs[1]))
+    return beta if part < 1.0 and beta < beta3 else beta3
+
+
+def ademamix(p, g, s, o, t):
+    f, (beta1, beta2, beta3) = p.dtype.type, o.betas
+    p = p * f(1.0 - o.lr * o.weight_decay)
+    part = float(t) / o.warmup_steps if t < o.warmup_steps else 1.0
+    beta3 = ademamix_beta3(beta1, beta3, part)
+    s["exp_avg_fast"] = m = f(beta1) * s["exp_avg_fast"] + f(1.0 - beta1) * g
+    s["exp_avg_slow"] = n = f(beta3) * s["exp_avg_slow"] + f(1.0 - beta3) * g
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    root2 = np.sqrt(1.0 - power(beta2, t))
+    fast_size = f(o.lr * root2 / (1.0 - power(beta1, t)))
+    slow_size = f(o.lr * root2 * (part * o.alpha))
+    return p - (fast_size * m + slow_size * n) / (np.sqrt(v) + f(o.eps * root2))
+
+
 def lion(p, g, s, o, t):
     f, (beta1, beta2) = p.dtype.type, o.betas
     direction = sign(f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g)
@@ -207,7 +242,13 @@ def lion(p, g, s, o, t):
 
 
 REFERENCE = {name: globals()[name] for name in registry}
-DECOUPLED = {"adamw", "adabelief", "lion"}  # weight decay that is the rule's own
+DECOUPLED = {
+    "adamw",
+    "adabelief",
+    "adan",
+    "ademamix",
+    "lion",
+}  # weight decay that is the rule's own
 
 
 class Run:

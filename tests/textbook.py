@@ -67,6 +67,33 @@ def adadelta(p, g, s, o, t):
     return p - o.lr * delta
 
 
+def adan(p, g, s, o, t):
+    beta1, beta2, beta3 = (np.longdouble(b) for b in o.betas)
+    diff = 0 if t == 1 else g - s["pre_grad"]
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_diff"] = w = beta2 * s["exp_avg_diff"] + (1 - beta2) * diff
+    s["exp_avg_sq"] = v = beta3 * s["exp_avg_sq"] + (1 - beta3) * (g + beta2 * diff) ** 2
+    s["pre_grad"] = g
+    ahead = m / (1 - beta1**t) + beta2 * w / (1 - beta2**t)
+    p = p - o.lr * ahead / (np.sqrt(v / (1 - beta3**t)) + o.eps)
+    return p / (1 + o.lr * o.weight_decay)
+
+
+def ademamix(p, g, s, o, t):
+    beta1, beta2, beta3 = (np.longdouble(b) for b in o.betas)
+    alpha, warmup = o.alpha, np.longdouble(o.warmup_steps)
+    if t < warmup:
+        alpha, log1, log3 = t / warmup * alpha, np.log(beta1), np.log(beta3)
+        ramp = np.exp(log1 * log3 / ((1 - t / warmup) * log3 + t / warmup * log1))
+        beta3 = min(ramp, beta3)
+    s["exp_avg_fast"] = m1 = beta1 * s["exp_avg_fast"] + (1 - beta1) * g
+    s["exp_avg_slow"] = m2 = beta3 * s["exp_avg_slow"] + (1 - beta3) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    m1_hat, v_hat = m1 / (1 - beta1**t), v / (1 - beta2**t)
+    update = (m1_hat + alpha * m2) / (np.sqrt(v_hat) + o.eps)
+    return p - o.lr * (update + o.weight_decay * p)
+
+
 def lion(p, g, s, o, t):
     beta1, beta2 = (np.longdouble(b) for b in o.betas)
     update = np.sign(beta1 * s["exp_avg"] + (1 - beta1) * g) + o.weight_decay * p

@@ -5,14 +5,15 @@
 #include "adam.hpp"
 #include "belief.hpp"
 #include "ema.hpp"
+#include "mixture.hpp"
 #include "roofline.hpp"
 #include "sgd.hpp"
 #include "sign.hpp"
 
 namespace fusedstep {
 
-using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, SignFamily,
-                             EmaFamily, RooflineFamily>::type;
+using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily,
+                             SignFamily, EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>

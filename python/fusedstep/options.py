@@ -21,6 +21,7 @@ from fusedstep.checks import as_number
 
 __all__ = [
     "Betas",
+    "Betas3",
     "Flag",
     "Fraction",
     "LearningRate",
@@ -107,6 +108,7 @@ LearningRate = Annotated[float | Schedule, Rate()]
 NonNegative = Annotated[float, Number()]
 Fraction = Annotated[float, Number(high=1.0)]
 Betas = Annotated[tuple[float, float], Numbers(2, Number(high=1.0))]
+Betas3 = Annotated[tuple[float, float, float], Numbers(3, Number(high=1.0))]
 Flag = Annotated[bool, Switch()]
 
 

@@ -11,17 +11,20 @@ steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
 from fusedstep.rules.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from fusedstep.rules.belief import AdaBelief, Yogi
+from fusedstep.rules.mixture import Adan, AdEMAMix
 from fusedstep.rules.sgd import SGD, Momentum
 from fusedstep.rules.sign import Lion
 
 __all__ = [
     "SGD",
+    "AdEMAMix",
     "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Lion",
     "Momentum",
     "NAdam",

@@ -1,0 +1,115 @@
+"""Against other implementations of the rules that torch does not have: optax, pytorch_optimizer."""
+
+import importlib
+import importlib.util
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from cases import DTYPES
+
+STEPS = 100
+
+
+def load(*names):
+    """The last of these modules, or None where one is not installed."""
+    if all(importlib.util.find_spec(name) for name in names):
+        return importlib.import_module(names[-1])
+    return None
+
+
+jax = load("jax")
+optax = load("jax", "optax")
+torch = load("torch")
+pytorch_optimizer = load("torch", "pytorch_optimizer")
+
+
+def by_optax(make, start, grads):
+    with jax.enable_x64(start.dtype == np.float64):
+        rule = make(optax)
+        param = jax.numpy.asarray(start)
+        state = rule.init(param)
+        for grad in grads:
+            updates, state = rule.update(jax.numpy.asarray(grad), state, param)
+            param = optax.apply_updates(param, updates)
+        return np.asarray(param)
+
+
+def by_pytorch_optimizer(make, start, grads):
+    param = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    rule = make(pytorch_optimizer, [param])
+    for grad in grads:
+        param.grad = torch.from_numpy(grad.copy())
+        rule.step()
+    if hasattr(rule, "eval"):
+        rule.eval()
+    return param.detach().numpy()
+
+
+OPTAX = {
+    "lion": (lambda o: o.lion(1e-4, weight_decay=0.0), {}),
+    "lion, decay": (lambda o: o.lion(1e-2, weight_decay=0.1), {"lr": 1e-2, "weight_decay": 0.1}),
+    "yogi": (lambda o: o.yogi(1e-2), {}),
+    "adabelief": (lambda o: o.adabelief(1e-3), {}),
+    "ademamix": (lambda o: o.contrib.ademamix(1e-3, alpha=5.0), {}),
+    "ademamix, decay": (
+        lambda o: o.contrib.ademamix(1e-2, alpha=2.0, weight_decay=0.1),
+        {"lr": 1e-2, "alpha": 2.0, "weight_decay": 0.1},
+    ),
+    "nadam": (lambda o: o.nadam(2e-3), {"momentum_decay": 1e9}),
+}
+PYTORCH_OPTIMIZER = {
+    "lion": (lambda o, p: o.Lion(p, lr=1e-4), {}),
+    "yogi": (lambda o, p: o.Yogi(p), {}),
+    "adabelief": (lambda o, p: o.AdaBelief(p, rectify=False), {}),
+    "adabelief, decay": (
+        lambda o, p: o.AdaBelief(p, lr=1e-2, rectify=False, weight_decay=0.1),
+        {"lr": 1e-2, "weight_decay": 0.1},
+    ),
+    "adan": (lambda o, p: o.Adan(p), {}),
+    "adan, decay": (
+        lambda o, p: o.Adan(p, lr=1e-2, weight_decay=0.1, weight_decouple=False),
+        {"lr": 1e-2, "weight_decay": 0.1},
+    ),
+    "ademamix": (lambda o, p: o.AdEMAMix(p), {}),
+    "ademamix, warmup": (
+        lambda o, p: o.AdEMAMix(
+            p, lr=1e-2, t_alpha_beta3=50, weight_decay=0.1, weight_decouple=True
+        ),
+        {"lr": 1e-2, "warmup_steps": 50, "weight_decay": 0.1},
+    ),
+}
+PEERS = [
+    pytest.param(
+        name.split(",")[0],
+        by,
+        *case,
+        id=f"{library}-{name}",
+        marks=pytest.mark.skipif(missing, reason=f"{library} is not installed (extra: peers)"),
+    )
+    for library, by, cases, missing in (
+        ("optax", by_optax, OPTAX, optax is None),
+        ("pytorch_optimizer", by_pytorch_optimizer, PYTORCH_OPTIMIZER, pytorch_optimizer is None),
+    )
+    for name, case in cases.items()
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "by", "make", "options"), PEERS)
+def test_peers(rule, by, make, options, dtype):
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal(1_003).astype(dtype)
+    grads = (rng.standard_normal((STEPS, start.size)) + 0.1).astype(dtype)
+    theirs = by(make, start, grads)
+    ours = start.copy()
+    opt = fs.create(rule, [ours], **options)
+    travelled = np.zeros(start.size)
+    for grad in grads:
+        before = ours.copy()
+        opt.step([grad])
+        travelled += np.abs(ours - before)
+    error = np.abs(ours - theirs)
+    allowed = np.finfo(dtype).eps * (STEPS * np.abs(ours) + 64 * (1 + travelled))
+    assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
