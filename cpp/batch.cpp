@@ -36,6 +36,7 @@ void Batch::reserve_norms(std::size_t slots) {
     bytes += task.size * task.item_size * cohorts[task.cohort].gradient.set_count;
   }
   sums_.resize(blocks);
+  others_.resize(blocks);
   task_sums_.resize(tasks.size());
   finite_.resize(blocks);
   first_block_.push_back(blocks);
@@ -49,22 +50,48 @@ bool Batch::measure() noexcept {
   return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
 }
 
-void Batch::measure_part(void* self, int part) {
-  Batch& batch = *static_cast<Batch*>(self);
-  const auto parts = static_cast<std::size_t>(batch.measure_threads_);
-  const std::vector<std::size_t>& first = batch.first_block_;
+// Calls visit(task, cohort, from, to, offset) for the stretch of blocks that is `part`'s: blocks
+// [from, to) of the task, which are [offset + from, offset + to) of all.
+template <class Visit>
+void Batch::visit_blocks(int part, Visit visit) {
+  const auto parts = static_cast<std::size_t>(measure_threads_);
+  const std::vector<std::size_t>& first = first_block_;
   const std::size_t blocks = first.back();
   const auto cut = [&](std::size_t k) { return blocks / parts * k + blocks % parts * k / parts; };
   const std::size_t begin = cut(std::size_t(part)), end = cut(std::size_t(part) + 1);
   // The task that `begin` lies in: the last one that starts at it or before it.
-  auto at = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
-  for (auto i = static_cast<std::size_t>(at); i < batch.tasks.size() && first[i] < end; ++i) {
-    const Task& task = batch.tasks[i];
-    const Cohort& cohort = batch.cohorts[task.cohort];
+  const auto at = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
+  for (auto i = static_cast<std::size_t>(at); i < tasks.size() && first[i] < end; ++i) {
     const std::size_t from = std::max(begin, first[i]), to = std::min(end, first[i + 1]);
     if (from < to)
-      cohort.measure(task.view, cohort.gradient, task.size, from - first[i], to - first[i],
-                     batch.sums_.data() + first[i], batch.finite_.data() + first[i]);
+      visit(tasks[i], cohorts[tasks[i].cohort], from - first[i], to - first[i], first[i]);
+  }
+}
+
+void Batch::measure_part(void* self, int part) {
+  Batch& batch = *static_cast<Batch*>(self);
+  batch.visit_blocks(part, [&](const Task& task, const Cohort& cohort, std::size_t from,
+                               std::size_t to, std::size_t offset) {
+    cohort.measure(task.view, cohort.gradient, task.size, from, to, batch.sums_.data() + offset,
+                   batch.finite_.data() + offset);
+  });
+}
+
+void Batch::probe_part(void* self, int part) {
+  Batch& batch = *static_cast<Batch*>(self);
+  batch.visit_blocks(part, [&](const Task& task, const Cohort& cohort, std::size_t from,
+                               std::size_t to, std::size_t offset) {
+    cohort.probe(&cohort.functor, task.view, cohort.gradient, task.size, from, to,
+                 batch.sums_.data() + offset, batch.others_.data() + offset);
+  });
+}
+
+void Batch::probe() noexcept {
+  parallel_run(measure_threads_, probe_part, this);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const std::size_t first = first_block_[i], blocks = first_block_[i + 1] - first;
+    tasks[i].view.param_norm = std::sqrt(tree_sum(sums_.data() + first, blocks));
+    tasks[i].view.direction_norm = std::sqrt(tree_sum(others_.data() + first, blocks));
   }
 }
 

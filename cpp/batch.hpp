@@ -18,6 +18,7 @@ struct Cohort {
   std::size_t first = 0;  // of its tensors
   Kernel kernel = nullptr;
   Measure measure = nullptr;
+  Probe probe = nullptr;  // of layer-wise rules
   FunctorBytes functor;
   Gradient gradient;
 };
@@ -39,7 +40,7 @@ class Batch {
   void clear();
   // To be called once tasks have changed, or the number of threads. Allocates.
   void deal(int threads);
-  // Makes room for measure(): `slots` is one more than the largest slot that could be.
+  // Makes room for measure() and probe(): `slots` is one more than the largest slot that could be.
   void reserve_norms(std::size_t slots);
 
   int threads() const { return plan_.threads(); }
@@ -53,11 +54,17 @@ class Batch {
   // The first task with a number that is not finite; tasks.size() where there is none.
   std::size_t first_nonfinite() const noexcept;
 
+  // The first sweep of a layer-wise rule.
+  void probe() noexcept;
+
   void run(double ema_decay) noexcept;
 
  private:
   static void run_part(void* self, int part);
   static void measure_part(void* self, int part);
+  static void probe_part(void* self, int part);
+  template <class Visit>
+  void visit_blocks(int part, Visit visit);
 
   Plan plan_;
   int planned_threads_ = 0;
@@ -65,7 +72,7 @@ class Batch {
   std::vector<Plan::Tensor> extents_;
 
   std::vector<std::size_t> first_block_;  // of each task, and the end
-  std::vector<double> sums_;              // of each block
+  std::vector<double> sums_, others_;     // of each block
   std::vector<unsigned char> finite_;     // of each block
   std::vector<double> task_sums_, slots_;
   int measure_threads_ = 1;

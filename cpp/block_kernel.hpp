@@ -86,7 +86,8 @@ void run_whole(const Rule& rule, const TensorView& tensor, const Gradient& gradi
 template <class Rule, class T>
 void run(const void* functor, const TensorView& tensor, const Gradient& gradient, double ema_decay,
          std::size_t begin, std::size_t end) {
-  const Rule& rule = *static_cast<const Rule*>(functor);
+  Rule rule = *static_cast<const Rule*>(functor);
+  if constexpr (is_layerwise<Rule>) rule.scale(tensor.param_norm, tensor.direction_norm);
   constexpr auto kStates = std::make_index_sequence<Rule::kStates.size()>{};
   // State has its parameter's address modulo 64, so one peel aligns all of them: without it every
   // 64-byte access of every stream splits two lines (2.4x from cache, docs/decisions.md).
@@ -101,18 +102,73 @@ void run(const void* functor, const TensorView& tensor, const Gradient& gradient
     run_whole<Rule, T>(rule, tensor, gradient, ema_decay, begin, head, end, kStates);
 }
 
+// The first sweep of a layer-wise rule, its direction kept in L1 until it is squared.
+template <class Rule, class T, class... States>
+__attribute__((noinline)) void sweep_probe(const Rule rule, const Adjustment<T> adjust,
+                                           std::size_t n, const T* param, const T* gradient,
+                                           T* direction, States... state) {
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i)
+    direction[i] = rule.probe(param[i], adjust(gradient[i], param[i]), state[i]...);
+}
+
+template <class Rule, class T, std::size_t... I>
+void probe_blocks(const Rule& rule, const TensorView& tensor, const Gradient& gradient,
+                  std::size_t size, std::size_t first, std::size_t last, double* param_sums,
+                  double* direction_sums, std::index_sequence<I...>) {
+  constexpr std::size_t kStaged = kStageBytes / sizeof(T);
+  alignas(kCacheLine) T direction[kStaged];
+  const Adjustment<T> adjust(gradient);
+  T* const param = static_cast<T*>(tensor.param);
+  for (std::size_t block = first; block < last; ++block) {
+    std::size_t at = block * kReduceBlock;
+    const std::size_t end = std::min(size, at + kReduceBlock);
+    double param_lanes[kLanes] = {}, direction_lanes[kLanes] = {};
+    visit_block<T>(tensor, gradient, at, end, [&](const T* g, std::size_t n) {
+      sweep_probe(rule, adjust, n, param + at, g, direction,
+                  state_pointer<Rule, I>(tensor, at, param)...);
+      add_squares(n, param + at, T(1), param_lanes);
+      add_squares(n, direction, T(1), direction_lanes);
+      at += n;
+    });
+    param_sums[block] = fold_lanes(param_lanes);
+    direction_sums[block] = fold_lanes(direction_lanes);
+  }
+}
+
+template <class Rule, class T>
+void probe(const void* functor, const TensorView& tensor, const Gradient& gradient,
+           std::size_t size, std::size_t first, std::size_t last, double* param_sums,
+           double* direction_sums) {
+  probe_blocks<Rule, T>(*static_cast<const Rule*>(functor), tensor, gradient, size, first, last,
+                        param_sums, direction_sums,
+                        std::make_index_sequence<Rule::kStates.size()>{});
+}
+
+template <class Rule, class T>
+constexpr Probe probe_of() {
+  if constexpr (is_layerwise<Rule>)
+    return probe<Rule, T>;
+  else
+    return nullptr;
+}
+
 template <class Tag, std::size_t... Variant>
-constexpr void fill_rule(Kernel (&kernel)[kMaxVariants][kDTypes], std::index_sequence<Variant...>) {
+constexpr void fill_rule(Kernel (&kernel)[kMaxVariants][kDTypes],
+                         Probe (&probes)[kMaxVariants][kDTypes], std::index_sequence<Variant...>) {
   ((kernel[Variant][0] = run<typename Tag::template rule<float, Variant>, float>,
-    kernel[Variant][1] = run<typename Tag::template rule<double, Variant>, double>),
+    kernel[Variant][1] = run<typename Tag::template rule<double, Variant>, double>,
+    probes[Variant][0] = probe_of<typename Tag::template rule<float, Variant>, float>(),
+    probes[Variant][1] = probe_of<typename Tag::template rule<double, Variant>, double>()),
    ...);
 }
 
 constexpr KernelTable make_kernel_table(const char* isa) {
-  KernelTable table{isa, {}, {measure<float>, measure<double>}};
+  KernelTable table{isa, {}, {}, {measure<float>, measure<double>}};
   for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
     using Tag = decltype(tag);
-    fill_rule<Tag>(table.kernel[index], std::make_index_sequence<Tag::kVariants>{});
+    fill_rule<Tag>(table.kernel[index], table.probe[index],
+                   std::make_index_sequence<Tag::kVariants>{});
   });
   return table;
 }

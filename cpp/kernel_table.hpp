@@ -41,9 +41,10 @@ struct Gradient {
 struct TensorView {
   void* param = nullptr;
   std::array<void*, kMaxStates> state = {};
-  void* average = nullptr;            // of the parameter over time, or null
-  std::uint16_t* copy = nullptr;      // the parameter in bfloat16, or null
-  const void* const* sets = nullptr;  // one gradient a set
+  void* average = nullptr;                        // of the parameter over time, or null
+  std::uint16_t* copy = nullptr;                  // the parameter in bfloat16, or null
+  const void* const* sets = nullptr;              // one gradient a set
+  double param_norm = 0.0, direction_norm = 0.0;  // for the second sweep of layer-wise rules
 };
 
 // Updates the elements [begin, end). `rule` points to the functor; `ema_decay` is that of average.
@@ -55,12 +56,19 @@ using Kernel = void (*)(const void* rule, const TensorView& tensor, const Gradie
 using Measure = void (*)(const TensorView& tensor, const Gradient& gradient, std::size_t size,
                          std::size_t first, std::size_t last, double* sums, unsigned char* finite);
 
+// The first sweep of a layer-wise rule over the blocks [first, last) of reduce.hpp: moves the
+// state, and sums the squares of the parameter and of the direction.
+using Probe = void (*)(const void* rule, const TensorView& tensor, const Gradient& gradient,
+                       std::size_t size, std::size_t first, std::size_t last, double* param_sums,
+                       double* direction_sums);
+
 constexpr std::size_t kRules = rule_count(AllRules{});
 constexpr std::size_t kMaxVariants = 1u << kMaxFlags;
 
 struct KernelTable {
   const char* isa;
   Kernel kernel[kRules][kMaxVariants][kDTypes];
+  Probe probe[kRules][kMaxVariants][kDTypes];  // null for element-wise rules
   Measure measure[kDTypes];
 };
 

@@ -18,6 +18,7 @@ struct RuleInfo {
   const char* name;
   ScalarNames scalars;
   FlagNames flags;
+  bool layerwise;                           // depends on norms over a whole tensor
   std::array<States, kMaxVariants> states;  // of each variant
   // Rounds `scalars` to the functor of step t.
   void (*prepare[kMaxVariants][kDTypes])(const double* scalars, std::int64_t t, FunctorBytes* out);

@@ -116,6 +116,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   const KernelTable& table = current_table();
   cohort.kernel = table.kernel[rule_][group.variant][dtype];
   cohort.measure = table.measure[dtype];
+  cohort.probe = table.probe[rule_][group.variant][dtype];
   rule().prepare[group.variant][dtype](group.scalars.data(), step + 1, &cohort.functor);
   cohort.gradient.set_count = gradients.set_count;
   cohort.gradient.weights = gradients.weights;
@@ -172,7 +173,7 @@ void Stepper::ready(Batch& batch, std::size_t slots) {
     throw std::overflow_error("step_count is at its end, 2**63 - 1");
   if (batch.planned_threads() != thread_limit()) batch.deal(thread_limit());
   measures_ = policy_.skip_nonfinite || policy_.error_if_nonfinite || asks_for_norm();
-  if (measures_) batch.reserve_norms(slots);
+  if (measures_ || rule().layerwise) batch.reserve_norms(slots);
   next_ = &batch;
 }
 
@@ -204,6 +205,7 @@ Outcome Stepper::run() noexcept {
     }
     clip(*outcome.grad_norm);
   }
+  if (rule().layerwise) next_->probe();
   next_->run(policy_.ema_decay);
   if (next_ == &dense_) {
     for (const Task& task : dense_.tasks) ++steps_[task.slot];

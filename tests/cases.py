@@ -48,6 +48,8 @@ def label(rule, options):
 
 
 RULES = fs.available()
+# Rules whose steps depend on norms over a whole array: the others do not see where one ends.
+LAYERWISE = [rule for rule in RULES if registry[rule].info.layerwise]
 CASES = [(rule, options) for rule in RULES for options in option_sets(rule)]
 CASE_IDS = [label(rule, options) for rule, options in CASES]
 

@@ -241,6 +241,34 @@ def lion(p, g, s, o, t):
     return p * f(1.0 - o.lr * o.weight_decay) - f(o.lr) * direction
 
 
+def norm(x):
+    return np.sqrt(tree_sum(np.float64(x) ** 2))
+
+
+def trust_ratio(numerator, denominator):
+    return numerator / denominator if numerator > 0 and denominator > 0 else 1.0
+
+
+def lamb(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    c = np.sqrt(1.0 - power(beta2, t))
+    d = f(c / (1.0 - power(beta1, t))) * m / (np.sqrt(v) + f(o.eps * c)) + f(o.weight_decay) * p
+    ratio = trust_ratio(norm(p), norm(d)) if o.trust_ratio else 1.0
+    return p - f(o.lr * ratio) * d
+
+
+def lars(p, g, s, o, t):
+    f = p.dtype.type
+    length = norm(p)
+    ratio = trust_ratio(o.trust_coefficient * length, norm(g) + o.weight_decay * length)
+    d = f(o.lr * (ratio if o.trust_ratio else 1.0)) * (g + f(o.weight_decay) * p)
+    if o.momentum:
+        s["momentum_buffer"] = d = f(o.momentum) * s["momentum_buffer"] + d
+    return p - d
+
+
 REFERENCE = {name: globals()[name] for name in registry}
 DECOUPLED = {
     "adamw",
@@ -248,6 +276,8 @@ DECOUPLED = {
     "adan",
     "ademamix",
     "lion",
+    "lamb",
+    "lars",
 }  # weight decay that is the rule's own
 
 
@@ -295,7 +325,7 @@ BLOCK, LANES = 2048, 32
 
 def tree_sum(numbers):
     """The sum of float64 numbers in the shape of cpp/reduce.hpp."""
-    numbers = np.ravel(numbers)
+    numbers = np.ravel(numbers, order="K")
     while numbers.size > 1 or numbers.size == 0:
         padded = np.zeros((max(1, -(-numbers.size // BLOCK)), BLOCK // LANES, LANES))
         padded.reshape(-1)[: numbers.size] = numbers

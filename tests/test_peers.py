@@ -57,6 +57,12 @@ OPTAX = {
         lambda o: o.contrib.ademamix(1e-2, alpha=2.0, weight_decay=0.1),
         {"lr": 1e-2, "alpha": 2.0, "weight_decay": 0.1},
     ),
+    "lamb": (lambda o: o.lamb(1e-3, eps=1e-6, weight_decay=0.01), {}),
+    # Without decay the two denominators are one.
+    "lars": (
+        lambda o: o.lars(1.0, weight_decay=0.0, trust_coefficient=1e-3),
+        {"weight_decay": 0.0},
+    ),
     "nadam": (lambda o: o.nadam(2e-3), {"momentum_decay": 1e9}),
 }
 PYTORCH_OPTIMIZER = {

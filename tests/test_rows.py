@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import CASE_IDS, CASES, DTYPES, THREADS, awkward_numbers, same_bits
+from cases import CASE_IDS, CASES, DTYPES, LAYERWISE, THREADS, awkward_numbers, same_bits
 from fusedstep import _core
 from helpers_memory import refused
 from reference import Run, bfloat16_bits, clip_factor, tree_sum
@@ -53,8 +53,15 @@ class Rows:
         return norm
 
 
+ELEMENTWISE = [
+    pytest.param(*case, id=case_id)
+    for case, case_id in zip(CASES, CASE_IDS, strict=True)
+    if case[0] not in LAYERWISE
+]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rule", "options"), CASES, ids=CASE_IDS)
+@pytest.mark.parametrize(("rule", "options"), ELEMENTWISE)
 def test_rows(rule, options, dtype):
     rng = np.random.default_rng(1)
     start = rng.standard_normal((ROWS, WIDTH)).astype(dtype)
@@ -139,6 +146,13 @@ def test_no_index_is_no_step():
     assert opt.step_rows("w", np.array([], np.int64), np.ones((0, 2))) == (True, None)
     assert opt.state["w"]["step"] == before["step"] == 0
     assert np.all(opt.params["w"] == 1)
+
+
+@pytest.mark.parametrize("rule", LAYERWISE)
+def test_rules_that_need_a_whole_array_refuse_rows(rule):
+    opt = fs.create(rule, {"w": np.ones((5, 2))})
+    with refused(opt, ValueError, "step_rows: expected an element-wise rule, came", rule):
+        opt.step_rows("w", np.array([1]), np.ones((1, 2)))
 
 
 def test_a_frozen_table_rests():

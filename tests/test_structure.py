@@ -60,8 +60,6 @@ def values_of(option, draw):
         return None if "norm" in option.name else draw(st.none() | st.floats(0.01, 2.0))
     if isinstance(kind, Switch):
         return draw(st.booleans())
-    if isinstance(kind, Limit):
-        return None
     if isinstance(kind, Numbers):
         return draw(st.tuples(*[st.floats(0, 0.9999)] * kind.count))
     number = kind.number if isinstance(kind, Rate) else kind

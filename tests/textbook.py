@@ -143,4 +143,24 @@ def yogi(p, g, s, o, t):
     return p - o.lr * m_hat / (np.sqrt(v_hat) + o.eps)
 
 
+def length(x):
+    return np.sqrt(np.sum(x**2))
+
+
+def lamb(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    s["exp_avg"] = m = beta1 * s["exp_avg"] + (1 - beta1) * g
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    d = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + o.eps) + o.weight_decay * p
+    return p - o.lr * (length(p) / length(d) if o.trust_ratio else 1) * d
+
+
+def lars(p, g, s, o, t):
+    r = o.trust_coefficient * length(p) / (length(g) + o.weight_decay * length(p))
+    d = o.lr * (r if o.trust_ratio else 1) * (g + o.weight_decay * p)
+    if o.momentum:
+        s["momentum_buffer"] = d = o.momentum * s["momentum_buffer"] + d
+    return p - d
+
+
 TEXTBOOK = {name: globals()[name] for name in registry}

@@ -63,6 +63,9 @@ void bind_config(py::module_& m) {
       .def_property_readonly(
           "flags", [](const RuleInfo& r) { return names(r.flags); },
           "The options compiled in; bit i of a variant is flags[i].")
+      .def_property_readonly(
+          "layerwise", [](const RuleInfo& r) { return r.layerwise; },
+          "Whether its steps depend on norms over a whole array.")
       .def_property_readonly("states", &state_names, "The names of the state, by variant.");
 
   m.def("rules", &rules, "Every compiled rule by its name.");

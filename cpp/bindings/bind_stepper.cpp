@@ -145,6 +145,10 @@ class PyStepper {
   py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows, double scale) {
     const Exclusive lock(*this);
     const std::string& name = stepper_.tensors().at(tensor).name;
+    if (stepper_.rule().layerwise)
+      throw py::value_error("step_rows: expected an element-wise rule, came " +
+                            std::string(stepper_.rule().name) +
+                            ", whose steps depend on norms over a whole array");
     const CheckedRows checked = check_rows(indices, rows, params_[tensor], name);
     refuse_overlap(occupied_, checked.values, {"rows of", name}, {});
     if (checked.gradients.rows.empty()) return py::none();

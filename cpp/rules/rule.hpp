@@ -10,9 +10,18 @@
 // Bit i of Flags is the option kFlags[i], fixed at compile time, so that an option that is off
 // costs nothing. operator() names every state of the rule; those that `used` is false for must
 // not be touched. Scalars are doubles until the constructor rounds them, once, to T.
+//
+// A layer-wise rule, whose steps depend on norms over a whole tensor, has two sweeps. It adds
+//
+//     static constexpr bool kLayerwise = true;
+//     T probe(T p, T g, T& state...) const;      first sweep: moves the state, returns a direction
+//     void scale(double param_norm, double norm);   once a tensor, with the norms of p and of these
+//
+// and its operator() is the second sweep.
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include "../host_device.hpp"
 
@@ -51,6 +60,11 @@ struct States {
     return n;
   }
 };
+
+template <class Rule, class = void>
+constexpr bool is_layerwise = false;
+template <class Rule>
+constexpr bool is_layerwise<Rule, std::void_t<decltype(Rule::kLayerwise)>> = true;
 
 template <template <class, unsigned> class... Rules>
 struct RuleList {};

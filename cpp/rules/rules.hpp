@@ -5,6 +5,7 @@
 #include "adam.hpp"
 #include "belief.hpp"
 #include "ema.hpp"
+#include "layerwise.hpp"
 #include "mixture.hpp"
 #include "roofline.hpp"
 #include "sgd.hpp"
@@ -13,7 +14,7 @@
 namespace fusedstep {
 
 using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily,
-                             SignFamily, EmaFamily, RooflineFamily>::type;
+                             SignFamily, LayerwiseFamily, EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>

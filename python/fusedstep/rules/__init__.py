@@ -11,11 +11,14 @@ steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
 from fusedstep.rules.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from fusedstep.rules.belief import AdaBelief, Yogi
+from fusedstep.rules.layerwise import LAMB, LARS
 from fusedstep.rules.mixture import Adan, AdEMAMix
 from fusedstep.rules.sgd import SGD, Momentum
 from fusedstep.rules.sign import Lion
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "SGD",
     "AdEMAMix",
     "AdaBelief",

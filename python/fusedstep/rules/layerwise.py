@@ -1,0 +1,86 @@
+"""Rules that scale the step of a whole array by a ratio of norms: two sweeps a step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusedstep.optimizer import Optimizer
+from fusedstep.options import Betas, Flag, Fraction, LearningRate, NonNegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusedstep.pipeline import Pipeline
+
+__all__ = ["LAMB", "LARS"]
+
+
+class LAMB(Optimizer):
+    """Adam whose step of a whole array is as long as the array, for large batches::
+
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        d = (m / c1) / (sqrt(v / c2) + eps) + weight_decay * p,  c1 = 1 - beta1**t, c2 = 1 - beta2**t
+        p = p - lr * norm(p) / norm(d) * d
+
+    Where one of the norms is 0, and without ``trust_ratio`` (usual for biases and normalisations,
+    as a group), their ratio is 1. The norms are those of each array, summed in float64 in a fixed
+    shape. Two sweeps: one that moves m and v and measures, one that moves p. :meth:`step_rows` is
+    refused. State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Defaults: lr 1e-3, betas (0.9, 0.999), eps
+    1e-6 and weight_decay 0.01 (the paper's).
+
+    Elsewhere under this name: optax has a weight decay of 0 by default; NVIDIA's apex scales no
+    array whose weight decay is 0, and clips by the global norm (here: ``max_grad_norm``); some
+    bound the ratio at 10.
+
+    Source: You et al. 2020, Algorithm 2 with phi(x) = x, https://arxiv.org/abs/1904.00962
+    """
+
+    rule = "lamb"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-6,
+        weight_decay: NonNegative = 0.01,
+        trust_ratio: Flag = True,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class LARS(Optimizer):
+    """Momentum whose step of a whole array follows the array's norm, for large batches::
+
+        r   = trust_coefficient * norm(p) / (norm(g) + weight_decay * norm(p))
+        buf = momentum * buf + lr * r * (g + weight_decay * p)
+        p   = p - buf
+
+    Where numerator or denominator is 0, and without ``trust_ratio`` (usual for biases and
+    normalisations, as a group), ``r = 1``. The norms are those of each array, summed in float64 in a
+    fixed shape. Two sweeps: one that measures, one that moves. :meth:`step_rows` is refused.
+    State: ``momentum_buffer`` (buf) where momentum > 0. Defaults are the paper's: momentum 0.9,
+    weight_decay 5e-4, trust_coefficient 0.001; lr 1.0, which it schedules.
+
+    Elsewhere under this name: optax divides by ``norm(g + weight_decay * p)``.
+
+    Source: You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888
+    """
+
+    rule = "lars"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1.0,
+        momentum: Fraction = 0.9,
+        weight_decay: NonNegative = 5e-4,
+        trust_coefficient: NonNegative = 1e-3,
+        trust_ratio: Flag = True,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
