@@ -32,6 +32,11 @@ FUSEDSTEP_HD T maximum(T a, T b) {
   return (a > b) | (a != a) ? a : b;
 }
 
+template <class T>
+FUSEDSTEP_HD T clamp(T x, T low, T high) {
+  return x < low ? low : x > high ? high : x;  // a NaN stays
+}
+
 // -1, 0 or 1; a zero and a NaN stay what they are.
 template <class T>
 FUSEDSTEP_HD T sign(T x) {

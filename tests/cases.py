@@ -20,6 +20,8 @@ def _choices(option):
         return (0.0, 0.01)
     if option.name == "warmup_steps":
         return (0.0, 7.0)
+    if option.name == "t0":
+        return (0.0, option.default)
     if isinstance(option.kind, Number) and option.default == 0.0:
         return (0.0, 0.3)
     return (option.default,)

@@ -269,16 +269,53 @@ def lars(p, g, s, o, t):
     return p - d
 
 
+def rprop(p, g, s, o, t):
+    f, (shorter, longer) = p.dtype.type, o.etas
+    agreement = sign(g * s["prev"])
+    factor = np.where(
+        agreement > 0, f(longer), np.where(agreement < 0, f(shorter), agreement + f(1))
+    )
+    size, (low, high) = s["step_size"] * factor, o.step_sizes
+    s["step_size"] = size = np.where(size < f(low), f(low), np.where(size > f(high), f(high), size))
+    s["prev"] = g = np.where(agreement < 0, f(0), g)
+    return p - sign(g) * size
+
+
+def asgd(p, g, s, o, t):
+    f, before = p.dtype.type, float(t - 1)
+    rate = o.lr / real_power(1.0 + o.lambd * o.lr * before, o.alpha)
+    mu = f(1.0 / max(before - o.t0, 1.0))
+    p = p * f(1.0 - o.lambd * rate) - f(rate) * g
+    s["ax"] = s["ax"] + mu * (p - s["ax"]) if mu != 1 else p
+    return p
+
+
+def schedule_free_weight(warmup_steps, t):
+    now = float(t)
+    if now <= warmup_steps:
+        return 6.0 * now / ((now + 1.0) * (2.0 * now + 1.0))
+    n, total = float(math.floor(warmup_steps)), 0.0
+    if n > 0.0:
+        total = n * (n + 1.0) * (2.0 * n + 1.0) / (6.0 * warmup_steps * warmup_steps)
+    return 1.0 / (total + (now - n))
+
+
+def schedulefreeadamw(p, g, s, o, t):
+    f, (beta1, beta2) = p.dtype.type, o.betas
+    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    root2 = np.sqrt(1.0 - power(beta2, t))
+    lr = o.lr * (float(t) / o.warmup_steps) if t < o.warmup_steps else o.lr
+    weight = schedule_free_weight(o.warmup_steps, t)
+    d = f(root2) * g / (np.sqrt(v) + f(o.eps * root2)) + f(o.weight_decay) * p
+    p = p + f(weight) * (s["z"] - p) - f(lr * (1.0 - beta1 * (1.0 - weight))) * d
+    s["z"] = s["z"] - f(lr) * d
+    return p
+
+
 REFERENCE = {name: globals()[name] for name in registry}
-DECOUPLED = {
-    "adamw",
-    "adabelief",
-    "adan",
-    "ademamix",
-    "lion",
-    "lamb",
-    "lars",
-}  # weight decay that is the rule's own
+# Rules whose weight decay is their own.
+DECOUPLED = {"adamw", "adabelief", "adan", "ademamix", "lion", "lamb", "lars"}
+DECOUPLED |= {"schedulefreeadamw"}
 
 
 class Run:
@@ -293,6 +330,8 @@ class Run:
         self.state = {name: np.zeros_like(param) for name in cls.info.states[variant]}
         for name, value in cls.initial_state(values).items():
             self.state[name] += param.dtype.type(value)
+        for name in cls.starts_at_parameter:
+            self.state[name] = param.copy()
 
     def step(self, grad, scale=1.0, clip=1.0):
         """One update; `clip` is the factor that the norm has given."""

@@ -41,20 +41,21 @@ def bad_values(kind):
     if isinstance(kind, Rate):
         return NO_NUMBER
     if isinstance(kind, Number):
-        return NO_NUMBER if kind.high == math.inf else NO_FRACTION
+        bad = NO_NUMBER if kind.high == math.inf else NO_FRACTION
+        return [*bad, (kind.low, ValueError)] if kind.above else bad
     if isinstance(kind, Limit):
         return NO_LIMIT
     if isinstance(kind, Switch):
         return NO_SWITCH
     assert isinstance(kind, Numbers)
-    fine = (0.5,) * kind.count
+    fine = tuple(each.low + 0.5 for each in kind.each)
     return [
         *((value, TypeError) for value in (0.5, "x", None, np.array(fine), {*fine}, iter(fine))),
         *((value, ValueError) for value in ((), fine[1:], (*fine, 0.5))),
         *(
             ((*fine[:at], value, *fine[at + 1 :]), error)
             for at in range(kind.count)
-            for value, error in bad_values(kind.each)
+            for value, error in bad_values(kind.each[at])
         ),
     ]
 
@@ -172,6 +173,18 @@ def test_the_start_of_the_state_is_fixed():
     opt = fs.Adagrad({"w": np.ones(2)}, initial_accumulator_value=0.1)
     with refused(opt, ValueError, "initial_accumulator_value", "came 0.5"):
         opt.groups[0]["initial_accumulator_value"] = 0.5
+
+
+def test_the_start_of_rprops_lengths_is_fixed():
+    opt = fs.Rprop({"w": np.ones(2)}, lr=0.1)
+    with refused(opt, ValueError, "lr: expected 0.1 as at construction", "came 0.5"):
+        opt.lr = 0.5
+    assert fs.Rprop([np.ones(2)], lr=lambda step: 0.5 + step).state["0"]["step_size"][0] == 0.5
+
+
+def test_a_range_that_is_none():
+    with pytest.raises(ValueError, match=r"step_sizes: expected .* <= .*, came \(2.0, 1.0\)"):
+        fs.Rprop([np.ones(2)], step_sizes=(2, 1))
 
 
 def test_the_start_of_the_state_is_the_groups_own():

@@ -94,7 +94,7 @@ def test_every_loop_is_vectorised(functions, isa, rule):
 
 
 ONE_OF_EACH = ["adagrad", "rmsprop", "adadelta", "adam", "adamw", "nadam", "adabelief", "yogi"]
-ONE_OF_EACH += ["adan", "ademamix"]
+ONE_OF_EACH += ["adan", "ademamix", "schedulefreeadamw"]
 
 
 @pytest.mark.parametrize("isa", REGISTERS)

@@ -42,8 +42,6 @@ def by_pytorch_optimizer(make, start, grads):
     for grad in grads:
         param.grad = torch.from_numpy(grad.copy())
         rule.step()
-    if hasattr(rule, "eval"):
-        rule.eval()
     return param.detach().numpy()
 
 
@@ -62,6 +60,14 @@ OPTAX = {
     "lars": (
         lambda o: o.lars(1.0, weight_decay=0.0, trust_coefficient=1e-3),
         {"weight_decay": 0.0},
+    ),
+    "schedulefreeadamw": (
+        lambda o: o.contrib.schedule_free_adamw(2.5e-3, warmup_steps=None, weight_decay=0.0),
+        {},
+    ),
+    "schedulefreeadamw, decay": (
+        lambda o: o.contrib.schedule_free_adamw(1e-2, warmup_steps=None, weight_decay=0.1),
+        {"lr": 1e-2, "weight_decay": 0.1},
     ),
     "nadam": (lambda o: o.nadam(2e-3), {"momentum_decay": 1e9}),
 }
@@ -85,6 +91,11 @@ PYTORCH_OPTIMIZER = {
         ),
         {"lr": 1e-2, "warmup_steps": 50, "weight_decay": 0.1},
     ),
+    "schedulefreeadamw": (lambda o, p: o.ScheduleFreeAdamW(p), {}),
+    "schedulefreeadamw, warmup": (
+        lambda o, p: o.ScheduleFreeAdamW(p, lr=1e-2, warmup_steps=30, weight_decay=0.1),
+        {"lr": 1e-2, "warmup_steps": 30, "weight_decay": 0.1},
+    ),
 }
 PEERS = [
     pytest.param(
@@ -105,6 +116,8 @@ PEERS = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "by", "make", "options"), PEERS)
 def test_peers(rule, by, make, options, dtype):
+    if by is by_pytorch_optimizer and rule == "schedulefreeadamw" and dtype == "float64":
+        pytest.skip("pytorch_optimizer adds 1e-15 to v, which float64 can see where g is near 0")
     rng = np.random.default_rng(1)
     start = rng.standard_normal(1_003).astype(dtype)
     grads = (rng.standard_normal((STEPS, start.size)) + 0.1).astype(dtype)

@@ -61,10 +61,15 @@ def values_of(option, draw):
     if isinstance(kind, Switch):
         return draw(st.booleans())
     if isinstance(kind, Numbers):
-        return draw(st.tuples(*[st.floats(0, 0.9999)] * kind.count))
+        return tuple(draw(floats_of(each)) for each in kind.each)
     number = kind.number if isinstance(kind, Rate) else kind
     assert isinstance(number, Number)
-    return draw(st.floats(0, min(2.0, number.high), exclude_max=number.high < 2))
+    return draw(floats_of(number))
+
+
+def floats_of(number):
+    high = min(number.high, 2.0)
+    return st.floats(number.low, high, exclude_min=number.above, exclude_max=number.high == high)
 
 
 @st.composite

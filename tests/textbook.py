@@ -163,4 +163,32 @@ def lars(p, g, s, o, t):
     return p - d
 
 
+def rprop(p, g, s, o, t):
+    product = g * s["prev"]
+    factor = np.select([product > 0, product < 0], [o.etas[1], o.etas[0]], 1)
+    s["step_size"] = length = np.clip(s["step_size"] * factor, *o.step_sizes)
+    s["prev"] = g = np.where(product < 0, 0, g)
+    return p - np.sign(g) * length
+
+
+def asgd(p, g, s, o, t):
+    eta = o.lr / (1 + o.lambd * o.lr * np.longdouble(t - 1)) ** o.alpha
+    p = p - eta * (g + o.lambd * p)
+    s["ax"] = s["ax"] + (p - s["ax"]) / max(1, t - 1 - o.t0)
+    return p
+
+
+def schedulefreeadamw(p, g, s, o, t):
+    beta1, beta2 = (np.longdouble(b) for b in o.betas)
+    y, x = p, s.get("x", p)
+    rates = np.arange(1, t + 1, dtype=np.longdouble)
+    rates = o.lr * np.minimum(1, rates / max(o.warmup_steps, 1))
+    s["exp_avg_sq"] = v = beta2 * s["exp_avg_sq"] + (1 - beta2) * g**2
+    update = g / (np.sqrt(v / (1 - beta2**t)) + o.eps) + o.weight_decay * y
+    s["z"] = z = s["z"] - rates[-1] * update
+    c = rates[-1] ** 2 / np.sum(rates**2)
+    s["x"] = x = (1 - c) * x + c * z
+    return (1 - beta1) * z + beta1 * x
+
+
 TEXTBOOK = {name: globals()[name] for name in registry}

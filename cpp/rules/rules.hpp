@@ -3,6 +3,7 @@
 
 #include "adagrad.hpp"
 #include "adam.hpp"
+#include "averaging.hpp"
 #include "belief.hpp"
 #include "ema.hpp"
 #include "layerwise.hpp"
@@ -13,8 +14,9 @@
 
 namespace fusedstep {
 
-using AllRules = Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily,
-                             SignFamily, LayerwiseFamily, EmaFamily, RooflineFamily>::type;
+using AllRules =
+    Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily, SignFamily,
+                AveragingFamily, LayerwiseFamily, EmaFamily, RooflineFamily>::type;
 
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>

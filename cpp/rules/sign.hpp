@@ -32,6 +32,35 @@ struct Lion {
   }
 };
 
-using SignFamily = RuleList<Lion>;
+// Riedmiller & Braun 1993, as torch has it: the length of an element's step grows while its
+// gradient keeps its sign; where the sign changes it shrinks, and that gradient is dropped.
+template <class T, unsigned Flags>
+struct Rprop {
+  static constexpr const char* kName = "rprop";
+  static constexpr ScalarNames kScalars{{"eta1", "eta2", "step_size1", "step_size2"}};
+  static constexpr FlagNames kFlags{};
+  static constexpr States kStates{{{"prev"}, {"step_size"}}};
+
+  struct Scalars {
+    double eta1, eta2, step_size1, step_size2;
+  };
+  T shorter, longer, shortest, longest;
+
+  FUSEDSTEP_HD Rprop(const Scalars& s, std::int64_t)
+      : shorter(T(s.eta1)),
+        longer(T(s.eta2)),
+        shortest(T(s.step_size1)),
+        longest(T(s.step_size2)) {}
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& prev, T& step_size) const {
+    const T agreement = sign(g * prev);
+    const T factor = agreement > T(0) ? longer : agreement < T(0) ? shorter : agreement + T(1);
+    step_size = clamp(step_size * factor, shortest, longest);
+    prev = agreement < T(0) ? T(0) : g;
+    p = p - sign(prev) * step_size;
+  }
+};
+
+using SignFamily = RuleList<Lion, Rprop>;
 
 }  // namespace fusedstep

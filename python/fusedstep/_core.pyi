@@ -16,6 +16,11 @@ class RuleInfo:
         The options compiled in; bit i of a variant is flags[i].
         """
     @property
+    def layerwise(self) -> bool:
+        """
+        Whether its steps depend on norms over a whole array.
+        """
+    @property
     def name(self) -> str:
         ...
     @property

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedstep.copies import as_array
+
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
 
@@ -57,7 +59,7 @@ class Averages(Mapping[str, NDArray[Any]]):
         Steps within the block are refused.
         """
         opt = self._optimizer
-        arrays = {name: np.asarray(leaf) for name, leaf in opt.params.items()}
+        arrays = {name: as_array(leaf) for name, leaf in opt.params.items()}
         kept = {name: array.copy(order="K") for name, array in arrays.items()}
         values = {name: self[name] for name in arrays}
         with opt._paused("the averages are swapped in"):

@@ -1,10 +1,19 @@
-"""Low-precision working copies, as other libraries hold them."""
+"""Arrays as other libraries hold them: parameters, and their low-precision working copies."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-__all__ = ["as_bits"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["as_array", "as_bits"]
+
+
+def as_array(leaf: Any) -> NDArray[Any]:
+    """A parameter that was taken, as NumPy's view of its memory."""
+    return leaf if isinstance(leaf, np.ndarray) else np.from_dlpack(leaf)
 
 
 def as_bits(copy: object) -> object:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fusedstep import _core
 from fusedstep.averages import Averages
-from fusedstep.copies import as_bits
+from fusedstep.copies import as_array, as_bits
 from fusedstep.groups import Group
 from fusedstep.options import Number, Option, Schedule, Switch, options_of
 from fusedstep.params import Structure, split_groups
@@ -103,6 +103,7 @@ class Optimizer:
 
     rule: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
+    starts_at_parameter: ClassVar[tuple[str, ...]] = ()  # buffers that start as a copy of it
     info: ClassVar[_core.RuleInfo]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -168,6 +169,9 @@ class Optimizer:
                 leaf, group = structure.leaves[i], structure.group_of[i]
                 entries.append((name, leaf, states, group, own.get("ema"), copy))
             self._core.add(entries)
+            for state in self.starts_at_parameter:
+                for own, leaf in zip(buffers, structure.leaves[here:], strict=True):
+                    np.copyto(own[state], as_array(leaf))
         except BaseException:
             self._core.drop_groups(before)
             raise
@@ -220,7 +224,7 @@ class Optimizer:
                     own[state].fill(value)
         if averages and not self._policy.ema_bias_correction:
             for own, leaf in zip(buffers, leaves, strict=True):
-                np.copyto(own["ema"], np.asarray(leaf))
+                np.copyto(own["ema"], as_array(leaf))
         return buffers
 
     def add_group(self, group: object, working_copy: object = None) -> None:

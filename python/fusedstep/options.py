@@ -22,12 +22,14 @@ from fusedstep.checks import as_number
 __all__ = [
     "Betas",
     "Betas3",
+    "Etas",
     "Flag",
     "Fraction",
     "LearningRate",
     "Limit",
     "NonNegative",
     "Option",
+    "Range",
     "Settings",
     "core_settings",
     "options_of",
@@ -39,35 +41,54 @@ Schedule = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number with 0 <= value < high."""
+    """A finite number with low <= value < high; with `above`, low < value."""
 
     high: float = math.inf
+    low: float = 0.0
+    above: bool = False
 
     @property
     def expected(self) -> str:
         """What a message says it wants."""
-        return "a finite number >= 0" if self.high == math.inf else f"0 <= number < {self.high:g}"
+        if self.high == math.inf:
+            return f"a finite number {'>' if self.above else '>='} {self.low:g}"
+        return f"{self.low:g} {'<' if self.above else '<='} number < {self.high:g}"
 
     def check(self, name: str, value: object) -> float:
         """Return the value as a float, or raise TypeError or ValueError."""
-        return as_number(name, value, self.expected, lambda number: 0 <= number < self.high)
+        return as_number(name, value, self.expected, self._accepts)
+
+    def _accepts(self, number: float) -> bool:
+        return self.low <= number < self.high and not (self.above and number == self.low)
 
 
 @dataclass(frozen=True)
 class Numbers:
     """A fixed count of numbers."""
 
-    count: int
-    each: Number
+    each: tuple[Number, ...]
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.each)
+
+    @property
+    def expected(self) -> str:
+        """What a message says it wants."""
+        kinds = [kind.expected for kind in self.each]
+        if len(set(kinds)) == 1:
+            return f"{self.count} numbers, each {kinds[0]}"
+        return f"{self.count} numbers: {', then '.join(kinds)}"
 
     def check(self, name: str, value: object) -> tuple[float, ...]:
         """Return the values as a tuple of floats, or raise TypeError or ValueError."""
-        expected = f"{self.count} numbers, each {self.each.expected}"
         if not isinstance(value, (tuple, list)):
-            raise TypeError(f"{name}: expected {expected}, came {value!r}")
+            raise TypeError(f"{name}: expected {self.expected}, came {value!r}")
         if len(value) != self.count:
-            raise ValueError(f"{name}: expected {expected}, came {value!r}")
-        return tuple(self.each.check(f"{name}[{i}]", item) for i, item in enumerate(value))
+            raise ValueError(f"{name}: expected {self.expected}, came {value!r}")
+        pairs = zip(self.each, value, strict=True)
+        return tuple(kind.check(f"{name}[{i}]", item) for i, (kind, item) in enumerate(pairs))
 
 
 @dataclass(frozen=True)
@@ -107,8 +128,12 @@ class Limit:
 LearningRate = Annotated[float | Schedule, Rate()]
 NonNegative = Annotated[float, Number()]
 Fraction = Annotated[float, Number(high=1.0)]
-Betas = Annotated[tuple[float, float], Numbers(2, Number(high=1.0))]
-Betas3 = Annotated[tuple[float, float, float], Numbers(3, Number(high=1.0))]
+Betas = Annotated[tuple[float, float], Numbers((Number(high=1.0),) * 2)]
+Betas3 = Annotated[tuple[float, float, float], Numbers((Number(high=1.0),) * 3)]
+Etas = Annotated[
+    tuple[float, float], Numbers((Number(high=1.0, above=True), Number(low=1.0, above=True)))
+]
+Range = Annotated[tuple[float, float], Numbers((Number(), Number()))]
 Flag = Annotated[bool, Switch()]
 
 

@@ -10,13 +10,15 @@ steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 
 from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
 from fusedstep.rules.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from fusedstep.rules.averaging import ASGD, ScheduleFreeAdamW
 from fusedstep.rules.belief import AdaBelief, Yogi
 from fusedstep.rules.layerwise import LAMB, LARS
 from fusedstep.rules.mixture import Adan, AdEMAMix
 from fusedstep.rules.sgd import SGD, Momentum
-from fusedstep.rules.sign import Lion
+from fusedstep.rules.sign import Lion, Rprop
 
 __all__ = [
+    "ASGD",
     "LAMB",
     "LARS",
     "SGD",
@@ -33,5 +35,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
     "Yogi",
 ]

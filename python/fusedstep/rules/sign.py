@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Flag, LearningRate, NonNegative
+from fusedstep.options import Betas, Etas, Flag, LearningRate, NonNegative, Number, Range
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep.pipeline import Pipeline
 
-__all__ = ["Lion"]
+__all__ = ["Lion", "Rprop"]
 
 
 class Lion(Optimizer):
@@ -43,3 +44,54 @@ class Lion(Optimizer):
         **pipeline: Unpack[Pipeline],
     ) -> None:
         self._construct(params, locals())
+
+
+class Rprop(Optimizer):
+    """Every element has a step length of its own, which the signs of its gradients change::
+
+        f = etas[1] where g * g' > 0;  etas[0] where g * g' < 0;  else 1
+        l = min(max(f * l, step_sizes[0]), step_sizes[1])
+        g = 0 where g * g' < 0
+        p = p - sign(g) * l;  g' = g
+
+    The lengths start at ``lr`` (of a schedule: at its value at step 0), which is fixed from then
+    on. For gradients of the whole data: those of batches change their signs by chance. State:
+    ``prev`` (g'), ``step_size`` (l). Formula and defaults as ``torch.optim.Rprop``: lr 1e-2, etas
+    (0.5, 1.2), step_sizes (1e-6, 50). weight_decay, which torch has not, is coupled.
+
+    Elsewhere under this name: this is the variant without going back (iRprop-); the paper takes
+    the last step back where the sign changes.
+
+    Source: Riedmiller & Braun 1993, https://doi.org/10.1109/ICNN.1993.298623; Igel & Hüsken 2000
+    """
+
+    rule = "rprop"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-2,
+        etas: Etas = (0.5, 1.2),
+        step_sizes: Range = (1e-6, 50.0),
+        weight_decay: NonNegative = 0.0,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        shortest, longest = values["step_sizes"]
+        if shortest > longest:
+            raise ValueError(
+                "step_sizes: expected step_sizes[0] <= step_sizes[1], "
+                f"came {values['step_sizes']!r}"
+            )
+
+    @staticmethod
+    def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
+        """Start the lengths at ``lr``."""
+        lr = values["lr"]
+        if callable(lr):
+            lr = Number().check("lr (of the schedule, at step 0)", lr(0))
+        return {"step_size": lr}

@@ -1,0 +1,155 @@
+"""Rules that average the parameters over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusedstep.copies import as_array
+from fusedstep.optimizer import Optimizer
+from fusedstep.options import Betas, Flag, LearningRate, NonNegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusedstep.pipeline import Pipeline
+
+__all__ = ["ASGD", "ScheduleFreeAdamW"]
+
+
+class ASGD(Optimizer):
+    """Gradient descent with a falling rate, and the average of where it has been::
+
+        p   = p * (1 - lambd * eta) - eta * g
+        ax  = ax + mu * (p - ax)
+        eta = lr / (1 + lambd * lr * (t - 1))**alpha,    mu = 1 / max(1, t - 1 - t0)
+
+    The average begins after ``t0`` steps; until then it is the parameter. State: ``ax``, which is
+    what to evaluate: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
+    1e-2, lambd 1e-4, alpha 0.75, t0 1e6.
+
+    Elsewhere under this name: torch keeps eta and mu in its state (in float32), so that a changed
+    lr holds from the step after the next one; here it holds from the next.
+
+    Source: Polyak & Juditsky 1992, https://doi.org/10.1137/0330046; Bottou 2010
+    """
+
+    rule = "asgd"
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 1e-2,
+        lambd: NonNegative = 1e-4,
+        alpha: NonNegative = 0.75,
+        t0: NonNegative = 1e6,
+        weight_decay: NonNegative = 0.0,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._construct(params, locals())
+
+
+class ScheduleFreeAdamW(Optimizer):
+    """Adam that averages instead of having its rate scheduled::
+
+        v = beta2 * v + (1 - beta2) * g * g
+        d = g / (sqrt(v / (1 - beta2**t)) + eps) + weight_decay * y
+        z = z - lr' * d
+        x = (1 - c) * x + c * z,    c = lr'**2 / (the sum of lr'**2 of all steps so far)
+        y = (1 - beta1) * z + beta1 * x
+
+    with ``lr' = lr * min(1, t / warmup_steps)``. The parameters hold ``y``, where gradients are
+    taken; ``x`` is what has been learnt: :meth:`eval` puts it into the parameters and
+    :meth:`train` takes it out again. ``y`` is computed without ``x``, as in the authors' code.
+    State: ``z``, which starts at the parameters as they are handed over, ``exp_avg_sq`` (v).
+    Formula and defaults of the authors' code: lr 2.5e-3, betas (0.9, 0.999), eps 1e-8,
+    weight_decay 0, warmup_steps 0.
+
+    ``c`` follows from the counter and ``warmup_steps``, and assumes that ``lr`` stays as it is: the
+    method is meant to have no schedule.
+
+    Elsewhere under this name: the authors' code sums the rates that it has seen; its ``r`` is 0
+    here and its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
+
+    Source: Defazio et al. 2024, https://arxiv.org/abs/2405.15682;
+    https://github.com/facebookresearch/schedule_free
+    """
+
+    rule = "schedulefreeadamw"
+    starts_at_parameter = ("z",)
+
+    def __init__(
+        self,
+        params: object,
+        lr: LearningRate = 2.5e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        warmup_steps: NonNegative = 0.0,
+        maximize: Flag = False,
+        **pipeline: Unpack[Pipeline],
+    ) -> None:
+        self._kept: dict[str, NDArray[Any]] | None = None  # y, while the parameters hold x
+        self._construct(params, locals())
+
+    @staticmethod
+    def _check_together(values: Mapping[str, Any]) -> None:
+        if values["betas"][0] == 0.0:
+            raise ValueError(
+                "betas[0]: expected a number > 0, without which the average cannot be read off "
+                f"the parameters, came {values['betas'][0]!r}"
+            )
+
+    def eval(self) -> None:
+        """Put the averages ``x`` into the parameters, to evaluate or save them.
+
+        ``y`` is kept in memory meanwhile. Steps, state_dict, load_state_dict and add_group are
+        refused until :meth:`train`. A second call changes nothing.
+
+        Raises
+        ------
+        RuntimeError
+            The parameters hold their ``ema`` at the moment.
+        """
+        if self._kept is not None:
+            return
+        if self._pause:
+            raise RuntimeError(f"eval: expected outside of the block, came while {self._pause}")
+        arrays = {name: as_array(leaf) for name, leaf in self.params.items()}
+        self._kept = {name: array.copy(order="K") for name, array in arrays.items()}
+        self._pause = "the parameters are those of eval(): call train() first"
+        for group in self.groups:
+            for name in group.params:
+                y, z = arrays[name], self.state[name]["z"]
+                y += y.dtype.type(1.0 - 1.0 / group["betas"][0]) * (z - y)
+
+    def train(self) -> None:
+        """Put ``y`` back into the parameters, bit for bit. A second call changes nothing."""
+        if self._kept is None:
+            return
+        for name, leaf in self.params.items():
+            np.copyto(as_array(leaf), self._kept[name])
+        self._kept, self._pause = None, ""
+
+    def _refuse_in_eval(self, what: str) -> None:
+        if self._kept is not None:
+            raise RuntimeError(f"{what}: expected after train(), came while {self._pause}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""
+        self._refuse_in_eval("state_dict")
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As :meth:`Optimizer.load_state_dict`; after :meth:`eval` a RuntimeError."""
+        self._refuse_in_eval("load_state_dict")
+        super().load_state_dict(state_dict)
+
+    def add_group(self, group: Mapping[str, Any], working_copy: object = None) -> None:
+        """As :meth:`Optimizer.add_group`; after :meth:`eval` a RuntimeError."""
+        self._refuse_in_eval("add_group")
+        super().add_group(group, working_copy)
