@@ -46,6 +46,7 @@ def by_pytorch_optimizer(make, start, grads):
 
 
 OPTAX = {
+    "adamax": (lambda o: o.adamax(2e-3), {}),
     "lion": (lambda o: o.lion(1e-4, weight_decay=0.0), {}),
     "lion, decay": (lambda o: o.lion(1e-2, weight_decay=0.1), {"lr": 1e-2, "weight_decay": 0.1}),
     "yogi": (lambda o: o.yogi(1e-2), {}),

@@ -96,8 +96,7 @@ class Adamax(Optimizer):
     State: ``exp_avg`` (m), ``exp_inf`` (u). Formula and defaults as ``torch.optim.Adamax``: lr
     2e-3, betas (0.9, 0.999), eps 1e-8.
 
-    Elsewhere under this name: the paper has no eps; Keras adds it to u where it divides, optax to
-    the old u within the maximum.
+    Elsewhere under this name: the paper has no eps; Keras adds it to u where it divides.
 
     Source: Kingma & Ba 2015, Algorithm 2, https://arxiv.org/abs/1412.6980
     """

@@ -57,11 +57,12 @@ class Yogi(Optimizer):
         p = p - lr * (m / c1) / (sqrt(v / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
 
     Both moments start at ``initial_accumulator_value``. State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
-    Formula and defaults as optax and TensorFlow Addons: lr 1e-2 (optax has none), betas
-    (0.9, 0.999), eps 1e-3, start at 1e-6.
+    Formula and defaults as optax: betas (0.9, 0.999), eps 1e-3, start at 1e-6; lr 1e-2, which optax
+    does not set, as TensorFlow Addons.
 
-    Elsewhere under this name: the paper has neither the corrections by c1 and c2 nor a start of
-    the first moment; it takes v from the mean of the squares of a first batch.
+    Elsewhere under this name: TensorFlow Addons has "epsilon hat" (see :class:`Adam`); the paper
+    has neither the corrections by c1 and c2 nor a start of the first moment, and takes that of v
+    from the mean of the squares of a first batch.
 
     Source: Zaheer et al. 2018, Algorithm 2,
     https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization

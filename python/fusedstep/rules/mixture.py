@@ -67,7 +67,7 @@ class AdEMAMix(Optimizer):
     (0.9, 0.999, 0.9999), alpha 5, eps 1e-8, weight_decay 0; it warms up over all steps of a run.
 
     Elsewhere under this name: the authors' code defaults to alpha 2 and has a warm-up for each of
-    alpha and beta3; optax defaults to alpha 6 and takes schedules for them.
+    alpha and beta3; optax takes schedules for them.
 
     Source: Pagliardini, Ablin & Grangier 2024, Algorithm 1, https://arxiv.org/abs/2409.03137
     """
