@@ -28,7 +28,7 @@
 namespace fusedstep {
 
 constexpr std::size_t kMaxScalars = 8;
-constexpr std::size_t kMaxFlags = 3;
+constexpr std::size_t kMaxFlags = 4;
 constexpr std::size_t kMaxStates = 4;
 
 template <std::size_t Capacity>
