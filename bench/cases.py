@@ -21,6 +21,7 @@ from contestants import (
     states_of,
 )
 from opponents import ADAM, EIGHT_BIT, numpy_textbook, torch_step
+from whole import WHOLE, textbook
 
 import fusedstep as fs
 
@@ -36,6 +37,8 @@ SINGLE = {"100k": 100_000, "1M": 1_000_000, "10M": 10_000_000, "50M": 50_000_000
 # Tensors and the elements of each; two sizes tell the work around a tensor from its arithmetic.
 OVERHEAD = [(k, 64) for k in (1, 3, 10, 30, 100, 300, 1000)] + [(k, 256) for k in (1, 10, 100)]
 SETS = 8
+# The rest of --quick is for the cases with everybody.
+QUICK_RULES = {"rmsprop"}
 
 Place = Callable[[int], np.ndarray]
 
@@ -191,14 +194,15 @@ TORCH_FUSED_TOO = {"sgd": {"lr": 1e-2, "momentum": 0.9, "dampening": 0.9}}
 
 @cache
 def torch_form(rule: str) -> tuple[str, bool] | None:
-    """Its class in torch.optim, and whether that has fused=."""
+    """Its class in torch.optim, where that works on lists, and whether it has fused=."""
     try:
         import torch
     except ImportError:
         return None
     for found in vars(torch.optim).values():
         if inspect.isclass(found) and found.__name__.lower() == rule:
-            return found.__name__, "fused" in inspect.signature(found).parameters
+            options = inspect.signature(found).parameters
+            return (found.__name__, "fused" in options) if "foreach" in options else None
     return None
 
 
@@ -221,7 +225,7 @@ def _rule(rule: str, name: str, fused: bool) -> list[Case]:
             sizes,
             makers,
             exact,
-            in_quick=shape == "10M",
+            in_quick=rule in QUICK_RULES and shape == "10M",
         )
         for shape, sizes in (("10M", [SINGLE["10M"]]), ("mobilenetv2", MODELS["mobilenetv2"]))
     ]
@@ -312,6 +316,21 @@ def _means() -> list[Case]:
     ]
 
 
+def _whole() -> list[Case]:
+    titles = {"mobilenetv2": "MobileNetV2", "resnet50": "ResNet-50", "gpt2": "GPT-2 124M"}
+    return [
+        Case(
+            f"whole-{name}",
+            f"Whole step, {title}",
+            MODELS[name],
+            WHOLE,
+            textbook,
+            in_quick=name != "gpt2",
+        )
+        for name, title in titles.items()
+    ]
+
+
 def _eight_bit() -> list[Case]:
     peers = (OURS, "torch fused", "DeepSpeedCPUAdam")
     makers = {**{name: ADAM[name] for name in peers}, **EIGHT_BIT, ROOFLINE: roofline(2)}
@@ -327,5 +346,6 @@ def all_cases() -> list[Case]:
         *_placements(),
         *_rules(),
         *_means(),
+        *_whole(),
         *_eight_bit(),
     ]

@@ -22,7 +22,7 @@ class Contestant(NamedTuple):
     """One way to update one set of arrays."""
 
     step: Callable[[], Any]
-    # The parameters after the steps so far, for the gate.
+    # The parameters after the steps so far, for the gate; with what else it shall look at.
     result: Callable[[], Sequence[np.ndarray]]
     # Untimed, before each step.
     refresh: Callable[[], Any] | None = None
@@ -52,18 +52,24 @@ def fusedstep(rule: str = "adam", bound: bool = True, **options: Any) -> Maker:
     return Maker(make)
 
 
-def roofline(states: int) -> Maker:
+def roofline(states: int, average: bool = False) -> Maker:
     """The library's own loop, plan and threads over the same streams, one addition each."""
 
     def make(params: Arrays, grads: Arrays) -> Contestant:
         names = [str(i) for i in range(len(params))]
-        buffers = _core.zeros_in_phase("parameter", names, params, states)
+        buffers = _core.zeros_in_phase("parameter", names, params, states + average)
         for own in buffers:
             for state in own:
                 state.fill(1)  # a page never written is read from one shared page, in cache
         core = _core.Stepper("roofline")
         core.add_group(([], (1 << states) - 1, 0.0, False, None, None))
-        core.add([(n, p, s, 0, None, None) for n, p, s in zip(names, params, buffers, strict=True)])
+        core.set_policy(False, False, False, 0.5 if average else 0.0)
+        core.add(
+            [
+                (n, p, s[:states], 0, s[states] if average else None, None)
+                for n, p, s in zip(names, params, buffers, strict=True)
+            ]
+        )
         core.bind(grads)
         return Contestant(core.step, lambda: params)
 
@@ -72,5 +78,6 @@ def roofline(states: int) -> Maker:
 
 def states_of(rule: str, **options: Any) -> int:
     """How many state streams a rule has."""
-    opt = fs.create(rule, [np.zeros(1, np.float32)], **options)
-    return len(next(iter(opt.state.values()))) - 1  # one entry is the counter
+    opt = fs.create(rule, [np.zeros(2, np.float32)], **options)
+    (state,) = opt.state.values()
+    return sum(np.shape(value) == (2,) for value in state.values())  # others are counters

@@ -18,16 +18,21 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
+def _result_of(contestant: Contestant) -> Arrays:
+    for _ in range(STEPS):
+        if contestant.refresh:
+            contestant.refresh()
+        contestant.step()
+    return [np.array(a, np.float64) for a in contestant.result()]
+
+
 @cache
 def _truth(exact: Exact) -> tuple[Arrays, Arrays, Arrays]:
-    """Start, gradient, and the parameters after the steps in float64."""
+    """Start, gradient, and the result after the steps in float64."""
     rng = np.random.default_rng(0)
     start, grads = ([rng.standard_normal(n).astype(np.float32) for n in SIZES] for _ in range(2))
     wide = [a.astype(np.float64) for a in start]
-    contestant = exact(wide, [a.astype(np.float64) for a in grads])
-    for _ in range(STEPS):
-        contestant.step()
-    return start, grads, wide
+    return start, grads, _result_of(exact(wide, [a.astype(np.float64) for a in grads]))
 
 
 @cache
@@ -36,11 +41,7 @@ def _reason_against(maker: Maker, exact: Exact) -> str:
     given = [g.copy() for g in grads]
     try:
         contestant = maker.make([p.copy() for p in start], given)
-        for _ in range(STEPS):
-            if contestant.refresh:
-                contestant.refresh()
-            contestant.step()
-        result = [np.asarray(p, np.float64) for p in contestant.result()]
+        result = _result_of(contestant)
     except Exception as error:  # noqa: BLE001 - whatever stops an opponent is for the report, not for us
         return reason_of(error)
     errors = np.concatenate([np.abs(a - b) for a, b in zip(result, truth, strict=True)])

@@ -83,9 +83,14 @@ def is_overhead(case: CaseResult) -> bool:
     return case["name"].startswith("overhead-")
 
 
+def is_whole(case: CaseResult) -> bool:
+    """Whether it is the step with all that comes before and after the rule."""
+    return case["name"].startswith("whole-")
+
+
 def is_adam(case: CaseResult) -> bool:
     """Whether it is one of the plain comparisons with everybody."""
-    others = ("overhead-", "placement-", "rule-", "mean-", "eightbit-")
+    others = ("overhead-", "placement-", "rule-", "mean-", "whole-", "eightbit-")
     return not case["name"].startswith(others)
 
 

@@ -9,6 +9,7 @@ from ratios import (
     fraction_of_roofline,
     is_adam,
     is_overhead,
+    is_whole,
     overhead,
     overhead_names,
     peers,
@@ -75,7 +76,23 @@ def summary(cases: list[CaseResult]) -> str:
                 *(_cell(case, name) for name in COLUMNS),
             ]
         )
-    return table(head, rows)
+    return table(head, rows) if rows else ""
+
+
+def whole_summary(cases: list[CaseResult]) -> str:
+    own = [case for case in cases if is_whole(case)]
+    names = list(dict.fromkeys(n for c in own for n in c["contestants"] if n in peers(c)))
+    head = ["AdamW, float32", "ours, ns a parameter", "of its roofline", *names]
+    rows = [
+        [
+            case["title"].removeprefix("Whole step, "),
+            f"{seconds(case, OURS).median / case['parameters'] * 1e9:.3f}",
+            str(fraction_of_roofline(case) or "–"),
+            *(str(to_ours(case, n)) if n in case["contestants"] else "–" for n in names),
+        ]
+        for case in own
+    ]
+    return table(head, rows) if rows else ""
 
 
 def case_table(case: CaseResult) -> str:
@@ -156,6 +173,8 @@ def markdown(result: dict[str, Any]) -> str:
     for threads in sorted({case["threads"] for case in result["cases"]}, reverse=True):
         own = [case for case in result["cases"] if case["threads"] == threads]
         parts += [f"## {threads} threads", summary(own)]
+        if whole := whole_summary(own):
+            parts += ["### Unscale, look, clip, AdamW, average, zero", whole]
         if fits := overhead_table(own):
             parts += ["### Overhead: lists of small tensors, fitted", fits]
         parts += [case_table(case) for case in own if not is_overhead(case)]

@@ -86,6 +86,7 @@ class Stepper {
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
   // A frozen tensor's gradients are as good as none.
   void freeze(std::size_t tensor, bool frozen);
+  bool is_frozen(std::size_t tensor) const { return frozen_[tensor]; }
 
   // All that can fail, before the first write: throws std::overflow_error where a counter is at
   // its end. Allocates only where other tensors take part than in the step before.

@@ -242,7 +242,7 @@ def lion(p, g, s, o, t):
 
 
 def norm(x):
-    return np.sqrt(tree_sum(np.float64(x) ** 2))
+    return np.sqrt(tree_sum(x.astype(np.float64) ** 2))
 
 
 def trust_ratio(numerator, denominator):
@@ -325,7 +325,7 @@ class Run:
         cls = registry[rule]
         values = cls.check_options(options)
         self.rule, self.options, self.function = rule, SimpleNamespace(**values), functions[rule]
-        self.param, self.t = param.copy(), 0
+        self.param, self.t = param.copy(order="K"), 0  # norms are taken in memory's order
         variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
         self.state = {name: np.zeros_like(param) for name in cls.info.states[variant]}
         for name, value in cls.initial_state(values).items():
@@ -382,7 +382,8 @@ def grad_norm(grads, scale=1.0):
     """The norm of unscaled gradients; None where a parameter has none."""
     with np.errstate(all="ignore"):
         squares = [
-            0.0 if g is None else tree_sum(np.float64(g / g.dtype.type(scale)) ** 2) for g in grads
+            0.0 if g is None else tree_sum((g / g.dtype.type(scale)).astype(np.float64) ** 2)
+            for g in grads
         ]
         return np.sqrt(tree_sum(np.array(squares)))
 

@@ -116,8 +116,8 @@ def test_what_goes_around_the_rule_is_vectorised(functions, isa):
 
     assert any_in("combine_sets<|stage_gradient<|run_whole<", "div")
     assert any_in("combine_sets<|add_sets<|add_weighted<|stage_gradient<|run_whole<", "mul")
-    assert any_in("measure<|visit_block<", "mul")
-    assert any_in("measure<|visit_block<", "add")
+    assert any_in("add_squares<|measure<|visit_block<", "mul")
+    assert any_in("add_squares<|measure<|visit_block<", "add")
 
 
 @pytest.mark.parametrize("isa", REGISTERS)

@@ -13,18 +13,31 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not here")
-def test_the_readmes_example(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_readmes_examples(capsys):
+    first, whole = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
-    exec(block, names)  # noqa: S102
+    exec(first, names)  # noqa: S102
     assert np.allclose(names["params"]["w"], [1, -2, 0.5], atol=1e-3)
     assert np.allclose(names["params"]["b"], 3, atol=1e-3)
     assert capsys.readouterr().out.startswith("{'w': array(")
+    exec(whole, names)  # noqa: S102
+    assert names["result"].applied
+    assert names["result"].grad_norm > 0
+    assert names["opt"].step_count == len(names["batches"])
+    assert names["loss"] < 1e-5
+    assert not any(np.any(grad) for grad in names["grads"].values())
+    assert capsys.readouterr().out == ""
+    # The branch that no gradient of the example takes.
+    names["x"][0, 0] = np.nan
+    exec(whole, names)  # noqa: S102
+    assert "the norm is nan" in capsys.readouterr().out
+    assert names["opt"].step_count == len(names["batches"]) - 1
+    assert all(np.all(np.isfinite(param)) for param in names["params"].values())
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not here")
 def test_the_readme_has_a_row_for_every_rule():
-    rows = re.findall(r"^\| \w+ \| `(\w+)` \|", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| [\w -]+ \| `(\w+)` \|", README.read_text(), re.MULTILINE)
     assert sorted(row.lower() for row in rows) == fs.available()
 
 

@@ -151,7 +151,7 @@ def test_no_index_is_no_step():
 @pytest.mark.parametrize("rule", LAYERWISE)
 def test_rules_that_need_a_whole_array_refuse_rows(rule):
     opt = fs.create(rule, {"w": np.ones((5, 2))})
-    with refused(opt, ValueError, "step_rows: expected an element-wise rule, came", rule):
+    with refused(opt, ValueError, "step_rows of 'w': expected an element-wise rule, came", rule):
         opt.step_rows("w", np.array([1]), np.ones((1, 2)))
 
 
@@ -160,6 +160,8 @@ def test_a_frozen_table_rests():
     opt.freeze("w")
     opt.step_rows("w", np.array([1]), np.ones((1, 2)))
     assert np.all(opt.params["w"] == 1)
+    with refused(opt, IndexError, "came 5"):
+        opt.step_rows("w", np.array([5]), np.ones((1, 2)))
 
 
 BAD = {

@@ -146,13 +146,13 @@ class PyStepper {
     const Exclusive lock(*this);
     const std::string& name = stepper_.tensors().at(tensor).name;
     if (stepper_.rule().layerwise)
-      throw py::value_error("step_rows: expected an element-wise rule, came " +
-                            std::string(stepper_.rule().name) +
+      throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, came " +
+                            stepper_.rule().name +
                             ", whose steps depend on norms over a whole array");
     const CheckedRows checked = check_rows(indices, rows, params_[tensor], name);
     refuse_overlap(occupied_, checked.values, {"rows of", name}, {});
-    if (checked.gradients.rows.empty()) return py::none();
     check_written();
+    if (checked.gradients.rows.empty() || stepper_.is_frozen(tensor)) return py::none();
     RowGradients gradients = checked.gradients;
     gradients.tensor = tensor;
     gradients.scale = scale;

@@ -24,7 +24,8 @@ class Averages(Mapping[str, NDArray[Any]]):
 
     They start at the parameters as they were handed over, and are NumPy views of the live
     buffers; or, with ``ema_bias_correction``, at 0, and are read as ``ema / (1 - ema_decay**t)``
-    (copies; zeros before the first update), ``t`` being the parameter's number of updates.
+    (copies; zeros before the first update), ``t`` being the parameter's number of updates: too
+    much for a row that :meth:`~fusedstep.Optimizer.step_rows` names more rarely.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

@@ -95,7 +95,7 @@ class Optimizer:
 
     Notes
     -----
-    A step does, in this order and in one sweep: unscale (``grad_scale``), look for NaN and
+    A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look for NaN and
     infinity, clip by norm, clip by value, negate (``maximize``), add coupled ``weight_decay``, the
     rule with its decoupled decay, average, copy out, zero the gradients. Looking and measuring
     need a sweep over the gradients of their own, before. What nobody asks for costs nothing.
@@ -414,7 +414,7 @@ class Optimizer:
         one. ``step_count``, and with it schedules, does not: that is :meth:`step`'s. For rules with
         state this is not what a dense gradient with zeros would do (lazy Adam is not dense Adam: a
         row's moments do not decay while it is not named). The norm is that of the added rows.
-        No index: nothing happens.
+        No index, or a frozen parameter: nothing happens.
 
         Raises
         ------
@@ -424,8 +424,6 @@ class Optimizer:
         if name not in self._index:
             raise ValueError(f"name: expected one of {', '.join(self._index)}, came {name!r}")
         self._begin()
-        if name in self._frozen:
-            return _APPLIED
         scale = check_grad_scale(grad_scale)
         return _result(self._core.step_rows(self._index[name], indices, rows, scale))
 
@@ -449,7 +447,10 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step; set a number or a schedule for all groups."""
+        """The learning rate of the next step; set a number or a schedule for all groups.
+
+        Rprop's is fixed at construction: its step sizes started from it.
+        """
         rates = {group.lr for group in self._groups}
         if len(rates) > 1:
             raise ValueError(
