@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "parallel.hpp"
 #include "reduce.hpp"
@@ -29,18 +30,18 @@ void Batch::deal(int threads) {
 void Batch::reserve_norms(std::size_t slots) {
   slots_.resize(slots);
   if (!first_block_.empty()) return;
-  std::size_t blocks = 0, bytes = 0;
+  std::vector<std::size_t> first{0};
+  std::size_t bytes = 0;
   for (const Task& task : tasks) {
-    first_block_.push_back(blocks);
-    blocks += reduce_blocks(task.size);
+    first.push_back(first.back() + reduce_blocks(task.size));
     bytes += task.size * task.item_size * cohorts[task.cohort].gradient.set_count;
   }
-  sums_.resize(blocks);
-  others_.resize(blocks);
+  sums_.resize(first.back());
+  others_.resize(first.back());
+  finite_.resize(first.back());
   task_sums_.resize(tasks.size());
-  finite_.resize(blocks);
-  first_block_.push_back(blocks);
   measure_threads_ = static_cast<int>(useful_threads(bytes, std::size_t(planned_threads_)));
+  first_block_ = std::move(first);  // valid only now that all is there
 }
 
 bool Batch::measure() noexcept {

@@ -174,15 +174,19 @@ void zero_gradients(const Gradient& source, const void* const* sets, std::size_t
     std::fill_n(static_cast<T*>(const_cast<void*>(sets[k])) + begin, n, T(0));
 }
 
-// bfloat16, rounded to nearest even; a NaN stays one.
+// bfloat16, rounded to nearest even; a NaN stays one. Stores that go past the caches were slower
+// (docs/decisions.md).
 inline void copy_out(std::size_t n, const float* param, std::uint16_t* out) {
 #pragma omp simd
   for (std::size_t i = 0; i < n; ++i) {
     std::uint32_t bits;
     std::memcpy(&bits, &param[i], sizeof bits);
+    // Compared as signed numbers, which SIMD can do before AVX-512.
+    const bool nan = static_cast<std::int32_t>(bits & 0x7fffffffu) > 0x7f800000;
     const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const std::uint32_t quiet = (bits >> 16) | 0x40u;
-    out[i] = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+    const std::uint32_t result = nan ? quiet : rounded;
+    out[i] = static_cast<std::uint16_t>(result);
   }
 }
 inline void copy_out(std::size_t, const double*, std::uint16_t*) {}  // refused before

@@ -314,8 +314,8 @@ def schedulefreeadamw(p, g, s, o, t):
 
 REFERENCE = {name: globals()[name] for name in registry}
 # Rules whose weight decay is their own.
-DECOUPLED = {"adamw", "adabelief", "adan", "ademamix", "lion", "lamb", "lars"}
-DECOUPLED |= {"schedulefreeadamw"}
+OWN_DECAY = {"adamw", "adabelief", "adan", "ademamix", "lion", "lamb", "lars"}
+OWN_DECAY |= {"schedulefreeadamw"}
 
 
 class Run:
@@ -344,7 +344,7 @@ class Run:
                 grad = np.where(grad > limit, limit, np.where(grad < -limit, -limit, grad))
             if o.maximize:
                 grad = -grad
-            own = self.rule in DECOUPLED or getattr(o, "decoupled_weight_decay", False)
+            own = self.rule in OWN_DECAY or getattr(o, "decoupled_weight_decay", False)
             if o.weight_decay and not own:
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)

@@ -1,4 +1,5 @@
-// Prints a digest of the bits that every rule, variant and dtype makes: the same text on every
+// Prints a digest of the bits that every rule, variant and dtype makes, bare and within the whole
+// step (unscaled, clipped by norm and value, averaged, copied out): the same text on every
 // instruction set (FUSEDSTEP_ISA) and, cross-compiled and under qemu-user, on every architecture.
 #include <cstdint>
 #include <cstdio>
@@ -35,7 +36,7 @@ void add(std::uint64_t& hash, const std::vector<T>& values) {
 }
 
 template <class T>
-std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype) {
+std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole) {
   std::vector<T> param = numbers<T>(1), gradient;
   std::vector<std::vector<T>> states(kMaxStates, std::vector<T>(kSize, T(0)));
   Stepper stepper(rule);
@@ -43,19 +44,32 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype) {
   group.variant = variant;
   group.weight_decay = 0.01;
   for (double& scalar : group.scalars) scalar = 0.1;
+  std::vector<T> average = numbers<T>(7);
+  std::vector<std::uint16_t> copy(kSize, 0);
+  if (whole) {
+    group.max_norm = 0.5;
+    group.max_value = 0.02;
+    stepper.policy().ema_decay = 0.9;
+  }
   stepper.groups().push_back(group);
   Tensor tensor{"p", param.data(), kSize, dtype, {}, 0};
   for (std::size_t k = 0; k < kMaxStates; ++k) tensor.state[k] = states[k].data();
+  if (whole) {
+    tensor.average = average.data();
+    tensor.copy = copy.data();
+  }
   stepper.add(tensor);
   for (int step = 0; step < kSteps; ++step) {
     gradient = numbers<T>(std::uint64_t(step) + 2);
     const void* const pointer = gradient.data();
-    stepper.prepare({&pointer});
+    stepper.prepare({&pointer, 1, nullptr, 1.0, whole ? 3.0 : 1.0});
     stepper.run();
   }
   std::uint64_t hash = 14695981039346656037u;
   add(hash, param);
   for (const std::vector<T>& state : states) add(hash, state);
+  add(hash, average);
+  add(hash, copy);
   return hash;
 }
 
@@ -66,8 +80,10 @@ int main() {
   for (std::size_t rule = 0; rule < registry().size(); ++rule) {
     const RuleInfo& info = registry()[rule];
     for (unsigned variant = 0; variant < 1u << info.flags.size(); ++variant)
-      std::printf("%s %u %016llx %016llx\n", info.name, variant,
-                  static_cast<unsigned long long>(digest<float>(rule, variant, DType::float32)),
-                  static_cast<unsigned long long>(digest<double>(rule, variant, DType::float64)));
+      for (const bool whole : {false, true})
+        std::printf(
+            "%s %u %d %016llx %016llx\n", info.name, variant, whole,
+            static_cast<unsigned long long>(digest<float>(rule, variant, DType::float32, whole)),
+            static_cast<unsigned long long>(digest<double>(rule, variant, DType::float64, whole)));
   }
 }

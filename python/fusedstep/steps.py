@@ -1,0 +1,211 @@
+"""The step, in its forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fusedstep.options import Number, Switch
+from fusedstep.pipeline import StepResult, check_grad_scale
+
+if TYPE_CHECKING:
+    from fusedstep import _core
+    from fusedstep.groups import Group
+    from fusedstep.params import Structure
+
+__all__ = ["Steps"]
+
+_APPLIED = StepResult(applied=True, grad_norm=None)
+
+
+def _result(outcome: tuple[bool, float] | None) -> StepResult:
+    """What the core says of a step; None where there is nothing to say."""
+    return _APPLIED if outcome is None else StepResult(*outcome)
+
+
+class Steps:
+    """What an optimizer does with gradients."""
+
+    _core: _core.Stepper
+    _structure: Structure
+    _index: dict[str, int]
+    _groups: list[Group]
+    _pause: str  # why no step may be made at the moment
+
+    def _begin(self) -> None:
+        """What precedes every step: refuse it where it may not be, and follow the schedules."""
+        if self._pause:
+            raise RuntimeError(f"step: expected outside of the block, came while {self._pause}")
+        for group in self._groups:
+            if group.has_schedule:
+                group.push()
+
+    @contextmanager
+    def _paused(self, why: str) -> Iterator[None]:
+        if self._pause:
+            raise RuntimeError(f"expected one block at a time, came while {self._pause}")
+        self._pause = why
+        try:
+            yield
+        finally:
+            self._pause = ""
+
+    def step(
+        self, grads: object = None, *, grad_scale: float = 1.0, zero_grads: bool = False
+    ) -> StepResult:
+        """Update every parameter that has a gradient, in one sweep over memory.
+
+        Parameters
+        ----------
+        grads
+            Gradients in the structure of the parameters, or a mapping from parameter names; of the
+            parameters' dtypes, shapes and memory order. Where one is None or missing, parameter,
+            state and counter stay untouched; a gradient of zeros still moves them. They are read,
+            never written. Without `grads`, those of :meth:`bind` are used.
+        grad_scale
+            Gradients are divided by it first (loss scaling, or the number of accumulated batches).
+        zero_grads
+            Set the gradients to zero in the same sweep. They must be writeable then, and must not
+            share memory. A step that is not applied zeroes nothing.
+
+        Returns
+        -------
+        StepResult
+            ``applied``, and ``grad_norm`` where somebody asked for it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A gradient does not fit its parameter, or overlaps memory that the step writes.
+        FloatingPointError
+            A gradient holds NaN or infinity, with ``error_if_nonfinite``.
+        RuntimeError
+            Neither `grads` nor bound gradients, or a step is in progress in another thread.
+        OverflowError
+            A step counter is at 2**63 - 1.
+
+        Notes
+        -----
+        All or nothing: every check comes before the first write. Without ``skip_nonfinite``, NaN
+        and infinity in a gradient are numbers like others: they reach the elements at their
+        position, and no other; only the norm carries them everywhere.
+
+        A step over some of the parameters is a step of those alone, with their own counters, as
+        gradients become ready in a backward pass (while they are still in cache). The norm is then
+        that of these gradients, and ``step_count``, which schedules follow, counts each call.
+        """
+        self._begin()
+        flat = None if grads is None else self._structure.flatten(grads)
+        if grad_scale == 1.0 and zero_grads is False:
+            return _result(self._core.step(flat))
+        scale, zero = check_grad_scale(grad_scale), Switch().check("zero_grads", zero_grads)
+        return _result(self._core.step(flat, scale, zero))
+
+    def bind(self, grads: object) -> None:
+        """Check `grads` once and use them for every :meth:`step` without arguments.
+
+        The arrays are kept and read anew at each step: write the next gradients into them.
+        ``bind(None)`` lets go of them.
+        """
+        self._core.bind(None if grads is None else self._structure.flatten(grads))
+
+    def step_mean(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Average several gradient sets and apply the mean, in the one sweep.
+
+        Parameters
+        ----------
+        grad_sets
+            At least one set of gradients, each as for :meth:`step`. A parameter that has a
+            gradient in one set must have one in all.
+        weights
+            One finite number >= 0 a set, not all 0; all 1 by default. The gradient is
+            ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
+            parameter's dtype.
+        grad_scale, zero_grads
+            As for :meth:`step`; all sets are zeroed.
+        """
+        sets, numbers = self._gradient_sets(grad_sets, weights)
+        total = sum(numbers)
+        if total == 0.0 or not math.isfinite(total):
+            raise ValueError(f"weights: expected a finite sum > 0, came {total}")
+        return self._step_combined(sets, numbers, total, grad_scale, zero_grads)
+
+    def step_sum(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
+        sets, numbers = self._gradient_sets(grad_sets, weights)
+        return self._step_combined(sets, numbers, 1.0, grad_scale, zero_grads)
+
+    def _step_combined(
+        self, sets: list[Any], weights: list[float], divisor: float, scale: float, zero: bool
+    ) -> StepResult:
+        scale, zero = check_grad_scale(scale), Switch().check("zero_grads", zero)
+        self._begin()
+        return _result(self._core.step_combined(sets, weights, divisor, scale, zero))
+
+    def step_rows(
+        self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
+    ) -> StepResult:
+        """Update some rows of one parameter, from the gradients of these rows alone.
+
+        Parameters
+        ----------
+        name
+            The parameter: an array of rows (its first axis) in C order.
+        indices
+            Which rows: a one-dimensional int32 or int64 array, in any order. Where a row comes
+            several times, its gradients are added first, in the order given.
+        rows
+            One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
+        grad_scale
+            As for :meth:`step`.
+
+        Notes
+        -----
+        Lazy: only these rows of parameter, state and average move, and the parameter's counter by
+        one. ``step_count``, and with it schedules, does not: that is :meth:`step`'s. For rules with
+        state this is not what a dense gradient with zeros would do (lazy Adam is not dense Adam: a
+        row's moments do not decay while it is not named). The norm is that of the added rows.
+        No index, or a frozen parameter: nothing happens.
+
+        Raises
+        ------
+        IndexError
+            An index is negative, or not below the number of rows.
+        """
+        if name not in self._index:
+            raise ValueError(f"name: expected one of {', '.join(self._index)}, came {name!r}")
+        self._begin()
+        scale = check_grad_scale(grad_scale)
+        return _result(self._core.step_rows(self._index[name], indices, rows, scale))
+
+    def _gradient_sets(
+        self, grad_sets: Iterable[object], weights: Iterable[float] | None
+    ) -> tuple[list[Any], list[float]]:
+        """Flatten the sets and check the weights."""
+        sets = [
+            self._structure.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)
+        ]
+        if not sets:
+            raise ValueError("grad_sets: expected at least one set, came none")
+        given = [1.0] * len(sets) if weights is None else list(weights)
+        if len(given) != len(sets):
+            raise ValueError(
+                f"weights: expected {len(sets)}, one a gradient set, came {len(given)}"
+            )
+        return sets, [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(given)]
