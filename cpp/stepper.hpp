@@ -81,6 +81,7 @@ class Stepper {
   std::int64_t step_count() const { return step_count_; }
   const std::vector<std::int64_t>& steps() const { return steps_; }  // of each tensor, so far
   Policy& policy() { return policy_; }
+  int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the step prepared
 
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
