@@ -141,7 +141,7 @@ class PyStepper {
                    {passed_.pointers.data(), sets.size(), weights.data(), divisor, scale, zero});
   }
 
-  // One step over some rows of one parameter; false: there are none, and nothing happened.
+  // One step over some rows of one parameter. Without rows, or frozen: None, and nothing happens.
   py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows, double scale) {
     const Exclusive lock(*this);
     const std::string& name = stepper_.tensors().at(tensor).name;
@@ -149,14 +149,13 @@ class PyStepper {
       throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, came " +
                             stepper_.rule().name +
                             ", whose steps depend on norms over a whole array");
-    const CheckedRows checked = check_rows(indices, rows, params_[tensor], name);
+    CheckedRows checked = check_rows(indices, rows, params_[tensor], name);
     refuse_overlap(occupied_, checked.values, {"rows of", name}, {});
     check_written();
     if (checked.gradients.rows.empty() || stepper_.is_frozen(tensor)) return py::none();
-    RowGradients gradients = checked.gradients;
-    gradients.tensor = tensor;
-    gradients.scale = scale;
-    stepper_.prepare(gradients);
+    checked.gradients.tensor = tensor;
+    checked.gradients.scale = scale;
+    stepper_.prepare(checked.gradients);
     return run();
   }
 
