@@ -116,6 +116,12 @@ class Optimizer(Steps):
         """Construct from the arguments of a rule's constructor: its `locals()`."""
         given = {name: arguments[name] for name in self.options if name in arguments}
         given |= arguments["pipeline"]
+        if unknown := [name for name in given if name not in {*self.options, *Policy.names()}]:
+            raise TypeError(
+                f"{type(self).__name__}: expected options among "
+                f"{', '.join([*self.options, *Policy.names()])}, "
+                f"came {', '.join(map(repr, unknown))}"
+            )
         self._policy = policy = Policy.take(given)
         self._core = _core.Stepper(self.rule)
         self._core.set_policy(

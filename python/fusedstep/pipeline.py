@@ -55,9 +55,14 @@ class Policy:
     working_copy: Mapping[str, object] | None = None
 
     @classmethod
+    def names(cls) -> list[str]:
+        """What they are called."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
     def take(cls, options: dict[str, Any]) -> Policy:
         """Take them out of `options`, or raise TypeError or ValueError."""
-        given = {f.name: options.pop(f.name) for f in fields(cls) if f.name in options}
+        given = {name: options.pop(name) for name in cls.names() if name in options}
         for name in ("clip_per_group", "skip_nonfinite", "error_if_nonfinite"):
             given[name] = Switch().check(name, given.get(name, False))
         given["ema_bias_correction"] = Switch().check(

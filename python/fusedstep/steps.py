@@ -37,7 +37,9 @@ class Steps:
     def _begin(self) -> None:
         """What precedes every step: refuse it where it may not be, and follow the schedules."""
         if self._pause:
-            raise RuntimeError(f"step: expected outside of the block, came while {self._pause}")
+            raise RuntimeError(
+                f"step: expected the parameters themselves, came while {self._pause}"
+            )
         for group in self._groups:
             if group.has_schedule:
                 group.push()

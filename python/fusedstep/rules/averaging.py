@@ -118,7 +118,9 @@ class ScheduleFreeAdamW(Optimizer):
         if self._kept is not None:
             return
         if self._pause:
-            raise RuntimeError(f"eval: expected outside of the block, came while {self._pause}")
+            raise RuntimeError(
+                f"eval: expected the parameters themselves, came while {self._pause}"
+            )
         arrays = {name: as_array(leaf) for name, leaf in self.params.items()}
         self._kept = {name: array.copy(order="K") for name, array in arrays.items()}
         self._pause = "the parameters are those of eval(): call train() first"
