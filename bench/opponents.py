@@ -28,6 +28,21 @@ def numpy_textbook(params: Arrays, grads: Arrays) -> Contestant:
     return Contestant(step, lambda: params)
 
 
+def direction_in_place(g: Any, m: Any, v: Any, size: float, eps: float, w: Any) -> None:
+    """Adam's moments, and how far it goes in `w`, without an allocation."""
+    np.multiply(m, BETA1, out=m)
+    np.multiply(g, 1 - BETA1, out=w)
+    np.add(m, w, out=m)
+    np.multiply(v, BETA2, out=v)
+    np.multiply(g, g, out=w)
+    np.multiply(w, 1 - BETA2, out=w)
+    np.add(v, w, out=v)
+    np.sqrt(v, out=w)
+    np.add(w, eps, out=w)
+    np.divide(m, w, out=w)
+    np.multiply(w, size, out=w)
+
+
 def numpy_in_place(params: Arrays, grads: Arrays) -> Contestant:
     """No allocation, corrections folded into the scalars, one work array that stays in cache."""
     block = 16_384
@@ -51,17 +66,7 @@ def numpy_in_place(params: Arrays, grads: Arrays) -> Contestant:
         size, eps = LR * root2 / (1 - BETA1**t), EPS * root2
         for p, g, m, v in pieces:
             w = work[: p.size]
-            np.multiply(m, BETA1, out=m)
-            np.multiply(g, 1 - BETA1, out=w)
-            np.add(m, w, out=m)
-            np.multiply(v, BETA2, out=v)
-            np.multiply(g, g, out=w)
-            np.multiply(w, 1 - BETA2, out=w)
-            np.add(v, w, out=v)
-            np.sqrt(v, out=w)
-            np.add(w, eps, out=w)
-            np.divide(m, w, out=w)
-            np.multiply(w, size, out=w)
+            direction_in_place(g, m, v, size, eps, w)
             np.subtract(p, w, out=p)
 
     return Contestant(step, lambda: params)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from contestants import BETA1, BETA2, EPS, LR, OURS, ROOFLINE, Arrays, Contestant, Maker, roofline
-from opponents import tensors
+from opponents import direction_in_place, tensors
 
 import fusedstep as fs
 
@@ -180,17 +180,7 @@ def _numpy_in_place(params: Arrays, grads: Arrays) -> Whole:
         for p, g, m, v, average in pieces:
             w = work[: p.size]
             np.multiply(g, factor, out=g)
-            np.multiply(m, BETA1, out=m)
-            np.multiply(g, 1 - BETA1, out=w)
-            np.add(m, w, out=m)
-            np.multiply(v, BETA2, out=v)
-            np.multiply(g, g, out=w)
-            np.multiply(w, 1 - BETA2, out=w)
-            np.add(v, w, out=v)
-            np.sqrt(v, out=w)
-            np.add(w, eps, out=w)
-            np.divide(m, w, out=w)
-            np.multiply(w, size, out=w)
+            direction_in_place(g, m, v, size, eps, w)
             np.multiply(p, 1 - LR * WEIGHT_DECAY, out=p)
             np.subtract(p, w, out=p)
             np.subtract(p, average, out=w)

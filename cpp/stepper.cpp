@@ -90,6 +90,13 @@ Task Stepper::task_of(std::size_t i) const {
   return task;
 }
 
+Cohort Stepper::cohort_from(std::size_t i) const {
+  Cohort cohort{};
+  cohort.group = tensors_[i].group;
+  cohort.first = i;
+  return cohort;
+}
+
 // Neighbours are alike, as a rule: only the newest cohort is looked at.
 std::size_t Stepper::cohort_of(std::size_t i) {
   std::vector<Cohort>& cohorts = dense_.cohorts;
@@ -97,11 +104,7 @@ std::size_t Stepper::cohort_of(std::size_t i) {
     return tensors_[first].group == tensors_[i].group &&
            tensors_[first].dtype == tensors_[i].dtype && steps_[first] == steps_[i];
   };
-  if (cohorts.empty() || !is_like(cohorts.back().first)) {
-    cohorts.emplace_back();
-    cohorts.back().group = tensors_[i].group;
-    cohorts.back().first = i;
-  }
+  if (cohorts.empty() || !is_like(cohorts.back().first)) cohorts.push_back(cohort_from(i));
   return cohorts.size() - 1;
 }
 
@@ -133,19 +136,17 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
 // A row is a tensor of its own, but for the counters; rows with as many gradients are a cohort.
 void Stepper::prepare(const RowGradients& gradients) {
   rows_.clear();
-  const Tensor& tensor = tensors_[gradients.tensor];
+  const Task whole = task_of(gradients.tensor);
   std::vector<std::size_t> cohort_of_count;
   for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
     const std::size_t count = gradients.first[i + 1] - gradients.first[i];
     if (cohort_of_count.size() <= count) cohort_of_count.resize(count + 1, 0);
     if (cohort_of_count[count] == 0) {
-      rows_.cohorts.emplace_back();
-      rows_.cohorts.back().group = tensor.group;
-      rows_.cohorts.back().first = gradients.tensor;
+      rows_.cohorts.push_back(cohort_from(gradients.tensor));
       rows_.cohorts.back().gradient.set_count = count;
       cohort_of_count[count] = rows_.cohorts.size();
     }
-    Task task = task_of(gradients.tensor);
+    Task task = whole;
     const std::size_t start = gradients.rows[i] * gradients.row_size;
     const auto shift = [&](void*& at) {
       if (at != nullptr) at = static_cast<std::byte*>(at) + start * task.item_size;

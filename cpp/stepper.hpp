@@ -87,7 +87,7 @@ class Stepper {
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
   // A frozen tensor's gradients are as good as none.
   void freeze(std::size_t tensor, bool frozen);
-  bool is_frozen(std::size_t tensor) const { return frozen_[tensor]; }
+  bool is_frozen(std::size_t tensor) const { return frozen_.at(tensor); }
 
   // All that can fail, before the first write: throws std::overflow_error where a counter is at
   // its end. Allocates only where other tensors take part than in the step before.
@@ -100,6 +100,7 @@ class Stepper {
  private:
   bool is_arranged(const GradientSets& gradients) const;
   void arrange(const GradientSets& gradients);
+  Cohort cohort_from(std::size_t tensor) const;
   std::size_t cohort_of(std::size_t tensor);
   Task task_of(std::size_t tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;

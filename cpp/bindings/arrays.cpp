@@ -3,12 +3,9 @@
 #include <algorithm>
 
 namespace fusedstep::bindings {
-namespace {
 
-constexpr int kFloat32 = 11, kFloat64 = 12;  // NumPy's type numbers
-
-[[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
-                         const std::string& came) {
+void refuse(PyObject* error, const Subject& subject, const std::string& expected,
+            const std::string& came) {
   PyErr_SetString(error, (subject.text() + ": expected " + expected + ", came " + came).c_str());
   throw py::error_already_set();
 }
@@ -18,6 +15,10 @@ std::string text_of(py::handle object) { return py::cast<std::string>(py::str(ob
 std::string type_name(py::handle object) {
   return text_of(py::type::handle_of(object).attr("__name__"));
 }
+
+namespace {
+
+constexpr int kFloat32 = 11, kFloat64 = 12;  // NumPy's type numbers
 
 // A native order may be spelled '=' or out, as in arrays from ctypes or an old pickle.
 bool is_native(const py::dtype& dtype) {

@@ -39,6 +39,12 @@ struct Subject {
   std::string text() const { return std::string(role) + " '" + name + "'"; }
 };
 
+// Throws "<subject>: expected <expected>, came <came>".
+[[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
+                         const std::string& came);
+std::string text_of(py::handle object);
+std::string type_name(py::handle object);
+
 // A NumPy array as it is, or a view of what speaks DLPack on the CPU. Never a copy.
 py::array as_array(py::handle object, const Subject& subject);
 

@@ -164,6 +164,8 @@ class PyStepper {
     stepper_.freeze(tensor, frozen);
   }
 
+  bool is_frozen(std::size_t tensor) const { return stepper_.is_frozen(tensor); }
+
   std::int64_t step_count() const { return stepper_.step_count(); }
   std::int64_t steps_of(std::size_t tensor) const { return stepper_.steps().at(tensor); }
 
@@ -438,6 +440,7 @@ void bind_stepper(py::module_& m) {
       .def("step_rows", &PyStepper::step_rows, py::arg("tensor"), py::arg("indices"),
            py::arg("rows"), py::arg("scale") = 1.0)
       .def("freeze", &PyStepper::freeze, py::arg("tensor"), py::arg("frozen"))
+      .def("is_frozen", &PyStepper::is_frozen, py::arg("tensor"))
       .def("set_counters", &PyStepper::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("snapshot", &PyStepper::snapshot, py::arg("of_params") = false)
       .def("restore", &PyStepper::restore, py::arg("step_count"), py::arg("steps"),

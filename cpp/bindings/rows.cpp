@@ -9,13 +9,6 @@
 namespace fusedstep::bindings {
 namespace {
 
-[[noreturn]] void refuse(PyObject* error, const std::string& text) {
-  PyErr_SetString(error, text.c_str());
-  throw py::error_already_set();
-}
-
-std::string text_of(py::handle object) { return py::cast<std::string>(py::str(object)); }
-
 template <class Integer>
 std::vector<std::int64_t> widened(const py::array& a) {
   std::vector<std::int64_t> result(static_cast<std::size_t>(a.size()));
@@ -29,22 +22,21 @@ std::vector<std::int64_t> widened(const py::array& a) {
 }
 
 std::vector<std::int64_t> numbers_of(py::handle indices, std::size_t limit,
-                                     const std::string& what) {
-  const std::string expected = what + ": expected a one-dimensional array of int32 or int64, came ";
+                                     const Subject& subject) {
+  const char* const expected = "a one-dimensional array of int32 or int64";
   if (!py::isinstance<py::array>(indices))
-    refuse(PyExc_TypeError, expected + text_of(py::type::of(indices)));
+    refuse(PyExc_TypeError, subject, expected, type_name(indices));
   const auto a = py::reinterpret_borrow<py::array>(indices);
   const auto kind = text_of(a.dtype().attr("str"));
   if ((kind != "<i4" && kind != "<i8") || a.ndim() != 1)
-    refuse(PyExc_TypeError, expected + "dtype " + text_of(a.dtype()) + " of " +
-                                std::to_string(a.ndim()) + " dimensions");
+    refuse(PyExc_TypeError, subject, expected,
+           "dtype " + text_of(a.dtype()) + " of " + std::to_string(a.ndim()) + " dimensions");
   std::vector<std::int64_t> result =
       a.itemsize() == 4 ? widened<std::int32_t>(a) : widened<std::int64_t>(a);
   for (std::size_t i = 0; i < result.size(); ++i)
     if (result[i] < 0 || static_cast<std::uint64_t>(result[i]) >= limit)
-      refuse(PyExc_IndexError, what + ": expected 0 <= index < " + std::to_string(limit) +
-                                   ", came " + std::to_string(result[i]) + " at position " +
-                                   std::to_string(i));
+      refuse(PyExc_IndexError, subject, "0 <= index < " + std::to_string(limit),
+             std::to_string(result[i]) + " at position " + std::to_string(i));
   return result;
 }
 
@@ -53,15 +45,12 @@ std::vector<std::int64_t> numbers_of(py::handle indices, std::size_t limit,
 CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
                        const std::string& name) {
   const py::array target = param.array();
-  const std::string what = "indices of '" + name + "'";
   if (target.ndim() == 0 || (target.flags() & py::array::c_style) == 0)
-    refuse(PyExc_ValueError, "parameter '" + name +
-                                 "': expected an array of rows in C order for step_rows, came "
-                                 "shape " +
-                                 text_of(target.attr("shape")) +
-                                 (target.ndim() == 0 ? "" : " in Fortran order"));
+    refuse(
+        PyExc_ValueError, {"parameter", name}, "an array of rows in C order for step_rows",
+        "shape " + text_of(target.attr("shape")) + (target.ndim() == 0 ? "" : " in Fortran order"));
   const auto limit = static_cast<std::size_t>(target.shape(0));
-  const std::vector<std::int64_t> numbers = numbers_of(indices, limit, what);
+  const std::vector<std::int64_t> numbers = numbers_of(indices, limit, {"indices of", name});
 
   CheckedRows result;
   result.values = check_numbers(rows, {"rows of", name}, /*writeable=*/false);
@@ -72,10 +61,10 @@ CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& 
       values.ndim() == target.ndim() && std::equal(shape.begin(), shape.end(), values.shape());
   const bool same_dtype = result.values.dtype == param.dtype;
   if (!same_dtype || !same_shape || (values.flags() & py::array::c_style) == 0)
-    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError,
-           "rows of '" + name + "': expected " + text_of(target.dtype()) + " of shape " +
-               text_of(py::tuple(py::cast(shape))) + " in C order, came " +
-               text_of(values.dtype()) + " of shape " + text_of(values.attr("shape")));
+    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, {"rows of", name},
+           text_of(target.dtype()) + " of shape " + text_of(py::tuple(py::cast(shape))) +
+               " in C order",
+           text_of(values.dtype()) + " of shape " + text_of(values.attr("shape")));
 
   RowGradients& gradients = result.gradients;
   gradients.row_size = limit == 0 ? 0 : param.size / limit;

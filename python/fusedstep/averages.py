@@ -14,7 +14,12 @@ from fusedstep.copies import as_array
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
 
-__all__ = ["Averages"]
+__all__ = ["Averages", "corrected"]
+
+
+def corrected(average: NDArray[Any], decay: float, t: int) -> NDArray[Any]:
+    """An average that started at 0, without the weight of its start after `t` updates."""
+    return average if t == 0 else np.asarray(average / average.dtype.type(1.0 - decay**t))
 
 
 class Averages(Mapping[str, NDArray[Any]]):
@@ -35,10 +40,9 @@ class Averages(Mapping[str, NDArray[Any]]):
         opt = self._optimizer
         i = opt._index[name]
         average, policy = opt._buffers[i]["ema"], opt._policy
-        t = opt._core.steps_of(i)
-        if not policy.ema_bias_correction or t == 0 or policy.ema_decay is None:
+        if not policy.ema_bias_correction or policy.ema_decay is None:
             return average
-        return np.asarray(average / average.dtype.type(1.0 - policy.ema_decay**t))
+        return corrected(average, policy.ema_decay, opt._core.steps_of(i))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._optimizer._index)

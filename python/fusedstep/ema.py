@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusedstep import _core
+from fusedstep.averages import corrected
+from fusedstep.copies import as_array
 from fusedstep.options import Number
 from fusedstep.params import Structure
 from fusedstep.resume import check_keys, compare_counter, compare_state, refuse
@@ -66,7 +68,7 @@ class EMA(Mapping[str, NDArray[Any]]):
         self._averages = [average for (average,) in _core.zeros_in_phase("value", names, leaves, 1)]
         if init == "copy":
             for average, value in zip(self._averages, leaves, strict=True):
-                np.copyto(average, np.asarray(value))
+                np.copyto(average, as_array(value))
         self._core = _core.Stepper("ema", "value of", "its average")
         self._core.add_group(([self._decay], 0, 0.0, False, None, None))
         self._core.add(
@@ -94,9 +96,7 @@ class EMA(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         i = self._index[name]
         average, t = self._averages[i], self._core.steps_of(i)
-        if not self._bias_correction or t == 0:
-            return average
-        return np.asarray(average / average.dtype.type(1.0 - self._decay**t))
+        return corrected(average, self._decay, t) if self._bias_correction else average
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)

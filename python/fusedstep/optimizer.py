@@ -94,10 +94,11 @@ class Optimizer(Steps):
 
     Notes
     -----
-    A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look for NaN and
-    infinity, clip by norm, clip by value, negate (``maximize``), add coupled ``weight_decay``, the
-    rule with its decoupled decay, average, copy out, zero the gradients. Looking and measuring
-    need a sweep over the gradients of their own, before. What nobody asks for costs nothing.
+    A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look
+    for NaN and infinity, clip by norm, clip by value, negate (``maximize``), add coupled
+    ``weight_decay``, the rule with a decay of its own, average, copy out, zero the gradients.
+    Looking and measuring need a sweep over the gradients of their own, before. What nobody asks for
+    costs nothing.
     """
 
     rule: ClassVar[str] = ""
@@ -116,12 +117,7 @@ class Optimizer(Steps):
         """Construct from the arguments of a rule's constructor: its `locals()`."""
         given = {name: arguments[name] for name in self.options if name in arguments}
         given |= arguments["pipeline"]
-        if unknown := [name for name in given if name not in {*self.options, *Policy.names()}]:
-            raise TypeError(
-                f"{type(self).__name__}: expected options among "
-                f"{', '.join([*self.options, *Policy.names()])}, "
-                f"came {', '.join(map(repr, unknown))}"
-            )
+        self._refuse_unknown(given, [*self.options, *Policy.names()])
         self._policy = policy = Policy.take(given)
         self._core = _core.Stepper(self.rule)
         self._core.set_policy(
@@ -135,7 +131,6 @@ class Optimizer(Steps):
         self._index: dict[str, int] = {}
         self._groups: list[Group] = []
         self._buffers: list[dict[str, NDArray[Any]]] = []
-        self._frozen: set[str] = set()
         self._pause = ""
         self._append(*split_groups(params), dict(policy.working_copy or {}))
 
@@ -174,9 +169,6 @@ class Optimizer(Steps):
                 leaf, group = structure.leaves[i], structure.group_of[i]
                 entries.append((name, leaf, states, group, own.get("ema"), copy))
             self._core.add(entries)
-            for state in self.starts_at_parameter:
-                for own, leaf in zip(buffers, structure.leaves[here:], strict=True):
-                    np.copyto(own[state], as_array(leaf))
         except BaseException:
             self._core.drop_groups(before)
             raise
@@ -198,16 +190,20 @@ class Optimizer(Steps):
     # Construction ------------------------------------------------------------------------------
 
     @classmethod
+    def _refuse_unknown(cls, given: Mapping[str, object], known: list[str]) -> None:
+        if unknown := [name for name in given if name not in known]:
+            raise TypeError(
+                f"{cls.__name__}: expected options among {', '.join(known)}, "
+                f"came {', '.join(map(repr, unknown))}"
+            )
+
+    @classmethod
     def check_options(cls, given: Mapping[str, object]) -> dict[str, Any]:
         """The options as they will be used, or TypeError or ValueError.
 
         Options that are not given have their defaults.
         """
-        if unknown := [name for name in given if name not in cls.options]:
-            raise TypeError(
-                f"{cls.__name__}: expected options among {', '.join(cls.options)}, "
-                f"came {', '.join(map(repr, unknown))}"
-            )
+        cls._refuse_unknown(given, [*cls.options])
         values = {
             name: option.check(given.get(name, option.default))
             for name, option in cls.options.items()
@@ -227,9 +223,10 @@ class Optimizer(Steps):
             if value != 0.0:
                 for own in buffers:
                     own[state].fill(value)
-        if averages and not self._policy.ema_bias_correction:
-            for own, leaf in zip(buffers, leaves, strict=True):
-                np.copyto(own["ema"], as_array(leaf))
+        copies = [] if self._policy.ema_bias_correction else averages
+        for own, leaf in zip(buffers, leaves, strict=True):
+            for state in (*self.starts_at_parameter, *copies):
+                np.copyto(own[state], as_array(leaf))
         return buffers
 
     def add_group(self, group: object, working_copy: object = None) -> None:
@@ -263,12 +260,11 @@ class Optimizer(Steps):
             )
         for name in names or self._index:
             self._core.freeze(self._index[name], frozen)
-            (self._frozen.add if frozen else self._frozen.discard)(name)
 
     @property
     def frozen(self) -> frozenset[str]:
         """The names of the frozen parameters."""
-        return frozenset(self._frozen)
+        return frozenset(name for name, i in self._index.items() if self._core.is_frozen(i))
 
     # What is there to see and to set -----------------------------------------------------------
 

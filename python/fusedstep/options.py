@@ -186,7 +186,7 @@ Settings = tuple[list[float], int, float, bool, float | None, float | None]
 def core_settings(info: _core.RuleInfo, values: Mapping[str, Any], lr: float) -> Settings:
     """Options as the compiled core takes them."""
     numbers = _expand(values) | {"lr": lr}
-    # Weight decay that is the rule's own is decoupled, unless an option says otherwise.
+    # A rule that reads the decay itself has it not added to the gradient, unless an option says so.
     own = "weight_decay" in info.scalars and values.get("decoupled_weight_decay", True)
     coupled = 0.0 if own else numbers["weight_decay"]
     scalars = [numbers[name] for name in info.scalars]

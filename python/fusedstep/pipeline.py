@@ -63,11 +63,9 @@ class Policy:
     def take(cls, options: dict[str, Any]) -> Policy:
         """Take them out of `options`, or raise TypeError or ValueError."""
         given = {name: options.pop(name) for name in cls.names() if name in options}
-        for name in ("clip_per_group", "skip_nonfinite", "error_if_nonfinite"):
+        switches = [field.name for field in fields(cls) if field.default is False]
+        for name in switches:
             given[name] = Switch().check(name, given.get(name, False))
-        given["ema_bias_correction"] = Switch().check(
-            "ema_bias_correction", given.get("ema_bias_correction", False)
-        )
         if given.get("ema_decay") is not None:
             given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
         policy = cls(**given)
