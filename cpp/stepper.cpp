@@ -28,9 +28,8 @@ double exact_reciprocal(double scale, DType dtype) {
 }  // namespace
 
 void Stepper::add(Tensor tensor) {
-  tensors_.push_back(std::move(tensor));
+  enlist(std::move(tensor));
   steps_.push_back(0);
-  frozen_.push_back(false);
   arranged_sets_ = nullptr;
 }
 
@@ -124,8 +123,8 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   cohort.gradient.set_count = gradients.set_count;
   cohort.gradient.weights = gradients.weights;
   cohort.gradient.divisor = gradients.divisor;
-  cohort.gradient.scale = gradients.scale;
-  cohort.gradient.factor = exact_reciprocal(gradients.scale, tensor.dtype);
+  cohort.gradient.scale = gradients.scale.value;
+  cohort.gradient.factor = exact_reciprocal(gradients.scale.value, tensor.dtype);
   cohort.gradient.clip = 1.0;
   cohort.gradient.max_value = group.max_value;
   cohort.gradient.negate = group.maximize;
@@ -173,14 +172,9 @@ void Stepper::ready(Batch& batch, std::size_t slots) {
   if (step_count_ == std::numeric_limits<std::int64_t>::max())
     throw std::overflow_error("step_count is at its end, 2**63 - 1");
   if (batch.planned_threads() != thread_limit()) batch.deal(thread_limit());
-  measures_ = policy_.skip_nonfinite || policy_.error_if_nonfinite || asks_for_norm();
+  measures_ = measures();
   if (measures_ || rule().layerwise) batch.reserve_norms(slots);
   next_ = &batch;
-}
-
-bool Stepper::asks_for_norm() const {
-  return std::any_of(groups_.begin(), groups_.end(),
-                     [](const Group& group) { return group.max_norm.has_value(); });
 }
 
 void Stepper::clip(double norm) noexcept {

@@ -121,12 +121,12 @@ class PyStepper {
         throw std::runtime_error(
             "step() without gradients: expected step(grads), or bind(grads) first");
       check_gradients(bound_, 1);
-      return execute(bound_, {bound_.pointers.data(), 1, nullptr, 1.0, scale, zero});
+      return execute(bound_, {bound_.pointers.data(), 1, nullptr, 1.0, {scale}, zero});
     }
     const Release release(passed_);
     collect(gradients, 0, 1, passed_);
     check_collected(passed_, 1);
-    return execute(passed_, {passed_.pointers.data(), 1, nullptr, 1.0, scale, zero});
+    return execute(passed_, {passed_.pointers.data(), 1, nullptr, 1.0, {scale}, zero});
   }
 
   // One step over the weighted sum of several gradient sets, divided by `divisor`.
@@ -138,7 +138,7 @@ class PyStepper {
     for (std::size_t i = 0; i < params_.size(); ++i) check_all_or_none(i, sets.size());
     check_collected(passed_, sets.size());
     return execute(passed_,
-                   {passed_.pointers.data(), sets.size(), weights.data(), divisor, scale, zero});
+                   {passed_.pointers.data(), sets.size(), weights.data(), divisor, {scale}, zero});
   }
 
   // One step over some rows of one parameter. Without rows, or frozen: None, and nothing happens.
@@ -154,7 +154,7 @@ class PyStepper {
     check_written();
     if (checked.gradients.rows.empty() || stepper_.is_frozen(tensor)) return py::none();
     checked.gradients.tensor = tensor;
-    checked.gradients.scale = scale;
+    checked.gradients.scale = {scale};
     stepper_.prepare(checked.gradients);
     return run();
   }

@@ -1,0 +1,112 @@
+// Who takes part in the steps of an optimizer, wherever they run: tensors, groups, and what is
+// asked of a step. Knows no Python; trusts its pointers (bindings/arrays.hpp checks them).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "registry.hpp"
+
+namespace fusedstep {
+
+// The hyper-parameters that some tensors share.
+struct Group {
+  std::array<double, kMaxScalars> scalars = {};
+  unsigned variant = 0;
+  bool maximize = false;
+  double weight_decay = 0.0;  // coupled: added to the gradient; decoupled decay is a rule's scalar
+  std::optional<double> max_norm;  // asks for the norm, and clips by it
+  double max_value = std::numeric_limits<double>::infinity();
+};
+
+struct Tensor {
+  std::string name;
+  void* param;
+  std::size_t size;  // elements
+  DType dtype;
+  std::array<void*, kMaxStates> state = {};
+  std::size_t group = 0;
+  void* average = nullptr;
+  std::uint16_t* copy = nullptr;
+};
+
+// What gradients are divided by: a number, or where one lies on the device, of a dtype.
+struct Scale {
+  double value = 1.0;
+  const void* at = nullptr;
+  DType dtype = DType::float32;
+};
+
+// The gradients of one step: set k of tensor i is sets[i * set_count + k]; null where the tensor
+// stays untouched. Weights as in kernel_table.hpp.
+struct GradientSets {
+  const void* const* sets;
+  std::size_t set_count = 1;
+  const double* weights = nullptr;
+  double divisor = 1.0;
+  Scale scale = {};
+  bool zero = false;
+};
+
+// Gradients of some rows of one tensor: those of rows[i] are sets[first[i]] ... sets[first[i + 1]],
+// to be added in this order. Rows rise; each is `row_size` elements long; there is at least one.
+// The tensor's counter moves, step_count() does not.
+struct RowGradients {
+  std::size_t tensor = 0, row_size = 0;
+  std::vector<std::size_t> rows, first;
+  std::vector<const void*> sets;
+  Scale scale = {};
+};
+
+// What is asked of every step, beside the groups' options.
+struct Policy {
+  bool skip_nonfinite = false;
+  bool error_if_nonfinite = false;
+  bool clip_per_group = false;
+  double ema_decay = 0.0;  // of the tensors that have an average
+};
+
+struct Outcome {
+  bool applied = true;
+  std::optional<double> grad_norm;                      // where somebody asked
+  std::optional<std::size_t> nonfinite = std::nullopt;  // the first such tensor, where it matters
+};
+
+class Roster {
+ public:
+  const RuleInfo& rule() const { return registry()[rule_]; }
+  std::vector<Group>& groups() { return groups_; }
+  const std::vector<Group>& groups() const { return groups_; }
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+  Policy& policy() { return policy_; }
+  bool is_frozen(std::size_t tensor) const { return frozen_.at(tensor); }
+
+ protected:
+  explicit Roster(std::size_t rule) : rule_(rule) {}
+
+  void enlist(Tensor tensor) {
+    tensors_.push_back(std::move(tensor));
+    frozen_.push_back(false);
+  }
+
+  // Whether a step begins by reading all gradients.
+  bool measures() const {
+    bool norm = false;
+    for (const Group& group : groups_) norm = norm || group.max_norm.has_value();
+    return norm || policy_.skip_nonfinite || policy_.error_if_nonfinite;
+  }
+
+  std::size_t rule_;
+  std::vector<Group> groups_;
+  std::vector<Tensor> tensors_;
+  std::vector<bool> frozen_;
+  Policy policy_;
+};
+
+}  // namespace fusedstep
