@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
+#include "adjustment.hpp"
 #include "kernel_table.hpp"
 #include "reduce.hpp"
 
@@ -81,34 +81,6 @@ const T* stage_gradient(const Gradient& source, const void* const* sets, std::si
   return out;
 }
 
-template <class T>
-T unscaling_factor(const Gradient& source) {
-  return source.factor == 0.0 ? T(1) : T(source.factor);
-}
-
-// The rest of what Gradient asks for, in registers. What is not asked for changes no bit.
-template <class T>
-struct Adjustment {
-  T factor, clip, max_value, sign, weight_decay;
-
-  explicit Adjustment(const Gradient& source)
-      : factor(unscaling_factor<T>(source)),
-        clip(T(source.clip)),
-        max_value(T(source.max_value)),
-        sign(T(source.negate ? -1 : 1)),
-        weight_decay(T(source.weight_decay)) {}
-
-  FUSEDSTEP_HD T operator()(T g, T p) const {
-    g = g * factor;
-    g = g * clip;
-    g = g > max_value ? max_value : g;  // a NaN stays
-    g = g < -max_value ? -max_value : g;
-    g = g * sign;
-    const T decayed = g + weight_decay * p;
-    return weight_decay != T(0) ? decayed : g;  // 0 * p need not be 0
-  }
-};
-
 // Adds the squares of n numbers to the lanes; n is a multiple of kLanes but at the end of a block.
 template <class T>
 void add_squares(std::size_t n, const T* numbers, T factor, double* lanes) {
@@ -144,7 +116,7 @@ void visit_block(const TensorView& tensor, const Gradient& gradient, std::size_t
 template <class T>
 void measure(const TensorView& tensor, const Gradient& gradient, std::size_t size,
              std::size_t first, std::size_t last, double* sums, unsigned char* finite) {
-  const T factor = unscaling_factor<T>(gradient);
+  const T factor = Adjustment<T>::unscaling_factor(gradient);
   for (std::size_t block = first; block < last; ++block) {
     const std::size_t begin = block * kReduceBlock, end = std::min(size, begin + kReduceBlock);
     double lanes[kLanes] = {};
@@ -174,20 +146,10 @@ void zero_gradients(const Gradient& source, const void* const* sets, std::size_t
     std::fill_n(static_cast<T*>(const_cast<void*>(sets[k])) + begin, n, T(0));
 }
 
-// bfloat16, rounded to nearest even; a NaN stays one. Stores that go past the caches were slower
-// (docs/decisions.md).
+// Stores that go past the caches were slower (docs/decisions.md).
 inline void copy_out(std::size_t n, const float* param, std::uint16_t* out) {
 #pragma omp simd
-  for (std::size_t i = 0; i < n; ++i) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &param[i], sizeof bits);
-    // Compared as signed numbers, which SIMD can do before AVX-512.
-    const bool nan = static_cast<std::int32_t>(bits & 0x7fffffffu) > 0x7f800000;
-    const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const std::uint32_t quiet = (bits >> 16) | 0x40u;
-    const std::uint32_t result = nan ? quiet : rounded;
-    out[i] = static_cast<std::uint16_t>(result);
-  }
+  for (std::size_t i = 0; i < n; ++i) out[i] = bfloat16_bits(param[i]);
 }
 inline void copy_out(std::size_t, const double*, std::uint16_t*) {}  // refused before
 

@@ -1,31 +1,14 @@
 #include "stepper.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 #include <utility>
 
+#include "adjustment.hpp"
 #include "dispatch.hpp"
 #include "parallel.hpp"
 
 namespace fusedstep {
-namespace {
-
-// torch.nn.utils.clip_grad_norm_. A NaN stays one.
-double clip_factor(double max_norm, double norm) {
-  const double factor = max_norm / (norm + 1e-6);
-  return factor > 1.0 ? 1.0 : factor;
-}
-
-// 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.
-double exact_reciprocal(double scale, DType dtype) {
-  int exponent = 0;
-  const int limit = dtype == DType::float32 ? 126 : 1022;
-  const bool exact = std::frexp(scale, &exponent) == 0.5 && std::abs(exponent - 1) <= limit;
-  return exact ? 1.0 / scale : 0.0;
-}
-
-}  // namespace
 
 void Stepper::add(Tensor tensor) {
   enlist(std::move(tensor));

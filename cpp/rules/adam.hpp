@@ -91,13 +91,13 @@ struct Adamax {
 };
 
 // The momentum of NAdam's step t, which rises from beta1 / 2 or so to beta1.
-inline double nadam_momentum(double beta1, double momentum_decay, double t) {
+FUSEDSTEP_HD double nadam_momentum(double beta1, double momentum_decay, double t) {
   return beta1 * (1.0 - 0.5 * real_power(0.96, t * momentum_decay));
 }
 
 // The product of the momenta of the steps 1 to t, as far as 1 - product can tell: some 50 factors
 // at the defaults and 2,600 at worst, the rest being 1 beside it or beta1 to the last bit.
-inline double nadam_product(double beta1, double momentum_decay, std::int64_t t) {
+FUSEDSTEP_HD double nadam_product(double beta1, double momentum_decay, std::int64_t t) {
   const double ratio = real_power(0.96, momentum_decay);
   double product = 1.0, decay = 1.0;
   for (; t > 0 && product > 0x1p-60 && decay > 0x1p-60; --t) {
@@ -123,7 +123,7 @@ struct NAdam {
   };
   T beta1, weight1, beta2, weight2, grad_size, step_size, eps, shrink;
 
-  NAdam(const Scalars& s, std::int64_t t)
+  FUSEDSTEP_HD NAdam(const Scalars& s, std::int64_t t)
       : beta1(T(s.beta1)),
         weight1(T(1.0 - s.beta1)),
         beta2(T(s.beta2)),

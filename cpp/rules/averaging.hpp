@@ -19,7 +19,7 @@ struct ASGD {
   };
   T eta, shrink, mu;
 
-  ASGD(const Scalars& s, std::int64_t t) {
+  FUSEDSTEP_HD ASGD(const Scalars& s, std::int64_t t) {
     const double before = double(t - 1);
     const double rate = s.lr / real_power(1.0 + s.lambd * s.lr * before, s.alpha);
     eta = T(rate);
@@ -36,7 +36,7 @@ struct ASGD {
 // What step t, of a linear warm-up from 0 and a constant rate, weighs in the mean of all so far by
 // the squares of their rates: t^2 / (1^2 + 2^2 + ...), or 1 / (the mean square of the warm-up * its
 // steps + the steps since).
-inline double schedule_free_weight(double warmup_steps, std::int64_t t) {
+FUSEDSTEP_HD double schedule_free_weight(double warmup_steps, std::int64_t t) {
   const double now = double(t);
   if (now <= warmup_steps) return 6.0 * now / ((now + 1.0) * (2.0 * now + 1.0));
   const double n = std::floor(warmup_steps);
@@ -60,7 +60,7 @@ struct ScheduleFreeAdamW {
   };
   T beta2, weight2, root2, eps, weight_decay, lr, towards, pull;
 
-  ScheduleFreeAdamW(const Scalars& s, std::int64_t t)
+  FUSEDSTEP_HD ScheduleFreeAdamW(const Scalars& s, std::int64_t t)
       : beta2(T(s.beta2)), weight2(T(1.0 - s.beta2)), weight_decay(T(s.weight_decay)) {
     const double root = square_root(1.0 - power(s.beta2, t));
     const double rate = double(t) < s.warmup_steps ? s.lr * (double(t) / s.warmup_steps) : s.lr;

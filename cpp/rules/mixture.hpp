@@ -49,7 +49,7 @@ struct Adan {
 };
 
 // The decay whose memory, 1 / log(beta), goes in a straight line from beta1's to beta3's.
-inline double ademamix_beta3(double beta1, double beta3, double part) {
+FUSEDSTEP_HD double ademamix_beta3(double beta1, double beta3, double part) {
   const double memory = (1.0 - part) / natural_log(beta1) + part / natural_log(beta3);
   const double beta = exponential(1.0 / memory);
   return part < 1.0 && beta < beta3 ? beta : beta3;
@@ -69,7 +69,7 @@ struct AdEMAMix {
   };
   T beta1, weight1, beta2, weight2, beta3, weight3, fast_size, slow_size, eps, shrink;
 
-  AdEMAMix(const Scalars& s, std::int64_t t)
+  FUSEDSTEP_HD AdEMAMix(const Scalars& s, std::int64_t t)
       : beta1(T(s.beta1)),
         weight1(T(1.0 - s.beta1)),
         beta2(T(s.beta2)),

@@ -1,0 +1,72 @@
+// What a step does to one number, in registers, beside the rule: host and device share it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "host_device.hpp"
+#include "kernel_table.hpp"
+
+namespace fusedstep {
+
+// What Gradient asks for once its sets are one number. What is not asked for changes no bit.
+template <class T>
+struct Adjustment {
+  T factor, clip, max_value, sign, weight_decay;
+
+  FUSEDSTEP_HD explicit Adjustment(const Gradient& source)
+      : Adjustment(unscaling_factor(source), source.clip, source.max_value, source.negate,
+                   source.weight_decay) {}
+
+  FUSEDSTEP_HD Adjustment(double unscaling, double clipping, double limit, bool negate,
+                          double decay)
+      : factor(T(unscaling)),
+        clip(T(clipping)),
+        max_value(T(limit)),
+        sign(T(negate ? -1 : 1)),
+        weight_decay(T(decay)) {}
+
+  // Where it is no exact factor, the gradient was divided before.
+  FUSEDSTEP_HD static T unscaling_factor(const Gradient& source) {
+    return source.factor == 0.0 ? T(1) : T(source.factor);
+  }
+
+  FUSEDSTEP_HD T operator()(T g, T p) const {
+    g = g * factor;
+    g = g * clip;
+    g = g > max_value ? max_value : g;  // a NaN stays
+    g = g < -max_value ? -max_value : g;
+    g = g * sign;
+    const T decayed = g + weight_decay * p;
+    return weight_decay != T(0) ? decayed : g;  // 0 * p need not be 0
+  }
+};
+
+// 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.
+inline double exact_reciprocal(double scale, DType dtype) {
+  int exponent = 0;
+  const int limit = dtype == DType::float32 ? 126 : 1022;
+  const bool exact = std::frexp(scale, &exponent) == 0.5 && std::abs(exponent - 1) <= limit;
+  return exact ? 1.0 / scale : 0.0;
+}
+
+// torch.nn.utils.clip_grad_norm_. A NaN stays one.
+FUSEDSTEP_HD double clip_factor(double max_norm, double norm) {
+  const double factor = max_norm / (norm + 1e-6);
+  return factor > 1.0 ? 1.0 : factor;
+}
+
+// Rounded to nearest even; a NaN stays one.
+FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  // Compared as signed numbers, which SIMD can do before AVX-512.
+  const bool nan = static_cast<std::int32_t>(bits & 0x7fffffffu) > 0x7f800000;
+  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const std::uint32_t quiet = (bits >> 16) | 0x40u;
+  const std::uint32_t result = nan ? quiet : rounded;
+  return static_cast<std::uint16_t>(result);
+}
+
+}  // namespace fusedstep
