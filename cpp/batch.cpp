@@ -20,8 +20,9 @@ void Batch::deal(int threads) {
   planned_threads_ = 0;  // not valid until it is whole
   extents_.clear();
   for (const Task& task : tasks)
-    extents_.push_back(
-        {{task.view.param, task.size * task.item_size}, task.item_size, task.streams});
+    extents_.push_back({{task.view.param, task.size * task.item_size},
+                        task.item_size * task.view.row_size,
+                        task.streams});
   plan_.build(extents_, threads);
   first_block_.clear();
   planned_threads_ = threads;

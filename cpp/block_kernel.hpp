@@ -10,19 +10,21 @@ namespace {
 
 constexpr std::size_t kCacheLine = 64;
 
-// Stands where a state would, for a variant that has none.
+// Stands where an array of states would: for a variant that has none, and for the state of a row.
 template <class T>
-struct Unused {
+struct Single {
   T value = T(0);
   T& operator[](std::size_t) { return value; }
 };
 
 template <class Rule, std::size_t I, class T>
 auto state_pointer(const TensorView& tensor, std::size_t begin, T*) {
-  if constexpr (Rule::kStates.state[I].used)
-    return static_cast<T*>(tensor.state[I]) + begin;
+  if constexpr (!Rule::kStates.state[I].used)
+    return Single<T>{};
+  else if constexpr (is_rowwise<Rule>)
+    return Single<T>{*static_cast<const T*>(tensor.state[I])};
   else
-    return Unused<T>{};
+    return static_cast<T*>(tensor.state[I]) + begin;
 }
 
 // A rule between what comes before it and after it.
@@ -84,10 +86,8 @@ void run_whole(const Rule& rule, const TensorView& tensor, const Gradient& gradi
 }
 
 template <class Rule, class T>
-void run(const void* functor, const TensorView& tensor, const Gradient& gradient, double ema_decay,
-         std::size_t begin, std::size_t end) {
-  Rule rule = *static_cast<const Rule*>(functor);
-  if constexpr (is_layerwise<Rule>) rule.scale(tensor.param_norm, tensor.direction_norm);
+void run_elements(const Rule& rule, const TensorView& tensor, const Gradient& gradient,
+                  double ema_decay, std::size_t begin, std::size_t end) {
   constexpr auto kStates = std::make_index_sequence<Rule::kStates.size()>{};
   // State has its parameter's address modulo 64, so one peel aligns all of them: without it every
   // 64-byte access of every stream splits two lines (2.4x from cache, docs/decisions.md).
@@ -100,6 +100,33 @@ void run(const void* functor, const TensorView& tensor, const Gradient& gradient
     run_plain<Rule, T>(rule, tensor, begin, head, end, kStates);
   else
     run_whole<Rule, T>(rule, tensor, gradient, ema_decay, begin, head, end, kStates);
+}
+
+// Row after row: its squares, its states, and then, from the cache, its elements.
+template <class Rule, class T, std::size_t... I>
+void run_rows(const Rule& rule, const TensorView& tensor, const Gradient& gradient,
+              double ema_decay, std::size_t first, std::size_t last, std::index_sequence<I...>) {
+  TensorView own = tensor;  // with the states of one row
+  for (std::size_t row = first; row < last; ++row) {
+    const std::size_t begin = row * tensor.row_size, end = begin + tensor.row_size;
+    ((own.state[I] = static_cast<T*>(tensor.state[I]) + row), ...);
+    const double mean_square =
+        sum_squares<T>(tensor, gradient, begin, end) / static_cast<double>(tensor.row_size);
+    rule.settle(mean_square, *static_cast<T*>(own.state[I])...);
+    run_elements<Rule, T>(rule, own, gradient, ema_decay, begin, end);
+  }
+}
+
+template <class Rule, class T>
+void run(const void* functor, const TensorView& tensor, const Gradient& gradient, double ema_decay,
+         std::size_t begin, std::size_t end) {
+  Rule rule = *static_cast<const Rule*>(functor);
+  if constexpr (is_layerwise<Rule>) rule.scale(tensor.param_norm, tensor.direction_norm);
+  if constexpr (is_rowwise<Rule>)
+    run_rows<Rule, T>(rule, tensor, gradient, ema_decay, begin, end,
+                      std::make_index_sequence<Rule::kStates.size()>{});
+  else
+    run_elements<Rule, T>(rule, tensor, gradient, ema_decay, begin, end);
 }
 
 // The first sweep of a layer-wise rule, its direction kept in L1 until it is squared.

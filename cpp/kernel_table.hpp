@@ -45,9 +45,11 @@ struct TensorView {
   std::uint16_t* copy = nullptr;                  // the parameter in bfloat16, or null
   const void* const* sets = nullptr;              // one gradient a set
   double param_norm = 0.0, direction_norm = 0.0;  // for the second sweep of layer-wise rules
+  std::size_t row_size = 1;                       // elements a row, of a row-wise rule
 };
 
-// Updates the elements [begin, end). `rule` points to the functor; `ema_decay` is that of average.
+// Updates the elements [begin, end), of a row-wise rule the rows. `rule` points to the functor;
+// `ema_decay` is that of average.
 using Kernel = void (*)(const void* rule, const TensorView& tensor, const Gradient& gradient,
                         double ema_decay, std::size_t begin, std::size_t end);
 

@@ -20,8 +20,8 @@ std::size_t line_count(const Plan::Tensor& t) {
   return t.param.bytes == 0 ? 0 : (phase(t) + t.param.bytes + kCacheLine - 1) / kCacheLine;
 }
 
-// The first element of the tensor's line `line`.
-std::size_t element_at(const Plan::Tensor& t, std::size_t line) {
+// The item that the tensor's line `line` starts in.
+std::size_t item_at(const Plan::Tensor& t, std::size_t line) {
   const std::size_t bytes = line == 0 ? 0 : line * kCacheLine - phase(t);
   return std::min(bytes, t.param.bytes) / t.item_size;
 }
@@ -54,7 +54,8 @@ void Plan::build(const std::vector<Tensor>& tensors, int limit) {
         ++thread;
       }
       const std::size_t n = std::min(lines - line, quota(thread) - used);
-      pieces_.push_back({i, element_at(tensors[i], line), element_at(tensors[i], line + n)});
+      const Piece piece{i, item_at(tensors[i], line), item_at(tensors[i], line + n)};
+      if (piece.begin != piece.end) pieces_.push_back(piece);  // a row may be longer than the cut
       line += n;
       used += n;
     }

@@ -8,7 +8,7 @@
 
 namespace fusedstep {
 
-// The elements [begin, end) of one tensor: one call of a kernel.
+// The items [begin, end) of one tensor, elements or rows: one call of a kernel.
 struct Piece {
   std::size_t tensor, begin, end;
 };
@@ -19,13 +19,13 @@ std::size_t useful_threads(std::size_t bytes, std::size_t limit);
 // All tensors are laid end to end, counted in cache lines, and each thread takes one equal
 // stretch: static, so that a page is always touched by the same thread, and independent of how
 // many tensors there are. Cuts fall on cache-line boundaries of the parameter, so that no line is
-// written by two threads.
+// written by two threads; of rows, on the start of the row that such a boundary lies in.
 class Plan {
  public:
   struct Tensor {
     Extent param;
-    std::size_t item_size;
-    std::size_t streams;  // arrays of its size that a step touches
+    std::size_t item_size;  // bytes that no cut divides: of an element, or of a row
+    std::size_t streams;    // arrays of its size that a step touches
   };
 
   // As many threads as `limit` allows and the touched memory keeps busy. Tensors without elements

@@ -43,4 +43,38 @@ inline double tree_sum(double* numbers, std::size_t count) {
   return numbers[0];
 }
 
+// tree_sum() of numbers >= 0 (or NaN) that come one by one: the same bits. There is at least one.
+class RunningTree {
+ public:
+  FUSEDSTEP_HD void add(double number, std::size_t level = 0) {
+    for (;; ++level) {
+      top_ = level > top_ ? level : top_;
+      if (count_[level] == 0)
+        for (double& lane : lanes_[level]) lane = 0.0;
+      double& lane = lanes_[level][count_[level] % kLanes];
+      lane = lane + number;
+      if (++count_[level] < kReduceBlock) return;
+      number = close(level);
+    }
+  }
+
+  // Closes the blocks that are open, from below; of a block of one number nothing changes.
+  FUSEDSTEP_HD double sum() {
+    for (std::size_t level = 0; level < top_; ++level)
+      if (count_[level] != 0) add(close(level), level + 1);
+    return close(top_);
+  }
+
+ private:
+  FUSEDSTEP_HD double close(std::size_t level) {
+    count_[level] = 0;
+    return fold_lanes(lanes_[level]);
+  }
+
+  static constexpr std::size_t kLevels = 3;  // 2^33 numbers: the blocks of 2^44
+  double lanes_[kLevels][kLanes];            // not there where the count is 0
+  std::size_t count_[kLevels] = {};
+  std::size_t top_ = 0;
+};
+
 }  // namespace fusedstep

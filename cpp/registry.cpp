@@ -26,7 +26,8 @@ void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
 template <class Tag, std::size_t... Variant>
 RuleInfo describe(std::index_sequence<Variant...>) {
   using Plain = typename Tag::template rule<float, 0>;
-  RuleInfo info{Plain::kName, Plain::kScalars, Plain::kFlags, is_layerwise<Plain>, {}, {}};
+  RuleInfo info{
+      Plain::kName, Plain::kScalars, Plain::kFlags, is_layerwise<Plain>, is_rowwise<Plain>, {}, {}};
   ((info.states[Variant] = Tag::template rule<float, Variant>::kStates,
     info.prepare[Variant][0] = prepare<typename Tag::template rule<float, Variant>>,
     info.prepare[Variant][1] = prepare<typename Tag::template rule<double, Variant>>),

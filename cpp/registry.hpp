@@ -19,6 +19,7 @@ struct RuleInfo {
   ScalarNames scalars;
   FlagNames flags;
   bool layerwise;                           // depends on norms over a whole tensor
+  bool rowwise;                             // has one number a row as each state
   std::array<States, kMaxVariants> states;  // of each variant
   // Rounds `scalars` to the functor of step t.
   void (*prepare[kMaxVariants][kDTypes])(const double* scalars, std::int64_t t, FunctorBytes* out);

@@ -34,6 +34,7 @@ struct Tensor {
   std::size_t group = 0;
   void* average = nullptr;
   std::uint16_t* copy = nullptr;
+  std::size_t row_size = 1;  // elements a row, of a row-wise rule
 };
 
 // What gradients are divided by: a number, or where one lies on the device, of a dtype.

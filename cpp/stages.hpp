@@ -113,6 +113,31 @@ void visit_block(const TensorView& tensor, const Gradient& gradient, std::size_t
   }
 }
 
+// The sum of the squares, in the shape of reduce.hpp, of what the rule sees of a gradient.
+template <class T>
+double sum_squares(const TensorView& tensor, const Gradient& gradient, std::size_t begin,
+                   std::size_t end) {
+  alignas(64) T adjusted[kStageBytes / sizeof(T)];
+  const Adjustment<T> adjust(gradient);
+  const bool plain = gradient.is_plain();
+  const T* param = static_cast<const T*>(tensor.param) + begin;
+  RunningTree tree;
+  for (std::size_t next; begin < end; begin = next) {
+    next = begin + std::min(end - begin, kReduceBlock);
+    double lanes[kLanes] = {};
+    visit_block<T>(tensor, gradient, begin, next, [&](const T* numbers, std::size_t n) {
+      if (!plain) {
+#pragma omp simd
+        for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
+      }
+      add_squares(n, plain ? numbers : adjusted, T(1), lanes);
+      param += n;
+    });
+    tree.add(fold_lanes(lanes));
+  }
+  return tree.sum();
+}
+
 template <class T>
 void measure(const TensorView& tensor, const Gradient& gradient, std::size_t size,
              std::size_t first, std::size_t last, double* sums, unsigned char* finite) {

@@ -59,15 +59,16 @@ void Stepper::arrange(const GradientSets& gradients) {
 
 Task Stepper::task_of(std::size_t i) const {
   const Tensor& tensor = tensors_[i];
-  const std::size_t states = rule().states[groups_[tensor.group].variant].used();
+  const States& states = rule().states[groups_[tensor.group].variant];
   Task task{};
   task.view.param = tensor.param;
   task.view.state = tensor.state;
   task.view.average = tensor.average;
   task.view.copy = tensor.copy;
+  task.view.row_size = tensor.row_size;
   task.size = tensor.size;
   task.item_size = item_size(tensor.dtype);
-  task.streams = 2 + states + (tensor.average != nullptr);
+  task.streams = 2 + (rule().rowwise ? 0 : states.used()) + (tensor.average != nullptr);
   task.slot = i;
   return task;
 }
@@ -129,13 +130,13 @@ void Stepper::prepare(const RowGradients& gradients) {
       cohort_of_count[count] = rows_.cohorts.size();
     }
     Task task = whole;
-    const std::size_t start = gradients.rows[i] * gradients.row_size;
-    const auto shift = [&](void*& at) {
-      if (at != nullptr) at = static_cast<std::byte*>(at) + start * task.item_size;
+    const std::size_t row = gradients.rows[i], start = row * gradients.row_size;
+    const auto shift = [&](void*& at, std::size_t elements) {
+      if (at != nullptr) at = static_cast<std::byte*>(at) + elements * task.item_size;
     };
-    shift(task.view.param);
-    for (void*& state : task.view.state) shift(state);
-    shift(task.view.average);
+    shift(task.view.param, start);
+    for (void*& state : task.view.state) shift(state, rule().rowwise ? row : start);
+    shift(task.view.average, start);
     if (task.view.copy != nullptr) task.view.copy += start;
     task.view.sets = gradients.sets.data() + gradients.first[i];
     task.size = gradients.row_size;

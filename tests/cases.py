@@ -60,8 +60,15 @@ def label(rule, options):
 RULES = fs.available()
 # Rules whose steps depend on norms over a whole array: the others do not see where one ends.
 LAYERWISE = [rule for rule in RULES if registry[rule].info.layerwise]
+# Rules whose states are one number a row: an array of one axis has rows of one number.
+ROWWISE = [rule for rule in RULES if registry[rule].info.rowwise]
 CASES = [(rule, options) for rule in RULES for options in option_sets(rule)]
 CASE_IDS = [label(rule, options) for rule, options in CASES]
+
+
+def state_shape(rule, shape):
+    """The shape of the states that a parameter of this shape has."""
+    return ((*shape, 1)[0],) if rule in ROWWISE else shape
 
 
 def same_bits(a, b):

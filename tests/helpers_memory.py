@@ -250,6 +250,25 @@ GRADIENT_FAULTS = {
     },
 }
 
+# What no state may be; those of row-wise rules have one axis.
+STATE_FAULTS = {
+    **{name: fault for name, fault in GRADIENT_FAULTS.items() if fault.error is ValueError},
+    "other float": GRADIENT_FAULTS["other float"],
+    "read-only": READ_ONLY,
+}
+STATE_OF_ROWS_FAULTS = {
+    **{n: fault for n, fault in STATE_FAULTS.items() if n not in {*LAYOUTS, "Fortran"}},
+    "the parameter's shape": Fault(
+        lambda a: np.resize(a, (3, 5)), ValueError, "shape {shape} like its", "(3, 5)"
+    ),
+    "sliced": Fault(
+        lambda a: np.repeat(a, 2)[::2],
+        ValueError,
+        "a contiguous array in C order like its parameter's rows",
+        CAME_STRIDES,
+    ),
+}
+
 PARAMETER_FAULTS = {
     **COMMON,
     **{

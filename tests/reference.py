@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from cases import ROWWISE
 from fusedstep.optimizer import registry
 
 LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
@@ -91,6 +92,22 @@ def adagrad(p, g, s, o, t):
     s["sum"] = s["sum"] + g * g
     lr = f(o.lr / (1.0 + float(t - 1) * o.lr_decay))
     return p - lr * g / root(s["sum"], f(o.eps), o.eps_inside_sqrt)
+
+
+def rows_of(x):
+    """The rows of an array, flat; without axes it is one row."""
+    count = len(x) if x.ndim else 1
+    return x.reshape(count, x.size // max(count, 1))
+
+
+def rowwiseadagrad(p, g, s, o, t):
+    f, rows = p.dtype.type, rows_of(g)
+    if g.size:
+        squares = tree_sums(rows.astype(np.float64) ** 2)
+        s["sum"] = s["sum"] + (squares / rows.shape[1]).astype(p.dtype)
+    lr = f(o.lr / (1.0 + float(t - 1) * o.lr_decay))
+    step = lr * rows / root(s["sum"], f(o.eps), o.eps_inside_sqrt)[:, None]
+    return p - step.reshape(p.shape)
 
 
 def rmsprop(p, g, s, o, t):
@@ -327,7 +344,8 @@ class Run:
         self.rule, self.options, self.function = rule, SimpleNamespace(**values), functions[rule]
         self.param, self.t = param.copy(order="K"), 0  # norms are taken in memory's order
         variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
-        self.state = {name: np.zeros_like(param) for name in cls.info.states[variant]}
+        state = np.zeros(len(rows_of(param)), param.dtype) if rule in ROWWISE else param
+        self.state = {name: np.zeros_like(state) for name in cls.info.states[variant]}
         for name, value in cls.initial_state(values).items():
             self.state[name] += param.dtype.type(value)
         for name in cls.starts_at_parameter:
@@ -364,18 +382,24 @@ BLOCK, LANES = 2048, 32
 
 def tree_sum(numbers):
     """The sum of float64 numbers in the shape of cpp/reduce.hpp."""
-    numbers = np.ravel(numbers, order="K")
-    while numbers.size > 1 or numbers.size == 0:
-        padded = np.zeros((max(1, -(-numbers.size // BLOCK)), BLOCK // LANES, LANES))
-        padded.reshape(-1)[: numbers.size] = numbers
-        lanes = np.zeros((len(padded), LANES))
-        for row in range(BLOCK // LANES):
-            lanes = lanes + padded[:, row]
-        while lanes.shape[1] > 1:
-            half = lanes.shape[1] // 2
-            lanes = lanes[:, :half] + lanes[:, half:]
-        numbers = lanes[:, 0]
-    return numbers[0]
+    return tree_sums(np.ravel(numbers, order="K")[None])[0]
+
+
+def tree_sums(table):
+    """The sum of every row; of a block that is alone, lanes alone are filled up with zeros."""
+    while table.shape[1] != 1:
+        count, width = table.shape
+        depth = min(BLOCK // LANES, -(-width // LANES))
+        padded = np.zeros((count, max(1, -(-width // BLOCK)), depth, LANES))
+        padded.reshape(count, -1)[:, :width] = table
+        lanes = np.zeros((*padded.shape[:2], LANES))
+        for row in range(depth):
+            lanes = lanes + padded[:, :, row]
+        while lanes.shape[2] > 1:
+            half = lanes.shape[2] // 2
+            lanes = lanes[..., :half] + lanes[..., half:]
+        table = lanes[..., 0]
+    return table[:, 0]
 
 
 def grad_norm(grads, scale=1.0):

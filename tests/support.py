@@ -143,9 +143,9 @@ does these things stands at `fusedstep.Optimizer`.
 ## Every rule
 
 All rules take float32 and float64, also side by side; other dtypes are refused with a TypeError
-(bfloat16 is there as `working_copy` alone). State has its parameter's dtype and shape. "By group"
-is what `{"params": ..., ...}` may set for itself. `functional` is `fusedstep.functional.<rule>`:
-one array, no optimizer. "No" is a TypeError.
+(bfloat16 is there as `working_copy` alone). State has its parameter's dtype and shape, or one
+number a row where that is said below. "By group" is what `{"params": ..., ...}` may set for itself.
+`functional` is `fusedstep.functional.<rule>`: one array, no optimizer. "No" is a TypeError.
 """
 ROWS = """
 `step_rows` is lazy: rows that are not named rest, with their state and their average.
@@ -196,7 +196,7 @@ def _rule_row(rule, cls):
     return [
         f"`{rule}`",
         f"`{cls.__name__}`",
-        ", ".join(map(_needs, states(cls))) or "–",
+        (", ".join(map(_needs, states(cls))) or "–") + ", one number a row" * cls.info.rowwise,
         f"`{_number(options['lr'].default)}`{', fixed' if starts_from_lr(cls) else ''}",
         ", ".join(own) or "–",
         f"{decay(cls)}; `{_number(options['weight_decay'].default)}`",

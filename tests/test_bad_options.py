@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import DTYPES, RULES, option_sets, same_bits
+from cases import DTYPES, RULES, option_sets, same_bits, state_shape
 from fusedstep.optimizer import registry
 from fusedstep.options import Limit, Number, Numbers, Rate, Switch
 from helpers_memory import (
@@ -70,7 +70,7 @@ def constructions(rule, options):
     """Every way to hand `options` over with new parameters, and the arrays they would move."""
     params = numbers(1, "float32")
     plain, last = {n: params[n] for n in NAMES[:2]}, {"last": params["last"]}
-    state = [np.zeros((3, 5), "float32") for _ in states_of(rule, {})]
+    state = [np.zeros(state_shape(rule, (3, 5)), "float32") for _ in states_of(rule, {})]
     calls = [
         lambda: fs.create(rule, params, **options),
         lambda: registry[rule](params, **options),

@@ -134,3 +134,26 @@ def test_peers(rule, by, make, options, dtype):
     error = np.abs(ours - theirs)
     allowed = np.finfo(dtype).eps * (STEPS * np.abs(ours) + 64 * (1 + travelled))
     assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed (extra: peers)")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rowwise_adagrad(dtype):
+    """FBGEMM's formula in torch's operations: no library that can be installed here has it."""
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal((50, 37)).astype(dtype)
+    grads = (rng.standard_normal((STEPS, *start.shape)) + 0.1).astype(dtype)
+    theirs, momentum = torch.from_numpy(start.copy()), torch.zeros(50, dtype=getattr(torch, dtype))
+    ours, travelled = start.copy(), np.zeros(start.shape)
+    opt = fs.RowwiseAdagrad({"table": ours}, lr=0.05, eps=1e-8, weight_decay=0.01)
+    for grad in grads:
+        g = torch.from_numpy(grad) + 0.01 * theirs
+        momentum += g.pow(2).mean(dim=1)
+        multiplier = 0.05 / (momentum.sqrt() + 1e-8)
+        theirs -= multiplier[:, None] * g
+        before = ours.copy()
+        opt.step({"table": grad})
+        travelled += np.abs(ours - before)
+    error = np.abs(ours - theirs.numpy())
+    allowed = np.finfo(dtype).eps * (STEPS * np.abs(ours) + 64 * (1 + travelled))
+    assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"

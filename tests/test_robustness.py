@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import CASE_IDS, CASES, DTYPES, RULES, same_bits
+from cases import CASE_IDS, CASES, DTYPES, ROWWISE, RULES, same_bits
 from helpers_memory import (
     NAMES,
     VirtualArray,
@@ -150,13 +150,15 @@ def test_counters_at_their_end(rule, name):
 @every_case
 @every_dtype
 def test_resumed_is_straight(rule, options, dtype):
+    ordered = np.ascontiguousarray if rule in ROWWISE else np.asfortranarray
+
     def start():
-        params = {n: np.asfortranarray(a) for n, a in numbers(1, dtype).items()}
+        params = {n: ordered(a) for n, a in numbers(1, dtype).items()}
         return fs.create(rule, params, **options)
 
     def steps(opt, seeds):
         for seed in seeds:
-            opt.step({n: np.asfortranarray(a) for n, a in numbers(seed, dtype).items()})
+            opt.step({n: ordered(a) for n, a in numbers(seed, dtype).items()})
 
     straight, first, second = start(), start(), start()
     steps(straight, range(2, 8))

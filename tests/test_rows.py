@@ -7,7 +7,8 @@ import fusedstep as fs
 from cases import CASE_IDS, CASES, DTYPES, LAYERWISE, THREADS, awkward_numbers, same_bits
 from fusedstep import _core
 from helpers_memory import refused
-from reference import Run, bfloat16_bits, clip_factor, tree_sum
+from helpers_rows import Rows
+from reference import bfloat16_bits
 
 ROWS, WIDTH = 50, 33
 LISTS = {
@@ -16,41 +17,6 @@ LISTS = {
     "repeated": [5, 5, 1, 5, 9, 1, 5, 0, 5, 5],
     "all": list(range(ROWS)),
 }
-
-
-def gathered(indices, rows):
-    """The named rows, rising, and the sums of their gradients, each added in the order given."""
-    sums = {}
-    for index, row in zip(indices, rows, strict=True):
-        with np.errstate(all="ignore"):
-            sums[index] = sums[index] + row if index in sums else row
-    return sorted(sums), np.array([sums[index] for index in sorted(sums)])
-
-
-class Rows:
-    """A table that the reference follows through steps of rows: a lazy rule."""
-
-    def __init__(self, rule, options, table):
-        self.run, self.table = Run(rule, options, table), table.copy()
-        self.ema, self.limit = table.copy(), options.get("max_grad_norm")
-
-    def step(self, indices, rows, scale=1.0):
-        named, grads = gathered(indices, rows)
-        f = grads.dtype.type
-        with np.errstate(all="ignore"):
-            squares = [tree_sum(np.float64(g / f(scale)) ** 2) for g in grads]
-            norm = np.sqrt(tree_sum(np.array(squares)))
-        part = Run(self.run.rule, vars(self.run.options), self.table[named])
-        part.t = self.run.t
-        part.state = {name: value[named] for name, value in self.run.state.items()}
-        part.step(grads, scale, 1.0 if self.limit is None else clip_factor(self.limit, norm))
-        self.table[named] = part.param
-        for name, value in part.state.items():
-            self.run.state[name][named] = value
-        with np.errstate(all="ignore"):
-            self.ema[named] = f(0.9) * self.ema[named] + f(1.0 - 0.9) * part.param
-        self.run.t += 1
-        return norm
 
 
 ELEMENTWISE = [

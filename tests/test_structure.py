@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
-from cases import RULES, same_bits
+from cases import ROWWISE, RULES, same_bits
 from fusedstep.optimizer import registry
 from fusedstep.options import Limit, Number, Numbers, Rate, Switch
 from reference import Run
@@ -24,13 +24,14 @@ trees = st.recursive(
 )
 
 
-def build(tree, rng):
-    """The tree with arrays for leaves."""
+def build(tree, rng, orders="CF"):
+    """The tree with arrays for leaves; orders that are not among these are C."""
     if isinstance(tree, dict):
-        return {name: build(branch, rng) for name, branch in tree.items()}
+        return {name: build(branch, rng, orders) for name, branch in tree.items()}
     if isinstance(tree, list):
-        return [build(branch, rng) for branch in tree]
+        return [build(branch, rng, orders) for branch in tree]
     _, shape, dtype, order = tree
+    order = order if order in orders else "C"
     return np.asarray(rng.standard_normal(shape), dtype=dtype, order=order)
 
 
@@ -88,13 +89,14 @@ def rules_with_options(draw):
 def test_any_structure_any_options(tree, case, seed, by_name):
     rule, options = case
     rng = np.random.default_rng(seed)
-    params = build(tree, rng)
+    orders = "C" if rule in ROWWISE else "CF"
+    params = build(tree, rng, orders)
     named = dict(names_and_leaves(params))
     opt = fs.create(rule, params, **options)
     assert list(opt.params) == list(named)
     runs = {name: Run(rule, options, leaf) for name, leaf in named.items()}
     for _ in range(3):
-        grads = prune(build(tree, rng), lambda p: rng.random() < p)
+        grads = prune(build(tree, rng, orders), lambda p: rng.random() < p)
         given_leaves = {n: g for n, g in names_and_leaves(grads) if g is not None}
         for name, grad in given_leaves.items():
             runs[name].step(grad)

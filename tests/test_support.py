@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 import support
-from cases import DTYPES, RULES, option_sets, same_bits
+from cases import DTYPES, RULES, option_sets, same_bits, state_shape
 from fusedstep.optimizer import registry
 from fusedstep.pipeline import Pipeline
 from helpers_memory import everything, refused, richest, same_everywhere, states_of
@@ -483,7 +483,10 @@ def test_dtypes(rule):
     opt.step({dtype: start(dtype, 1) for dtype in DTYPES})
     for dtype in DTYPES:
         assert same(parts(opt, dtype), run(rule, "step", [start(dtype, 1)], dtype))
-        assert all((part.dtype, part.shape) == (dtype, SHAPE) for part in parts(opt, dtype))
+        param, *states = parts(opt, dtype)
+        assert (param.dtype, param.shape) == (dtype, SHAPE)
+        own = state_shape(rule, SHAPE)
+        assert all((state.dtype, state.shape) == (dtype, own) for state in states)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -539,7 +542,7 @@ def test_rows(rule, dtype):
         return
     assert opt.step_rows("w", indices, rows).applied
     for part, old in zip([*parts(opt), opt.ema["w"]], [*before, before[0]], strict=True):
-        moved = np.flatnonzero(np.any(part != old, axis=1))
+        moved = np.flatnonzero(np.any((part != old).reshape(len(part), -1), axis=1))
         assert set(moved) <= {2, 7}
     assert np.all(np.any(opt.params["w"] != before[0], axis=1)[[2, 7]])
     assert (opt.state["w"]["step"], opt.step_count) == (1, 0)

@@ -12,7 +12,7 @@ from fusedstep.optimizer import registry
 
 torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 OPTIM = torch.optim if torch else None
-from cases import CASE_IDS, CASES, DTYPES, RULES
+from cases import CASE_IDS, CASES, DTYPES, ROWWISE, RULES
 from reference import Run, nadam_product, real_power
 from textbook import TEXTBOOK
 
@@ -30,12 +30,12 @@ def test_textbook(rule, options, dtype):
     # A centered variance is the difference of two near numbers, which loses a few bits more.
     bound = 512 if options.get("centered") else 64
     rng = np.random.default_rng(1)
-    start = rng.standard_normal(4_099).astype(dtype)
-    grads = (rng.standard_normal((STEPS, start.size)) + 0.1).astype(dtype)
+    start = rng.standard_normal((67, 61) if rule in ROWWISE else 4_099).astype(dtype)
+    grads = (rng.standard_normal((STEPS, *start.shape)) + 0.1).astype(dtype)
     exact = Run(rule, options, start.astype(np.longdouble), TEXTBOOK)
     ours = start.copy()
     opt = fs.create(rule, ours, **options)
-    path = np.zeros(start.size, np.longdouble)
+    path = np.zeros(start.shape, np.longdouble)
     largest = np.abs(exact.param)
     for grad in grads:
         before = exact.param

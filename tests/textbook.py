@@ -6,7 +6,7 @@ The functions are called as those of reference.py, and may keep state of their o
 import numpy as np
 
 from fusedstep.optimizer import registry
-from reference import root
+from reference import root, rows_of
 
 
 def sgd(p, g, s, o, t):
@@ -26,6 +26,13 @@ def adagrad(p, g, s, o, t):
     s["sum"] = s["sum"] + g**2
     lr = o.lr / (1 + (t - 1) * o.lr_decay)
     return p - lr / root(s["sum"], o.eps, o.eps_inside_sqrt) * g
+
+
+def rowwiseadagrad(p, g, s, o, t):
+    s["sum"] = s["sum"] + np.mean(rows_of(g) ** 2, axis=1)
+    lr = o.lr / (1 + (t - 1) * o.lr_decay)
+    step = lr / root(s["sum"], o.eps, o.eps_inside_sqrt)[:, None] * rows_of(g)
+    return p - step.reshape(p.shape)
 
 
 def rmsprop(p, g, s, o, t):

@@ -163,6 +163,24 @@ CheckedArray check_companion(py::handle object, const CheckedArray& target, cons
   return check_layout(std::move(a), object, target, subject, writeable);
 }
 
+void refuse_rows(const CheckedArray& param, const Subject& subject, const std::string& what_for) {
+  const bool c_order = (param.order & py::array::c_style) != 0;
+  refuse(PyExc_ValueError, subject, "an array of rows in C order for " + what_for,
+         "shape " + text_of(param.owner.attr("shape")) + (c_order ? "" : " in Fortran order"));
+}
+
+CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
+                       const std::string& what_for) {
+  if ((param.order & py::array::c_style) == 0) refuse_rows(param, subject, what_for);
+  const py::array a = param.array();
+  const py::ssize_t rows = a.ndim() == 0 ? 1 : a.shape(0);
+  CheckedArray result = param;
+  result.owner = py::array(a.dtype(), {rows}, {a.itemsize()}, a.data(), a);
+  result.size = static_cast<std::size_t>(rows);
+  result.order = kOrders;
+  return result;
+}
+
 CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject) {
   if (target.dtype != DType::float32)
     refuse(PyExc_TypeError, subject, "a float32 parameter", "one of float64");

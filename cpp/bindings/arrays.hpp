@@ -57,6 +57,13 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable);
 
+// What the states of a row-wise rule, one number a row, are held against: not to be read. Throws
+// where the rows of `param` are not in C order; `what_for` is for the message.
+CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
+                       const std::string& what_for);
+[[noreturn]] void refuse_rows(const CheckedArray& param, const Subject& subject,
+                              const std::string& what_for);
+
 // An array of bfloat16, or of the same bits as uint16, in the target's shape and order: the working
 // copy of a float32 parameter.
 CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject);

@@ -66,6 +66,9 @@ void bind_config(py::module_& m) {
       .def_property_readonly(
           "layerwise", [](const RuleInfo& r) { return r.layerwise; },
           "Whether its steps depend on norms over a whole array.")
+      .def_property_readonly(
+          "rowwise", [](const RuleInfo& r) { return r.rowwise; },
+          "Whether each of its states is one number a row.")
       .def_property_readonly("states", &state_names, "The names of the state, by variant.");
 
   m.def("rules", &rules, "Every compiled rule by its name.");

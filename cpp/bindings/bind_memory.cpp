@@ -21,12 +21,14 @@ py::array zeros_like(const py::array& model, std::byte* address, std::shared_ptr
 std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
                                                    const std::vector<std::string>& names,
                                                    const std::vector<py::object>& like,
-                                                   std::size_t copies) {
+                                                   std::size_t copies, const std::string& rowwise) {
   if (names.size() != like.size()) throw std::invalid_argument("one name an array");
   std::vector<CheckedArray> models;
   std::vector<Extent> extents;
   for (std::size_t i = 0; i < like.size(); ++i) {
-    models.push_back(check_numbers(like[i], {role.c_str(), names[i]}, /*writeable=*/false));
+    const Subject subject{role.c_str(), names[i]};
+    models.push_back(check_numbers(like[i], subject, /*writeable=*/false));
+    if (!rowwise.empty()) models.back() = one_a_row(models.back(), subject, rowwise);
     extents.push_back(models.back().extent());
   }
   const Buffers buffers = allocate_in_phase(extents, copies);
@@ -42,9 +44,10 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
 
 void bind_memory(py::module_& m) {
   m.def("zeros_in_phase", &zeros_in_phase, py::arg("role"), py::arg("names"), py::arg("like"),
-        py::arg("copies"),
+        py::arg("copies"), py::arg("rowwise") = "",
         "For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo "
-        "64, in one block of memory.");
+        "64, in one block of memory. For a rule that is `rowwise`, by its name: of one number a "
+        "row.");
 }
 
 }  // namespace fusedstep::bindings

@@ -245,6 +245,9 @@ class PyStepper {
         addition.params.emplace_back(check_numbers(param, subject, /*writeable=*/true));
     addition.tensors.push_back({name, target.data, target.size, target.dtype, {}, group});
     Tensor& tensor = addition.tensors.back();
+    const RuleInfo& rule = stepper_.rule();
+    const CheckedArray model = rule.rowwise ? one_a_row(target, subject, rule.name) : target;
+    if (rule.rowwise) tensor.row_size = model.size == 0 ? 0 : target.size / model.size;
     const auto claim = [&](const CheckedArray& array, const Subject& what, std::size_t slot) {
       refuse_overlap(addition.occupied, array, what, addition.tensors);
       addition.occupied.insert(array.extent(), index * kSlots + slot);
@@ -252,12 +255,14 @@ class PyStepper {
     };
     const auto claim_companion = [&](const py::object& object, std::size_t slot) {
       const std::string role = role_of(slot);
-      const Subject what{role.c_str(), name};
-      addition.states.push_back(check_companion(object, target, what, /*writeable=*/true));
+      const bool of_rows = rule.rowwise && slot != kAverage;
+      const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
+      addition.states.push_back(
+          check_companion(object, of_rows ? model : target, what, /*writeable=*/true));
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);
-    const States& names = stepper_.rule().states[stepper_.groups().at(group).variant];
+    const States& names = rule.states[stepper_.groups().at(group).variant];
     if (states.size() != names.used()) throw std::invalid_argument("a state too few or too many");
     for (std::size_t k = 0, given = 0; k < names.size(); ++k)
       if (names.state[k].used) tensor.state[k] = claim_companion(states[given++], 1 + k);

@@ -45,10 +45,8 @@ std::vector<std::int64_t> numbers_of(py::handle indices, std::size_t limit,
 CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
                        const std::string& name) {
   const py::array target = param.array();
-  if (target.ndim() == 0 || (target.flags() & py::array::c_style) == 0)
-    refuse(
-        PyExc_ValueError, {"parameter", name}, "an array of rows in C order for step_rows",
-        "shape " + text_of(target.attr("shape")) + (target.ndim() == 0 ? "" : " in Fortran order"));
+  if (target.ndim() == 0 || (param.order & py::array::c_style) == 0)
+    refuse_rows(param, {"parameter", name}, "step_rows");
   const auto limit = static_cast<std::size_t>(target.shape(0));
   const std::vector<std::int64_t> numbers = numbers_of(indices, limit, {"indices of", name});
 

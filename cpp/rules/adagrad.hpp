@@ -22,10 +22,26 @@ struct Adagrad {
   FUSEDSTEP_HD Adagrad(const Scalars& s, std::int64_t t)
       : lr(T(s.lr / (1.0 + double(t - 1) * s.lr_decay))), eps(T(s.eps)) {}
 
-  FUSEDSTEP_HD void operator()(T& p, T g, T& sum) const {
-    sum = sum + g * g;
+  FUSEDSTEP_HD void move(T& p, T g, T sum) const {
     p = p - lr * g / damped_root<kEpsInside>(sum, eps);
   }
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T& sum) const {
+    sum = sum + g * g;
+    move(p, g, sum);
+  }
+};
+
+// Adagrad of embedding tables: one sum a row, of the means of the squared gradients.
+template <class T, unsigned Flags>
+struct RowwiseAdagrad : Adagrad<T, Flags> {
+  static constexpr const char* kName = "rowwiseadagrad";
+  static constexpr bool kRowwise = true;
+  using Adagrad<T, Flags>::Adagrad;
+
+  FUSEDSTEP_HD void settle(double mean_square, T& sum) const { sum = sum + T(mean_square); }
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T sum) const { this->move(p, g, sum); }
 };
 
 // Tieleman & Hinton 2012; centered: Graves 2013. A centered variance can fall below zero by
@@ -92,6 +108,6 @@ struct Adadelta {
   }
 };
 
-using AdagradFamily = RuleList<Adagrad, RMSprop, Adadelta>;
+using AdagradFamily = RuleList<Adagrad, RowwiseAdagrad, RMSprop, Adadelta>;
 
 }  // namespace fusedstep

@@ -18,6 +18,13 @@
 //     void scale(double param_norm, double norm);   once a tensor, with the norms of p and of these
 //
 // and its operator() is the second sweep.
+//
+// A row-wise rule has as states one number a row (of the first axis, in C order) each. It adds
+//
+//     static constexpr bool kRowwise = true;
+//     void settle(double mean_square, T& state...) const;   once a row, before its elements
+//
+// with the mean of the squares of the row's gradient, and its operator() only reads the states.
 #pragma once
 
 #include <cstddef>
@@ -65,6 +72,11 @@ template <class Rule, class = void>
 constexpr bool is_layerwise = false;
 template <class Rule>
 constexpr bool is_layerwise<Rule, std::void_t<decltype(Rule::kLayerwise)>> = true;
+
+template <class Rule, class = void>
+constexpr bool is_rowwise = false;
+template <class Rule>
+constexpr bool is_rowwise<Rule, std::void_t<decltype(Rule::kRowwise)>> = true;
 
 template <template <class, unsigned> class... Rules>
 struct RuleList {};

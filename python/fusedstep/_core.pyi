@@ -24,6 +24,11 @@ class RuleInfo:
     def name(self) -> str:
         ...
     @property
+    def rowwise(self) -> bool:
+        """
+        Whether each of its states is one number a row.
+        """
+    @property
     def scalars(self) -> list[str]:
         """
         The numbers that the rule reads each step, in order.
@@ -108,8 +113,8 @@ def use_isa(name: str) -> None:
     """
     Runs later steps on another instruction set; for tests and benchmarks.
     """
-def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], copies: typing.SupportsInt | typing.SupportsIndex) -> list[list[numpy.typing.NDArray[typing.Any]]]:
+def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], copies: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> list[list[numpy.typing.NDArray[typing.Any]]]:
     """
-    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory.
+    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory. For a rule that is `rowwise`, by its name: of one number a row.
     """
 __version__: str

@@ -217,7 +217,15 @@ class Optimizer(Steps):
         averages = ["ema"] if self._policy.ema_decay is not None else []
         states = [*group.state_names, *averages]
         leaves = [structure.leaves[structure.index[name]] for name in names]
-        arrays = _core.zeros_in_phase("parameter", names, leaves, len(states))
+
+        def zeros(count: int, rowwise: str = "") -> list[list[NDArray[Any]]]:
+            return _core.zeros_in_phase("parameter", names, leaves, count, rowwise)
+
+        if self.info.rowwise:  # averages have their parameter's shape nevertheless
+            parts = zeros(len(group.state_names), self.rule), zeros(len(averages))
+            arrays = [own + average for own, average in zip(*parts, strict=True)]
+        else:
+            arrays = zeros(len(states))
         buffers = [dict(zip(states, own, strict=True)) for own in arrays]
         for state, value in self.initial_state(group).items():
             if value != 0.0:

@@ -14,6 +14,7 @@ using namespace fusedstep;
 namespace {
 
 constexpr std::size_t kSize = 1003;
+constexpr std::size_t kRowSize = 59;  // of 17 rows
 constexpr int kSteps = 5;
 
 // Numbers between -1 and 1, from integers alone.
@@ -53,6 +54,7 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole
   }
   stepper.groups().push_back(group);
   Tensor tensor{"p", param.data(), kSize, dtype, {}, 0};
+  if (registry()[rule].rowwise) tensor.row_size = kRowSize;
   for (std::size_t k = 0; k < kMaxStates; ++k) tensor.state[k] = states[k].data();
   if (whole) {
     tensor.average = average.data();

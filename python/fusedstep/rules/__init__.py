@@ -4,11 +4,11 @@ Common to all: :math:`g` is the gradient, negated where ``maximize``; where a ru
 decay, ``weight_decay`` > 0 adds ``weight_decay * p`` to it (torch's coupled, L2 decay; negative
 values are refused). Arithmetic is in the dtype of the parameter, float32 or float64; scalars such
 as bias corrections are computed in float64 from an int64 counter and rounded once. State arrays
-have the shape, dtype and memory order of their parameter and start at 0. What constructors and
-steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
+have the shape (of row-wise rules: one number a row), dtype and memory order of their parameter and
+start at 0. What constructors and steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
 """
 
-from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop
+from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop, RowwiseAdagrad
 from fusedstep.rules.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from fusedstep.rules.averaging import ASGD, ScheduleFreeAdamW
 from fusedstep.rules.belief import AdaBelief, Yogi
@@ -35,6 +35,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "RowwiseAdagrad",
     "Rprop",
     "ScheduleFreeAdamW",
     "Yogi",

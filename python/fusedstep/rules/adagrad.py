@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fusedstep.pipeline import Pipeline
 
-__all__ = ["Adadelta", "Adagrad", "RMSprop"]
+__all__ = ["Adadelta", "Adagrad", "RMSprop", "RowwiseAdagrad"]
 
 
 class Adagrad(Optimizer):
@@ -52,6 +52,31 @@ class Adagrad(Optimizer):
     def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
         """Start the sum at ``initial_accumulator_value``."""
         return {"sum": values["initial_accumulator_value"]}
+
+
+class RowwiseAdagrad(Adagrad):
+    """Adagrad with one sum a row, for embedding tables: a table's state is one column::
+
+        sum[i] = sum[i] + mean(g[i] * g[i])  (from initial_accumulator_value)
+        p[i]   = p[i] - lr_t * g[i] / (sqrt(sum[i]) + eps),    lr_t = lr / (1 + (t - 1) * lr_decay)
+
+    Row i is ``p[i]``, whatever its shape: an array of one axis has rows of one number (and is
+    Adagrad's, bit for bit), one without axes is one row. Rows must be in C order. With
+    ``eps_inside_sqrt`` the root is ``sqrt(sum + eps)``. g is the gradient as it is after clipping
+    and with coupled decay. Its squares are summed in float64 in a fixed shape and their mean rounded
+    once. :meth:`step_rows` touches the sums of the named rows alone. State: ``sum``, of shape
+    ``(rows,)`` and the parameter's dtype. Formula and defaults as DLRM's ``RWSAdagrad`` has them for
+    sparse gradients: lr 1e-2, eps 1e-10, start at 0.
+
+    Elsewhere under this name: FBGEMM's ``EXACT_ROWWISE_ADAGRAD``, the fused optimizer of torchrec's
+    tables, multiplies by ``lr / (sqrt(sum) + eps)``: the same but for rounding.
+    ``torchrec.optim.RowWiseAdagrad`` is another rule: it squares the mean of a row's gradient, and
+    moves the whole row by that mean.
+
+    Source: DLRM, https://github.com/facebookresearch/dlrm/blob/main/optim/rwsadagrad.py
+    """
+
+    rule = "rowwiseadagrad"
 
 
 class RMSprop(Optimizer):
