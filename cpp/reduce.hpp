@@ -15,7 +15,7 @@ namespace fusedstep {
 constexpr std::size_t kReduceBlock = 2048;
 constexpr std::size_t kLanes = 32;  // a warp; four registers of AVX-512
 
-constexpr std::size_t reduce_blocks(std::size_t size) {
+FUSEDSTEP_HD constexpr std::size_t reduce_blocks(std::size_t size) {
   return (size + kReduceBlock - 1) / kReduceBlock;
 }
 

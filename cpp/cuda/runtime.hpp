@@ -39,8 +39,8 @@ class Buffer {
 
   void* data() const { return data_; }
   std::size_t size() const { return bytes_; }
-  // At least so many bytes, zeroed where they are new. What was there is lost where it grows.
-  void reserve(std::size_t bytes, Stream stream);
+  // At least so many bytes. Where it grows, what was there is lost.
+  void reserve(std::size_t bytes);
 
  private:
   void* data_ = nullptr;

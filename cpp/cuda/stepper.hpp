@@ -8,8 +8,17 @@
 
 #include "../roster.hpp"
 #include "runtime.hpp"
+#include "tables.hpp"
 
 namespace fusedstep::cuda {
+
+// Who takes part in a step, on the device. A step that is captured keeps its own for good.
+struct Tables {
+  Buffer plan, call, sums;
+  Sweep sweep = {};               // what of it does not change from one step to the next
+  std::vector<std::byte> called;  // what `call` holds
+  bool valid = false;
+};
 
 class Stepper : public Roster {
  public:
@@ -19,10 +28,11 @@ class Stepper : public Roster {
   // written where the step measures, and not otherwise. All tensors live on `device`.
   void use(int device, Stream stream, bool* applied, double* grad_norm);
 
+  // Throws std::invalid_argument once a step was captured: its graph knows the tables of then.
   void add(Tensor tensor);
-  // These three wait for the device.
+  // These wait for the device, unless the host knows: no skip_nonfinite, and no captured step.
   std::int64_t step_count();
-  std::vector<std::int64_t> steps();  // of each tensor, so far
+  const std::vector<std::int64_t>& steps();  // of each tensor, so far
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
   void freeze(std::size_t tensor, bool frozen);
   // To be called when groups() have changed: a captured step sees it at its next replay.
@@ -34,6 +44,42 @@ class Stepper : public Roster {
 
   // Launches the sweeps; waits for them only where error_if_nonfinite, and says so then.
   Outcome run();
+
+ private:
+  void arrange(const GradientSets& gradients);
+  bool is_arranged(const GradientSets& gradients) const;
+  Task task_of(std::size_t tensor) const;
+  void lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots,
+               const std::vector<std::uint32_t>& counters);
+  void call(Tables& tables, const void* const* sets, std::size_t count, const double* weights,
+            std::size_t weight_count);
+  void ready(Tables& tables, const Scale& scale);
+  void count_step();
+  void keep_for_graph();
+  void push_groups();
+  void push_counters();
+  void pull_counters();
+  void check_counter(std::size_t tensor) const;
+
+  int device_ = 0;
+  Stream stream_ = nullptr;
+  bool* applied_ = nullptr;
+  double* grad_norm_ = nullptr;
+
+  // The counters live on the device from the first step on. Here is what they were last known to
+  // be, and every step since as if it had been applied.
+  std::vector<std::int64_t> steps_;
+  std::int64_t step_count_ = 0;
+  bool counters_are_there_ = false;
+  bool groups_are_there_ = false;
+  Buffer groups_buffer_, progress_, steps_buffer_, clips_;
+
+  Tables dense_, rows_;
+  std::vector<bool> takes_part_;
+  std::size_t arranged_set_count_ = 0;
+  std::vector<Tables> captured_;
+  Tables* next_ = nullptr;
+  std::size_t rows_tensor_ = 0;  // that rows_ are of
 };
 
 }  // namespace fusedstep::cuda

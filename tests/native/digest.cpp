@@ -64,7 +64,7 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole
   for (int step = 0; step < kSteps; ++step) {
     gradient = numbers<T>(std::uint64_t(step) + 2);
     const void* const pointer = gradient.data();
-    stepper.prepare({&pointer, 1, nullptr, 1.0, whole ? 3.0 : 1.0});
+    stepper.prepare({&pointer, 1, nullptr, 1.0, {whole ? 3.0 : 1.0}});
     stepper.run();
   }
   std::uint64_t hash = 14695981039346656037u;

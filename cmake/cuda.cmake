@@ -1,0 +1,37 @@
+# The engine on a CUDA device: the same sources for a card and for the device that the tests play on
+# the CPU, which differ in the compiler of kernels.cu and in the runtime.
+add_library(fusedstep_cuda_engine STATIC cpp/cuda/kernels.cu cpp/cuda/stepper.cpp)
+target_link_libraries(fusedstep_cuda_engine PUBLIC fusedstep_engine)
+
+if(FUSEDSTEP_CUDA_EMULATION)
+  set_source_files_properties(cpp/cuda/kernels.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
+  target_sources(fusedstep_cuda_engine PRIVATE tests/native/cuda_runtime.cpp)
+  add_executable(fusedstep_cuda_sweeps EXCLUDE_FROM_ALL tests/native/cuda_sweeps.cpp)
+  target_link_libraries(fusedstep_cuda_sweeps PRIVATE fusedstep_cuda_engine)
+  return()
+endif()
+
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  message(FATAL_ERROR "FUSEDSTEP_CUDA needs nvcc: expected a CUDA toolkit of 12 or newer in PATH "
+                      "(or CMAKE_CUDA_COMPILER), came none")
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # the last: for cards to come
+endif()
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+target_sources(fusedstep_cuda_engine PRIVATE cpp/cuda/runtime.cpp)
+target_link_libraries(fusedstep_cuda_engine PUBLIC CUDA::cudart_static)
+# The numbers' flags are nvcc's defaults but for the first, and named because all bits hang on them.
+set(FUSEDSTEP_NVCC_OPTIONS --fmad=false --prec-div=true --prec-sqrt=true --ftz=false
+                           --expt-relaxed-constexpr --threads=2
+                           -Xcompiler=-Wall,-Wextra,-ffp-contract=off)
+if(FUSEDSTEP_WERROR)
+  list(APPEND FUSEDSTEP_NVCC_OPTIONS --Werror=all-warnings -Xcompiler=-Werror)
+endif()
+target_compile_options(fusedstep_cuda_engine PRIVATE
+                       "$<$<COMPILE_LANGUAGE:CUDA>:${FUSEDSTEP_NVCC_OPTIONS}>")

@@ -1,0 +1,57 @@
+// Every sweep as a kernel. A C++ compiler reads this file too, and makes loops of the launches.
+#include <array>
+
+#include "launch.hpp"
+#include "sweeps.hpp"
+
+namespace fusedstep::cuda {
+namespace {
+
+#if defined(__CUDACC__)
+
+template <class Body>
+__global__ void __launch_bounds__(kThreads) kernel(const Sweep sweep) {
+  __shared__ Work work;
+  Body::run(Block{blockIdx.x, gridDim.x}, sweep, work);
+}
+
+template <class Body>
+void launch(const Sweep& sweep, unsigned blocks, Stream stream) {
+  kernel<Body><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(sweep);
+}
+
+#else
+
+template <class Body>
+void launch(const Sweep& sweep, unsigned blocks, Stream) {
+  Work work;
+  for (unsigned index = 0; index < blocks; ++index) Body::run(Block{index, blocks}, sweep, work);
+}
+
+#endif
+
+template <class Tag>
+RuleLaunches launches() {
+  RuleLaunches result{launch<Update<Tag>>, nullptr};
+  if constexpr (is_layerwise<typename Tag::template rule<float, 0>>)
+    result.probe = launch<Probe<Tag>>;
+  return result;
+}
+
+}  // namespace
+
+const RuleLaunches& launches_of(std::size_t rule) {
+  static const auto all = [] {
+    std::array<RuleLaunches, kRules> list;
+    for_each_rule(AllRules{},
+                  [&](std::size_t i, auto tag) { list[i] = launches<decltype(tag)>(); });
+    return list;
+  }();
+  return all[rule];
+}
+
+void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream) {
+  launch<Measure>(sweep, blocks, stream);
+}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,51 @@
+// Accesses of 16 bytes, and what has to be peeled off for them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../host_device.hpp"
+
+namespace fusedstep::cuda {
+
+template <class T>
+constexpr std::uint64_t kPack = 16 / sizeof(T);
+
+template <class T, std::uint64_t Width>
+struct alignas(Width * sizeof(T)) Pack {
+  T at[Width];
+};
+
+template <std::uint64_t Width, class T>
+FUSEDSTEP_HD Pack<T, Width> load(const void* array, std::uint64_t i) {
+  return *reinterpret_cast<const Pack<T, Width>*>(static_cast<const T*>(array) + i);
+}
+
+template <std::uint64_t Width, class T>
+FUSEDSTEP_HD void store(void* array, std::uint64_t i, const Pack<T, Width>& pack) {
+  *reinterpret_cast<Pack<T, Width>*>(static_cast<T*>(array) + i) = pack;
+}
+
+// How many elements come before the first whole pack.
+FUSEDSTEP_HD std::uint64_t elements_to_pack(const void* array, std::uint64_t item,
+                                            std::uint64_t width) {
+  const std::uint64_t past = reinterpret_cast<std::uintptr_t>(array) / item % width;
+  return (width - past) % width;
+}
+
+// How the elements [begin, end) of a task are dealt: singly up to `body`, then `packs` packs, then
+// singly again. `head` is elements_to_pack() of all its arrays, or kApart where they differ;
+// `begin` is a multiple of the width.
+struct Deal {
+  std::uint64_t body, packs, tail;
+};
+constexpr std::uint64_t kApart = ~std::uint64_t{0};
+
+FUSEDSTEP_HD Deal deal(std::uint64_t begin, std::uint64_t end, std::uint64_t head,
+                       std::uint64_t width) {
+  if (head >= end - begin) return {end, 0, end};
+  const std::uint64_t body = begin + head, packs = (end - body) / width;
+  return {body, packs, body + packs * width};
+}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,75 @@
+// The sums of reduce.hpp, in the same shape to the bit: a warp takes a block, a thread a lane.
+#pragma once
+
+#include "block.hpp"
+
+namespace fusedstep::cuda {
+
+// Where the lanes of one kind of sum meet, in shared memory.
+using Lanes = double[kWarps][kLanes];
+
+// For each of `units` stretches of numbers, none longer than kReduceBlock: adds value(unit, i,
+// sums) for i in [0, size(unit)), and hands the totals to store(unit, totals). Kinds of sums are
+// taken side by side.
+template <unsigned Kinds, class Size, class Value, class Store>
+FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size size, Value value,
+                            Store store) {
+  for (std::uint64_t base = 0; base < units; base += kWarps) {
+    block.each([&](unsigned thread) {
+      const unsigned warp = thread / kLanes, lane = thread % kLanes;
+      double sums[Kinds] = {};
+      if (base + warp < units) {
+        const std::uint64_t n = size(base + warp);
+        for (std::uint64_t i = lane; i < n; i += kLanes) value(base + warp, i, sums);
+      }
+      for (unsigned kind = 0; kind < Kinds; ++kind) lanes[kind][warp][lane] = sums[kind];
+    });
+    for (unsigned width = kLanes / 2; width > 0; width /= 2)
+      block.each([&](unsigned thread) {
+        const unsigned warp = thread / kLanes, lane = thread % kLanes;
+        if (lane < width)
+          for (unsigned kind = 0; kind < Kinds; ++kind) {
+            double* const sum = lanes[kind][warp];
+            sum[lane] = sum[lane] + sum[lane + width];
+          }
+      });
+    block.each([&](unsigned thread) {
+      if (thread >= kWarps || base + thread >= units) return;
+      double totals[Kinds];
+      for (unsigned kind = 0; kind < Kinds; ++kind) totals[kind] = lanes[kind][thread][0];
+      store(base + thread, totals);
+    });
+  }
+}
+
+// tree_sum() of value(0) ... value(count - 1), by the whole block, into *result. `scratch` are two
+// places for reduce_blocks(count) numbers each.
+template <class Value>
+FUSEDSTEP_HD void block_tree_sum(Block block, Lanes* lanes, std::uint64_t count, Value value,
+                                 double* const scratch[2], double* result) {
+  const auto size = [&](std::uint64_t unit) {
+    const std::uint64_t rest = count - unit * kReduceBlock;
+    return rest < kReduceBlock ? rest : std::uint64_t(kReduceBlock);
+  };
+  unsigned to = 0;
+  const auto level = [&](auto number) {
+    const std::uint64_t units = count == 0 ? 1 : reduce_blocks(count);
+    sum_units<1>(
+        block, lanes, units, size,
+        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
+          sums[0] = sums[0] + number(unit * kReduceBlock + i);
+        },
+        [&](std::uint64_t unit, const double* totals) {
+          (units == 1 ? result : scratch[to])[unit] = totals[0];
+        });
+    count = units;
+  };
+  level(value);
+  while (count > 1) {
+    const double* const from = scratch[to];
+    to = 1 - to;
+    level([from](std::uint64_t i) { return from[i]; });
+  }
+}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,265 @@
+// The sweeps of a step, each by the blocks of one launch.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "../rules/rules.hpp"
+#include "work.hpp"
+
+namespace fusedstep::cuda {
+
+// visit(rule) for the rule of this variant and dtype.
+template <class Tag, class Visit, std::size_t... Variant>
+FUSEDSTEP_HD void with_variant(unsigned variant, DType dtype, Visit visit,
+                               std::index_sequence<Variant...>) {
+  const auto visit_one = [&](auto which) {
+    constexpr unsigned kVariant = decltype(which)::value;
+    if (dtype == DType::float32)
+      visit(static_cast<typename Tag::template rule<float, kVariant>*>(nullptr), float{});
+    else
+      visit(static_cast<typename Tag::template rule<double, kVariant>*>(nullptr), double{});
+  };
+  ((variant == Variant ? visit_one(std::integral_constant<unsigned, Variant>{}) : void()), ...);
+}
+
+template <class Rule>
+FUSEDSTEP_HD Rule make_rule(const GroupOptions& group, std::int64_t t) {
+  typename Rule::Scalars scalars;
+  if constexpr (Rule::kScalars.size() != 0) std::memcpy(&scalars, group.scalars, sizeof scalars);
+  return Rule(scalars, t);
+}
+
+// Thread 0 makes the functor of this step, for all.
+template <class Rule>
+FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
+  block.each([&](unsigned thread) {
+    if (thread != 0) return;
+    Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
+    if constexpr (is_layerwise<Rule>)
+      rule.scale(work.task.view.param_norm, work.task.view.direction_norm);
+    std::memcpy(work.rule, &rule, sizeof rule);
+  });
+}
+
+template <class Rule>
+FUSEDSTEP_HD Rule rule_of(const Work& work) {
+  return *static_cast<const Rule*>(static_cast<const void*>(work.rule));
+}
+
+// Updates `Width` elements from element i on.
+template <class Rule, class T, std::uint64_t Width, std::size_t... I>
+FUSEDSTEP_HD void update(const Sweep& sweep, const Work& work, const Rule& rule,
+                         const Adjustment<T>& adjust, std::uint64_t i, std::index_sequence<I...>) {
+  const TensorView& view = work.task.view;
+  Pack<T, Width> param = load<Width, T>(view.param, i), state[kMaxStates], average;
+  const Pack<T, Width> g = gradient<T, Width>(sweep, work, i);
+  ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(view.state[I], i)) : void()), ...);
+  if (view.average != nullptr) average = load<Width, T>(view.average, i);
+  for (std::uint64_t k = 0; k < Width; ++k)
+    rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
+  store<Width, T>(view.param, i, param);
+  ((Rule::kStates.state[I].used ? store<Width, T>(view.state[I], i, state[I]) : void()), ...);
+  if (view.average != nullptr) {
+    const EMA<T, 0> ema({sweep.ema_decay}, 1);
+    for (std::uint64_t k = 0; k < Width; ++k) ema(average.at[k], param.at[k]);
+    store<Width, T>(view.average, i, average);
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (view.copy != nullptr) {
+      Pack<std::uint16_t, Width> copy;
+      for (std::uint64_t k = 0; k < Width; ++k) copy.at[k] = bfloat16_bits(param.at[k]);
+      store<Width, std::uint16_t>(view.copy, i, copy);
+    }
+  }
+  if (sweep.zero)
+    for (std::uint64_t set = 0; set < work.task.set_count; ++set)
+      store<Width, T>(const_cast<void*>(sweep.sets[work.task.first_set + set]), i, {});
+}
+
+// elements_to_pack() of all arrays that an update of the task touches.
+template <class Rule, class T>
+FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task) {
+  const TensorView& view = task.view;
+  const std::uint64_t head = elements_to_pack(view.param, sizeof(T), kPack<T>);
+  bool same = true;
+  const auto look = [&](const void* array, std::uint64_t item) {
+    same = same && (array == nullptr || elements_to_pack(array, item, kPack<T>) == head);
+  };
+  for (std::size_t k = 0; k < kMaxStates; ++k) look(view.state[k], sizeof(T));
+  look(view.average, sizeof(T));
+  look(view.copy, sizeof *view.copy);
+  for (std::uint64_t set = 0; set < task.set_count; ++set)
+    look(sweep.sets[task.first_set + set], sizeof(T));
+  return same ? head : kApart;
+}
+
+template <class Rule, class T>
+FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work) {
+  constexpr auto kStates = std::make_index_sequence<Rule::kStates.size()>{};
+  constexpr std::uint64_t kWidth = kPack<T>;
+  block.each([&](unsigned thread) {
+    const Rule rule = rule_of<Rule>(work);
+    const Adjustment<T> adjust = adjustment<T>(work);
+    const Deal d = deal(work.begin, work.end, common_head<Rule, T>(sweep, work.task), kWidth);
+    for (std::uint64_t i = work.begin + thread; i < d.body; i += kThreads)
+      update<Rule, T, 1>(sweep, work, rule, adjust, i, kStates);
+    for (std::uint64_t pack = thread; pack < d.packs; pack += kThreads)
+      update<Rule, T, kWidth>(sweep, work, rule, adjust, d.body + pack * kWidth, kStates);
+    for (std::uint64_t i = d.tail + thread; i < work.end; i += kThreads)
+      update<Rule, T, 1>(sweep, work, rule, adjust, i, kStates);
+  });
+}
+
+// The sweep that moves the parameters, and then the counters.
+template <class Tag>
+struct Update {
+  FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
+    const bool applied = !is_called_off(sweep);
+    take_up(block, sweep, work);
+    if (applied && work.begin < work.end)
+      with_variant<Tag>(
+          work.group.variant, work.task.dtype,
+          [&](auto* which, auto number) {
+            using Rule = std::remove_pointer_t<decltype(which)>;
+            prepare_rule<Rule>(block, sweep, work);
+            update_chunk<Rule, decltype(number)>(block, sweep, work);
+          },
+          std::make_index_sequence<Tag::kVariants>{});
+    if (is_last(block, sweep, work)) finish(block, sweep, applied);
+  }
+
+  FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, bool applied) {
+    block.each([&](unsigned thread) {
+      if (applied)
+        for (std::uint64_t k = thread; k < sweep.counter_count; k += kThreads)
+          ++sweep.steps[sweep.counters[k]];
+      if (thread != 0) return;
+      Progress& progress = *sweep.progress;
+      if (applied && sweep.counts) ++progress.step_count;
+      progress.found = progress.nonfinite;
+      progress.nonfinite = kNone;
+    });
+  }
+};
+
+// The sweep over the gradients alone, for their norm.
+struct Measure {
+  FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
+    take_up(block, sweep, work);
+    if (work.begin < work.end) {
+      if (work.task.dtype == DType::float32)
+        sum_chunk<float>(block, sweep, work);
+      else
+        sum_chunk<double>(block, sweep, work);
+    }
+    if (is_last(block, sweep, work)) finish(block, sweep, work);
+  }
+
+  template <class T>
+  FUSEDSTEP_HD static void sum_chunk(Block block, const Sweep& sweep, Work& work) {
+    const ReduceUnits units(work);
+    sum_units<1>(
+        block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
+        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
+          const double x = double(gradient<T, 1>(sweep, work, units.start(unit) + i).at[0]);
+          if (!(x - x == 0.0)) lower(&sweep.progress->nonfinite, work.task.slot);
+          sums[0] = sums[0] + x * x;
+        },
+        [&](std::uint64_t unit, const double* totals) {
+          sweep.sums[work.task.first_block + units.first() + unit] = totals[0];
+        });
+  }
+
+  FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, Work& work) {
+    sum_tasks(block, sweep, work, sweep.sums,
+              [&](std::uint64_t task, double total) { sweep.task_sums[task] = total; });
+    constexpr std::uint64_t kAllGroups = ~std::uint64_t{0};
+    const auto norm = [&](std::uint64_t group, double* result) {
+      block_tree_sum(
+          block, work.lanes, sweep.slot_count,
+          [&](std::uint64_t slot) {
+            const std::uint32_t task = sweep.task_of_slot[slot];
+            const bool counts =
+                task != kNone && (group == kAllGroups || sweep.tasks[task].group == group);
+            return counts ? sweep.task_sums[task] : 0.0;
+          },
+          sweep.scratch, result);
+    };
+    norm(kAllGroups, &work.total);
+    for (std::uint64_t g = 0; g < sweep.group_count; ++g) {
+      const GroupOptions& group = sweep.groups[g];
+      const bool own = group.clips && sweep.clip_per_group;
+      if (own) norm(g, &work.other);
+      block.each([&](unsigned thread) {
+        if (thread != 0) return;
+        const double length = square_root(own ? work.other : work.total);
+        sweep.clips[g] = group.clips ? clip_factor(group.max_norm, length) : 1.0;
+      });
+    }
+    block.each([&](unsigned thread) {
+      if (thread != 0) return;
+      const bool finite = fresh(&sweep.progress->nonfinite) == kNone;
+      if (sweep.applied != nullptr) *sweep.applied = !sweep.guards || finite;
+      if (sweep.grad_norm != nullptr) *sweep.grad_norm = square_root(work.total);
+    });
+  }
+};
+
+// The first sweep of a layer-wise rule.
+template <class Tag>
+struct Probe {
+  FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
+    const bool applied = !is_called_off(sweep);
+    take_up(block, sweep, work);
+    if (applied && work.begin < work.end)
+      with_variant<Tag>(
+          work.group.variant, work.task.dtype,
+          [&](auto* which, auto number) {
+            using Rule = std::remove_pointer_t<decltype(which)>;
+            prepare_rule<Rule>(block, sweep, work);
+            probe_chunk<Rule, decltype(number)>(block, sweep, work,
+                                                std::make_index_sequence<Rule::kStates.size()>{});
+          },
+          std::make_index_sequence<Tag::kVariants>{});
+    if (is_last(block, sweep, work) && applied) finish(block, sweep, work);
+  }
+
+  template <class Rule, class T, std::size_t... I>
+  FUSEDSTEP_HD static void probe_chunk(Block block, const Sweep& sweep, Work& work,
+                                       std::index_sequence<I...>) {
+    const ReduceUnits units(work);
+    const TensorView& view = work.task.view;
+    sum_units<2>(
+        block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
+        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
+          const std::uint64_t at = units.start(unit) + i;
+          const T p = static_cast<const T*>(view.param)[at];
+          const T g = adjustment<T>(work)(gradient<T, 1>(sweep, work, at).at[0], p);
+          T unused[kMaxStates];
+          const double d = double(rule_of<Rule>(work).probe(
+              p, g,
+              Rule::kStates.state[I].used ? static_cast<T*>(view.state[I])[at] : unused[I]...));
+          sums[0] = sums[0] + double(p) * double(p);
+          sums[1] = sums[1] + d * d;
+        },
+        [&](std::uint64_t unit, const double* totals) {
+          const std::uint64_t at = work.task.first_block + units.first() + unit;
+          sweep.param_sums[at] = totals[0];
+          sweep.sums[at] = totals[1];
+        });
+  }
+
+  // The second sweep finds the norms in its tasks.
+  FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, Work& work) {
+    Task* const tasks = const_cast<Task*>(sweep.tasks);
+    sum_tasks(block, sweep, work, sweep.param_sums, [&](std::uint64_t task, double total) {
+      tasks[task].view.param_norm = square_root(total);
+    });
+    sum_tasks(block, sweep, work, sweep.sums, [&](std::uint64_t task, double total) {
+      tasks[task].view.direction_norm = square_root(total);
+    });
+  }
+};
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,92 @@
+// What a launch reads on the device: plain data, written by stepper.cpp and read by the sweeps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernel_table.hpp"
+#include "../reduce.hpp"
+
+namespace fusedstep::cuda {
+
+constexpr unsigned kNone = 0xffffffffu;
+
+// One tensor, or one row of it.
+struct Task {
+  TensorView view;  // its sets are in Sweep::sets
+  std::uint64_t size, row_size;
+  std::uint64_t first_set, set_count;
+  std::uint64_t first_block;     // of the sums of its blocks (reduce.hpp)
+  std::uint32_t group, counter;  // its group, and the counter that numbers its steps
+  std::uint32_t slot;            // its place in the norm
+  DType dtype;
+};
+
+// The elements from `begin` on of one task, as many as Sweep::chunk_size and the task have: the
+// work of one block. `begin` is a multiple of kReduceBlock.
+struct Chunk {
+  std::uint64_t begin;
+  std::uint32_t task;
+};
+
+struct GroupOptions {
+  double scalars[kMaxScalars];
+  double weight_decay, max_norm, max_value;
+  unsigned variant;
+  bool maximize, clips;  // clips: max_norm is there
+};
+
+// What lasts from one step to the next.
+struct Progress {
+  std::int64_t step_count;
+  unsigned ticket;     // how many blocks of a launch are done
+  unsigned nonfinite;  // of this step so far: the first slot with such a number, or kNone
+  unsigned found;      // of the step before
+};
+
+// Everything that the blocks of a launch are told.
+struct Sweep {
+  // Who takes part.
+  const Task* tasks;
+  const Chunk* chunks;
+  const std::uint32_t* counters;      // that move
+  const std::uint32_t* task_of_slot;  // kNone: nobody there
+  const std::uint32_t* large;         // tasks of more than kReduceBlock blocks
+  std::uint64_t task_count, chunk_count, chunk_size, counter_count, slot_count, large_count;
+  const GroupOptions* groups;
+  std::uint64_t group_count;
+
+  // Their gradients, as in roster.hpp.
+  const void* const* sets;
+  const double* weights;
+  double divisor, scale;
+  const void* scale_at;
+  DType scale_dtype;
+  bool zero;
+
+  // What is asked of the step.
+  bool measures, guards;        // guards: a number that is not finite stops it
+  bool clip_per_group, counts;  // counts: step_count moves
+  double ema_decay;
+
+  // What the device keeps, and what it works with.
+  Progress* progress;
+  std::int64_t* steps;
+  double *sums, *param_sums;  // of blocks
+  double* task_sums;          // of tasks
+  double* clips;              // of groups
+  double* scratch[2];
+  bool* applied;
+  double* grad_norm;
+};
+
+// How many elements a block takes: enough blocks to keep all processors busy, few enough for what
+// a block begins with not to count.
+constexpr std::uint64_t chunk_size(std::uint64_t elements, std::uint64_t processors) {
+  constexpr std::uint64_t kBlocksPerProcessor = 16, kLargest = 32 * kReduceBlock;
+  const std::uint64_t fair = elements / (processors * kBlocksPerProcessor);
+  const std::uint64_t whole = (fair + kReduceBlock - 1) / kReduceBlock * kReduceBlock;
+  return whole < kReduceBlock ? kReduceBlock : whole > kLargest ? kLargest : whole;
+}
+
+}  // namespace fusedstep::cuda

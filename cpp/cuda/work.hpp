@@ -1,0 +1,131 @@
+// What a block works on, and the gradient that its rule sees.
+#pragma once
+
+#include "../adjustment.hpp"
+#include "../rules/ema.hpp"
+#include "block.hpp"
+#include "packs.hpp"
+#include "reduction.hpp"
+#include "tables.hpp"
+
+namespace fusedstep::cuda {
+
+// The chunk of a block, looked up once, and what its threads tell each other.
+struct Work {
+  Task task;
+  GroupOptions group;
+  std::uint64_t begin, end;  // none, where nothing is to be done
+  double scale, clip;
+  bool combined;  // several gradients, or a weighted one
+  bool last;      // of all blocks to come to the end of the sweep
+  alignas(16) std::byte rule[96];
+  Lanes lanes[2];
+  double total, other;
+};
+
+FUSEDSTEP_HD double scale_of(const Sweep& sweep) {
+  if (sweep.scale_at == nullptr) return sweep.scale;
+  return sweep.scale_dtype == DType::float32 ? double(*static_cast<const float*>(sweep.scale_at))
+                                             : *static_cast<const double*>(sweep.scale_at);
+}
+
+// A step that found a number that is not finite moves nothing.
+FUSEDSTEP_HD bool is_called_off(const Sweep& sweep) {
+  return sweep.guards && sweep.progress->nonfinite != kNone;
+}
+
+// The first thing that a block does.
+FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
+  block.each([&](unsigned thread) {
+    if (thread != 0) return;
+    work.begin = work.end = 0;
+    if (block.index >= sweep.chunk_count) return;  // a step without elements has a block, too
+    const Chunk chunk = sweep.chunks[block.index];
+    work.task = sweep.tasks[chunk.task];
+    work.group = sweep.groups[work.task.group];
+    const std::uint64_t rest = work.task.size - chunk.begin;
+    work.begin = chunk.begin;
+    work.end = chunk.begin + (rest < sweep.chunk_size ? rest : sweep.chunk_size);
+    work.scale = scale_of(sweep);
+    work.clip = sweep.measures ? sweep.clips[work.task.group] : 1.0;
+    work.combined = sweep.weights != nullptr || work.task.set_count > 1;
+  });
+}
+
+// The last: who comes last sees what all have written, and finishes the sweep.
+FUSEDSTEP_HD bool is_last(Block block, const Sweep& sweep, Work& work) {
+  block.each([&](unsigned thread) {
+    if (thread != 0) return;
+    work.last = take_ticket(&sweep.progress->ticket) == block.count - 1;
+    if (work.last) sweep.progress->ticket = 0;
+  });
+  return work.last;
+}
+
+template <class T>
+FUSEDSTEP_HD Adjustment<T> adjustment(const Work& work) {
+  const GroupOptions& group = work.group;
+  return {1.0, work.clip, group.max_value, group.maximize, group.weight_decay};
+}
+
+// The gradients of `Width` elements, combined and unscaled. Dividing by a power of two is what the
+// CPU's multiplication is.
+template <class T, std::uint64_t Width>
+FUSEDSTEP_HD Pack<T, Width> gradient(const Sweep& sweep, const Work& work, std::uint64_t i) {
+  const void* const* const sets = sweep.sets + work.task.first_set;
+  Pack<T, Width> g = load<Width, T>(sets[0], i);
+  if (work.combined) {
+    for (std::uint64_t set = 0; set < work.task.set_count; ++set) {
+      const T weight = T(sweep.weights != nullptr ? sweep.weights[set] : 1.0);
+      const Pack<T, Width> other = set == 0 ? g : load<Width, T>(sets[set], i);
+      for (std::uint64_t k = 0; k < Width; ++k)
+        g.at[k] = set == 0 ? weight * other.at[k] : g.at[k] + weight * other.at[k];
+    }
+    const T divisor = T(sweep.divisor);
+    for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / divisor;
+  }
+  if (work.scale != 1.0) {
+    const T scale = T(work.scale);
+    for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / scale;
+  }
+  return g;
+}
+
+// The blocks of reduce.hpp within a chunk.
+struct ReduceUnits {
+  std::uint64_t begin, end;
+  FUSEDSTEP_HD explicit ReduceUnits(const Work& work) : begin(work.begin), end(work.end) {}
+  FUSEDSTEP_HD std::uint64_t count() const { return reduce_blocks(end - begin); }
+  FUSEDSTEP_HD std::uint64_t first() const { return begin / kReduceBlock; }
+  FUSEDSTEP_HD std::uint64_t start(std::uint64_t unit) const { return begin + unit * kReduceBlock; }
+  FUSEDSTEP_HD std::uint64_t size(std::uint64_t unit) const {
+    const std::uint64_t rest = end - start(unit);
+    return rest < kReduceBlock ? rest : std::uint64_t(kReduceBlock);
+  }
+};
+
+// Of the sums of blocks, from `sums` on: those of every task, into of_task(task, total).
+template <class Store>
+FUSEDSTEP_HD void sum_tasks(Block block, const Sweep& sweep, Work& work, const double* sums,
+                            Store of_task) {
+  const auto blocks = [&](std::uint64_t task) { return reduce_blocks(sweep.tasks[task].size); };
+  sum_units<1>(
+      block, work.lanes, sweep.task_count,
+      [&](std::uint64_t task) { return blocks(task) <= kReduceBlock ? blocks(task) : 0; },
+      [&](std::uint64_t task, std::uint64_t i, double* sum) {
+        sum[0] = sum[0] + fresh(sums + sweep.tasks[task].first_block + i);
+      },
+      [&](std::uint64_t task, const double* totals) { of_task(task, totals[0]); });
+  for (std::uint64_t k = 0; k < sweep.large_count; ++k) {
+    const std::uint64_t task = sweep.large[k];
+    const double* const own = sums + sweep.tasks[task].first_block;
+    block_tree_sum(
+        block, work.lanes, blocks(task), [own](std::uint64_t i) { return fresh(own + i); },
+        sweep.scratch, &work.total);
+    block.each([&](unsigned thread) {
+      if (thread == 0) of_task(task, work.total);
+    });
+  }
+}
+
+}  // namespace fusedstep::cuda

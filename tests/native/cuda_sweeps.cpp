@@ -1,0 +1,250 @@
+// Random steps on the device (played by cuda_runtime.cpp) and on the CPU: random rules, variants,
+// lists of tensors of odd sizes and offsets, dtypes, and everything that a step can be asked. All
+// that the CPU writes, the device must write to the bit.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cuda/stepper.hpp"
+#include "stepper.hpp"
+
+using namespace fusedstep;
+
+namespace {
+
+std::mt19937_64 random_bits(20261122);
+
+std::size_t below(std::size_t n) { return random_bits() % n; }
+bool once_in(std::size_t n) { return below(n) == 0; }
+double uniform(double low, double high) {
+  return low + (high - low) * (double(random_bits() >> 11) * 0x1p-53);
+}
+
+// An array that starts at any element of a 64-byte line.
+class Array {
+ public:
+  Array(std::size_t size, std::size_t item)
+      : bytes_((size + 16) * item), offset_(below(16) * item), used_(size * item) {}
+  std::byte* data() { return bytes_.data() + offset_; }
+  const void* address() { return data(); }
+  std::size_t bytes() const { return used_; }
+  void copy(Array& other) { std::memcpy(data(), other.data(), used_); }
+  bool equals(Array& other) { return std::memcmp(data(), other.data(), used_) == 0; }
+
+  template <class T>
+  void fill(double low, double high, bool awkward) {
+    for (std::size_t i = 0; i < used_ / sizeof(T); ++i) {
+      T value = T(uniform(low, high));
+      if (awkward && once_in(20)) value = awkward_number<T>();
+      std::memcpy(data() + i * sizeof(T), &value, sizeof value);
+    }
+  }
+
+ private:
+  template <class T>
+  static T awkward_number() {
+    using Limits = std::numeric_limits<T>;
+    const T numbers[] = {T(0), -T(0), Limits::denorm_min(), -Limits::min() / T(3), T(1)};
+    return numbers[below(5)];
+  }
+
+  std::vector<std::byte> bytes_;
+  std::size_t offset_, used_;
+};
+
+void fill(Array& array, DType dtype, double low, double high, bool awkward) {
+  if (dtype == DType::float32)
+    array.fill<float>(low, high, awkward);
+  else
+    array.fill<double>(low, high, awkward);
+}
+
+// What is compared, twice: the CPU's and the device's.
+struct Twins {
+  std::deque<Array> host, device;
+  std::size_t add(std::size_t size, std::size_t item) {
+    host.emplace_back(size, item);
+    device.emplace_back(size, item);
+    return host.size() - 1;
+  }
+  void align(std::size_t at) { device[at].copy(host[at]); }
+};
+
+struct Crowd {
+  Twins arrays;
+  std::vector<Tensor> host, device;
+  std::vector<std::size_t> row_size;
+};
+
+std::size_t random_size() {
+  const std::size_t choices[] = {below(4), below(70), below(5000), 2048 * (1 + below(3)),
+                                 2048 * 9 + below(100)};
+  return choices[below(5)];
+}
+
+void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& groups, bool average,
+                std::size_t size) {
+  const DType dtype = once_in(2) ? DType::float32 : DType::float64;
+  const std::size_t item = item_size(dtype), group = below(groups.size());
+  const auto twin = [&](double low, double high) {
+    const std::size_t at = crowd.arrays.add(size, item);
+    fill(crowd.arrays.host[at], dtype, low, high, true);
+    crowd.arrays.align(at);
+    return at;
+  };
+  const auto tensor = [&](std::deque<Array>& arrays, const std::vector<std::size_t>& at) {
+    Tensor t{"t" + std::to_string(crowd.host.size()), arrays[at[0]].data(), size, dtype, {}, group};
+    for (std::size_t k = 0; k < kMaxStates; ++k)
+      if (at[1 + k] != 0) t.state[k] = arrays[at[1 + k]].data();
+    if (at[5] != 0) t.average = arrays[at[5]].data();
+    if (at[6] != 0) t.copy = reinterpret_cast<std::uint16_t*>(arrays[at[6]].data());
+    return t;
+  };
+  std::vector<std::size_t> at(7, 0);
+  if (crowd.arrays.host.empty()) crowd.arrays.add(0, 1);  // number 0 stands for none
+  at[0] = twin(-1, 1);
+  const States& states = rule.states[groups[group].variant];
+  for (std::size_t k = 0; k < states.size(); ++k)
+    if (states.state[k].used) at[1 + k] = twin(0.01, 1);
+  if (average) at[5] = twin(-1, 1);
+  if (dtype == DType::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
+  crowd.host.push_back(tensor(crowd.arrays.host, at));
+  crowd.device.push_back(tensor(crowd.arrays.device, at));
+}
+
+Group random_group(const RuleInfo& rule) {
+  Group group;
+  group.variant = unsigned(below(std::size_t{1} << rule.flags.size()));
+  for (double& scalar : group.scalars) scalar = uniform(0.05, 0.95);
+  group.maximize = once_in(3);
+  if (once_in(2)) group.weight_decay = 0.01;
+  if (once_in(3)) group.max_norm = uniform(0.1, 10);
+  if (once_in(3)) group.max_value = uniform(0.1, 1);
+  return group;
+}
+
+// One step on both; false, with a line about it, where they differ.
+bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
+  const std::size_t count = crowd.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
+  const bool zero = once_in(4), nonfinite = once_in(6);
+  Twins gradients;
+  std::vector<const void*> host_sets(count * sets), device_sets(count * sets);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (once_in(5)) continue;
+    for (std::size_t k = 0; k < sets; ++k) {
+      const DType dtype = crowd.host[i].dtype;
+      const std::size_t at = gradients.add(crowd.host[i].size, item_size(dtype));
+      fill(gradients.host[at], dtype, -1, 1, true);
+      if (nonfinite && crowd.host[i].size != 0 && once_in(3)) {
+        const double bad = once_in(2) ? HUGE_VAL : std::nan("");
+        const std::size_t where = below(crowd.host[i].size) * item_size(dtype);
+        const float small = float(bad);
+        std::memcpy(gradients.host[at].data() + where,
+                    dtype == DType::float32 ? static_cast<const void*>(&small) : &bad,
+                    item_size(dtype));
+      }
+      gradients.align(at);
+      host_sets[i * sets + k] = gradients.host[at].data();
+      device_sets[i * sets + k] = gradients.device[at].data();
+    }
+  }
+  std::vector<double> weights(sets);
+  for (double& weight : weights) weight = uniform(0, 2);
+  const bool weighted = sets > 1 || once_in(4);
+  const double scales[] = {1.0, 1.0, 1024.0, 0.3, 3.0}, scale = scales[below(5)];
+  const double divisor = weighted && once_in(2) ? 2.7 : 1.0;
+  const auto call = [&](const std::vector<const void*>& pointers, Scale by) {
+    return GradientSets{pointers.data(), sets, weighted ? weights.data() : nullptr,
+                        divisor,         by,   zero};
+  };
+  bool applied = true;
+  double norm = -1.0;
+  const double there = scale;
+  device.use(0, nullptr, &applied, &norm);
+  host.prepare(call(host_sets, {scale}));
+  device.prepare(call(device_sets, once_in(2) ? Scale{scale} : Scale{1.0, &there, DType::float64}));
+  const Outcome expected = host.run(), outcome = device.run();
+  bool same = applied == expected.applied;
+  if (expected.grad_norm)
+    same = same && (norm == *expected.grad_norm ||
+                    (norm != norm && *expected.grad_norm != *expected.grad_norm));
+  if (host.policy().error_if_nonfinite)
+    same = same && outcome.applied == expected.applied && outcome.nonfinite == expected.nonfinite;
+  for (std::size_t at = 0; at < gradients.host.size(); ++at)
+    same = same && gradients.host[at].equals(gradients.device[at]);
+  return same;
+}
+
+// NaNs are compared by position.
+template <class T>
+bool same_numbers(Array& a, Array& b) {
+  for (std::size_t i = 0; i < a.bytes() / sizeof(T); ++i) {
+    T x, y;
+    std::memcpy(&x, a.data() + i * sizeof(T), sizeof x);
+    std::memcpy(&y, b.data() + i * sizeof(T), sizeof y);
+    if (std::memcmp(&x, &y, sizeof x) != 0 && (x == x || y == y)) return false;
+  }
+  return true;
+}
+
+bool run_once(std::size_t rule) {
+  const RuleInfo& info = registry()[rule];
+  Stepper host(rule);
+  cuda::Stepper device(rule);
+  const std::size_t group_count = 1 + below(3);
+  for (std::size_t g = 0; g < group_count; ++g) host.groups().push_back(random_group(info));
+  device.groups() = host.groups();
+  Policy policy;
+  policy.skip_nonfinite = once_in(3);
+  policy.error_if_nonfinite = !policy.skip_nonfinite && once_in(4);
+  policy.clip_per_group = once_in(2);
+  const bool average = once_in(3);
+  policy.ema_decay = average ? 0.9 : 0.0;
+  host.policy() = device.policy() = policy;
+  Crowd crowd;
+  const std::size_t count = once_in(12) ? 2100 : 1 + below(12);
+  for (std::size_t i = 0; i < count; ++i)
+    add_tensor(crowd, info, host.groups(), average, count > 100 ? below(9) : random_size());
+  for (std::size_t i = 0; i < count; ++i) {
+    host.add(crowd.host[i]);
+    device.add(crowd.device[i]);
+  }
+  for (int number = 0; number < 4; ++number) {
+    if (number == 2) {
+      host.groups()[0].scalars[0] = device.groups()[0].scalars[0] = 0.5;
+      device.publish_groups();
+      const std::size_t frozen = below(count);
+      host.freeze(frozen, true);
+      device.freeze(frozen, true);
+    }
+    if (!step(crowd, host, device)) return false;
+  }
+  bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
+  for (std::size_t at = 1; at < crowd.arrays.host.size(); ++at) {
+    Array &a = crowd.arrays.host[at], &b = crowd.arrays.device[at];
+    same = same && (a.equals(b) || same_numbers<float>(a, b) || same_numbers<double>(a, b));
+  }
+  return same;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
+  int failures = 0;
+  for (std::size_t rule = 0; rule < registry().size(); ++rule)
+    for (int round = 0; round < rounds; ++round)
+      if (!run_once(rule)) {
+        std::printf("%s, round %d: the device differs\n", registry()[rule].name, round);
+        ++failures;
+      }
+  std::printf("%zu steps\n", registry().size() * std::size_t(rounds) * 4);
+  return failures != 0;
+}
