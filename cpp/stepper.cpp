@@ -191,6 +191,7 @@ Outcome Stepper::run() noexcept {
     ++step_count_;
   } else {
     ++steps_[rows_.cohorts[0].first];
+    arranged_sets_ = nullptr;  // its cohort has another count now
   }
   return outcome;
 }

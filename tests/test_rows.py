@@ -93,6 +93,28 @@ def test_every_row_once_is_a_dense_step():
     assert same_bits(a.state["w"]["exp_avg_sq"], b.state["w"]["exp_avg_sq"])
 
 
+@pytest.mark.parametrize("rule", [rule for rule in fs.available() if rule not in LAYERWISE])
+def test_dense_steps_after_rows_know_each_count(rule):
+    # Steps of rows move one parameter's counter: its neighbour must not follow.
+    rng = np.random.default_rng(5)
+    start = {name: rng.standard_normal((4, 3)) for name in ("before", "table", "after")}
+    grads = {name: rng.standard_normal((4, 3)) for name in start}
+    rows = rng.standard_normal((2, 3))
+    together = {name: value.copy() for name, value in start.items()}
+    alone = {name: value.copy() for name, value in start.items()}
+    opt = fs.create(rule, together)
+    own = {name: fs.create(rule, {name: value}) for name, value in alone.items()}
+    opt.bind(grads)
+    for _ in range(3):
+        opt.step()
+        opt.step_rows("table", np.array([2, 0]), rows)
+        for name, one in own.items():
+            one.step({name: grads[name]})
+        own["table"].step_rows("table", np.array([2, 0]), rows)
+    for name, value in together.items():
+        assert same_bits(value, alone[name]), name
+
+
 def test_vectors_have_rows_of_one_number():
     w = np.zeros(5)
     fs.SGD(w, lr=1.0).step_rows("param", np.array([4, 4]), np.array([1.0, 2.0]))
