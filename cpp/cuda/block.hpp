@@ -10,7 +10,16 @@
 namespace fusedstep::cuda {
 
 constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kLanes;
+constexpr unsigned kWarp = static_cast<unsigned>(kLanes);  // threads that each take a lane
+constexpr unsigned kWarps = kThreads / kWarp;
+
+// Before a loop over elements: many threads hide its latency, and unrolling would take the
+// registers that they need.
+#if defined(__CUDA_ARCH__)
+#define FUSEDSTEP_ROLLED _Pragma("unroll 1")
+#else
+#define FUSEDSTEP_ROLLED
+#endif
 
 struct Block {
   unsigned index, count;  // this block among those of the launch
@@ -22,7 +31,8 @@ struct Block {
     body(threadIdx.x);
     __syncthreads();
 #else
-    for (unsigned thread = 0; thread < kThreads; ++thread) body(thread);
+    // In no order that anyone could count on.
+    for (unsigned k = 0; k < kThreads; ++k) body((k * 167 + index) % kThreads);
 #endif
   }
 };

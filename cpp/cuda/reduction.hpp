@@ -6,7 +6,7 @@
 namespace fusedstep::cuda {
 
 // Where the lanes of one kind of sum meet, in shared memory.
-using Lanes = double[kWarps][kLanes];
+using Lanes = double[kWarps][kWarp];
 
 // For each of `units` stretches of numbers, none longer than kReduceBlock: adds value(unit, i,
 // sums) for i in [0, size(unit)), and hands the totals to store(unit, totals). Kinds of sums are
@@ -16,17 +16,17 @@ FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size
                             Store store) {
   for (std::uint64_t base = 0; base < units; base += kWarps) {
     block.each([&](unsigned thread) {
-      const unsigned warp = thread / kLanes, lane = thread % kLanes;
+      const unsigned warp = thread / kWarp, lane = thread % kWarp;
       double sums[Kinds] = {};
       if (base + warp < units) {
         const std::uint64_t n = size(base + warp);
-        for (std::uint64_t i = lane; i < n; i += kLanes) value(base + warp, i, sums);
+        for (std::uint64_t i = lane; i < n; i += kWarp) value(base + warp, i, sums);
       }
       for (unsigned kind = 0; kind < Kinds; ++kind) lanes[kind][warp][lane] = sums[kind];
     });
-    for (unsigned width = kLanes / 2; width > 0; width /= 2)
+    for (unsigned width = kWarp / 2; width > 0; width /= 2)
       block.each([&](unsigned thread) {
-        const unsigned warp = thread / kLanes, lane = thread % kLanes;
+        const unsigned warp = thread / kWarp, lane = thread % kWarp;
         if (lane < width)
           for (unsigned kind = 0; kind < Kinds; ++kind) {
             double* const sum = lanes[kind][warp];

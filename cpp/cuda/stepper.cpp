@@ -174,6 +174,7 @@ Task Stepper::task_of(std::size_t i) const {
   task.view.state = tensor.state;
   task.view.average = tensor.average;
   task.view.copy = tensor.copy;
+  task.view.row_size = tensor.row_size;
   task.size = tensor.size;
   task.group = static_cast<std::uint32_t>(tensor.group);
   task.counter = task.slot = static_cast<std::uint32_t>(i);
@@ -189,13 +190,14 @@ void Stepper::prepare(const RowGradients& gradients) {
   std::vector<Task> tasks;
   for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
     Task& task = tasks.emplace_back(whole);
-    const std::size_t start = gradients.rows[i] * gradients.row_size;
-    const auto shift = [&](void*& array) {
-      if (array != nullptr) array = static_cast<std::byte*>(array) + start * item_size(whole.dtype);
+    const std::size_t row = gradients.rows[i], start = row * gradients.row_size;
+    const auto shift = [&](void*& array, std::size_t elements) {
+      if (array != nullptr)
+        array = static_cast<std::byte*>(array) + elements * item_size(whole.dtype);
     };
-    shift(task.view.param);
-    for (void*& state : task.view.state) shift(state);
-    shift(task.view.average);
+    shift(task.view.param, start);
+    for (void*& state : task.view.state) shift(state, rule().rowwise ? row : start);
+    shift(task.view.average, start);
     if (task.view.copy != nullptr) task.view.copy += start;
     task.size = gradients.row_size;
     task.slot = static_cast<std::uint32_t>(i);

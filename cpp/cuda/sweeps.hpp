@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "../rules/rules.hpp"
@@ -47,35 +48,56 @@ FUSEDSTEP_HD Rule rule_of(const Work& work) {
   return *static_cast<const Rule*>(static_cast<const void*>(work.rule));
 }
 
-// Updates `Width` elements from element i on.
-template <class Rule, class T, std::uint64_t Width, std::size_t... I>
-FUSEDSTEP_HD void update(const Sweep& sweep, const Work& work, const Rule& rule,
-                         const Adjustment<T>& adjust, std::uint64_t i, std::index_sequence<I...>) {
-  const TensorView& view = work.task.view;
-  Pack<T, Width> param = load<Width, T>(view.param, i), state[kMaxStates], average;
-  const Pack<T, Width> g = gradient<T, Width>(sweep, work, i);
-  ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(view.state[I], i)) : void()), ...);
-  if (view.average != nullptr) average = load<Width, T>(view.average, i);
-  for (std::uint64_t k = 0; k < Width; ++k)
-    rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
-  store<Width, T>(view.param, i, param);
-  ((Rule::kStates.state[I].used ? store<Width, T>(view.state[I], i, state[I]) : void()), ...);
-  if (view.average != nullptr) {
-    const EMA<T, 0> ema({sweep.ema_decay}, 1);
-    for (std::uint64_t k = 0; k < Width; ++k) ema(average.at[k], param.at[k]);
-    store<Width, T>(view.average, i, average);
+// What a thread needs to update elements of one task, in registers like Source.
+template <class Rule, class T>
+struct Updater {
+  Rule rule;
+  Adjustment<T> adjust;
+  Source<T> source;
+  TensorView view;
+  EMA<T, 0> ema;
+  bool zero;
+
+  FUSEDSTEP_HD Updater(const Sweep& sweep, const Work& work)
+      : rule(rule_of<Rule>(work)),
+        adjust(adjustment<T>(work)),
+        source(sweep, work),
+        view(work.task.view),
+        ema({sweep.ema_decay}, 1),
+        zero(sweep.zero) {}
+
+  // Updates `Width` elements from element i on, whose states start at `at`.
+  template <std::uint64_t Width>
+  FUSEDSTEP_HD void update(std::uint64_t i, std::uint64_t at) const {
+    update<Width>(i, at, std::make_index_sequence<Rule::kStates.size()>{});
   }
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (view.copy != nullptr) {
-      Pack<std::uint16_t, Width> copy;
-      for (std::uint64_t k = 0; k < Width; ++k) copy.at[k] = bfloat16_bits(param.at[k]);
-      store<Width, std::uint16_t>(view.copy, i, copy);
+
+  template <std::uint64_t Width, std::size_t... I>
+  FUSEDSTEP_HD void update(std::uint64_t i, std::uint64_t at, std::index_sequence<I...>) const {
+    Pack<T, Width> param = load<Width, T>(view.param, i), state[kMaxStates], average;
+    const Pack<T, Width> g = source.template gradient<Width>(i);
+    ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(view.state[I], at)) : void()),
+     ...);
+    if (view.average != nullptr) average = load<Width, T>(view.average, i);
+    for (std::uint64_t k = 0; k < Width; ++k)
+      rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
+    store<Width, T>(view.param, i, param);
+    if constexpr (!is_rowwise<Rule>)
+      ((Rule::kStates.state[I].used ? store<Width, T>(view.state[I], at, state[I]) : void()), ...);
+    if (view.average != nullptr) {
+      for (std::uint64_t k = 0; k < Width; ++k) ema(average.at[k], param.at[k]);
+      store<Width, T>(view.average, i, average);
     }
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (view.copy != nullptr) {
+        Pack<std::uint16_t, Width> copy;
+        for (std::uint64_t k = 0; k < Width; ++k) copy.at[k] = bfloat16_bits(param.at[k]);
+        store<Width, std::uint16_t>(view.copy, i, copy);
+      }
+    }
+    if (zero) source.template zero<Width>(i);
   }
-  if (sweep.zero)
-    for (std::uint64_t set = 0; set < work.task.set_count; ++set)
-      store<Width, T>(const_cast<void*>(sweep.sets[work.task.first_set + set]), i, {});
-}
+};
 
 // elements_to_pack() of all arrays that an update of the task touches.
 template <class Rule, class T>
@@ -96,19 +118,64 @@ FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task) {
 
 template <class Rule, class T>
 FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work) {
-  constexpr auto kStates = std::make_index_sequence<Rule::kStates.size()>{};
   constexpr std::uint64_t kWidth = kPack<T>;
   block.each([&](unsigned thread) {
-    const Rule rule = rule_of<Rule>(work);
-    const Adjustment<T> adjust = adjustment<T>(work);
-    const Deal d = deal(work.begin, work.end, common_head<Rule, T>(sweep, work.task), kWidth);
+    const Updater<Rule, T> updater(sweep, work);
+    const std::uint64_t end = work.end;
+    const Deal d = deal(work.begin, end, common_head<Rule, T>(sweep, work.task), kWidth);
+    FUSEDSTEP_ROLLED
     for (std::uint64_t i = work.begin + thread; i < d.body; i += kThreads)
-      update<Rule, T, 1>(sweep, work, rule, adjust, i, kStates);
+      updater.template update<1>(i, i);
+    FUSEDSTEP_ROLLED
     for (std::uint64_t pack = thread; pack < d.packs; pack += kThreads)
-      update<Rule, T, kWidth>(sweep, work, rule, adjust, d.body + pack * kWidth, kStates);
-    for (std::uint64_t i = d.tail + thread; i < work.end; i += kThreads)
-      update<Rule, T, 1>(sweep, work, rule, adjust, i, kStates);
+      updater.template update<kWidth>(d.body + pack * kWidth, d.body + pack * kWidth);
+    FUSEDSTEP_ROLLED
+    for (std::uint64_t i = d.tail + thread; i < end; i += kThreads)
+      updater.template update<1>(i, i);
   });
+}
+
+// The rows that begin in the chunk, a warp each: their squares, their states, and then their
+// elements.
+template <class Rule, class T, std::size_t... I>
+FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
+                              std::index_sequence<I...>) {
+  const Updater<Rule, T> updater(sweep, work);
+  const TensorView view = work.task.view;
+  const std::uint64_t size = view.row_size, begin = work.begin, end = work.end;
+  const std::uint64_t last = (end + size - 1) / size;
+  const auto tree = [&](std::uint64_t warp) -> RunningTree& {
+    return *static_cast<RunningTree*>(static_cast<void*>(work.trees[warp]));
+  };
+  for (std::uint64_t first = (begin + size - 1) / size; first < last; first += kWarps) {
+    const std::uint64_t rows = last - first < kWarps ? last - first : kWarps;
+    block.each([&](unsigned thread) {
+      if (thread < rows) new (work.trees[thread]) RunningTree;
+    });
+    for (std::uint64_t from = 0; from < size; from += kReduceBlock)
+      sum_units<1>(
+          block, work.lanes, rows,
+          [&](std::uint64_t) { return size - from < kReduceBlock ? size - from : kReduceBlock; },
+          [&](std::uint64_t row, std::uint64_t i, double* sums) {
+            const std::uint64_t at = (first + row) * size + from + i;
+            const T p = static_cast<const T*>(view.param)[at];
+            const double g =
+                double(updater.adjust(updater.source.template gradient<1>(at).at[0], p));
+            sums[0] = sums[0] + g * g;
+          },
+          [&](std::uint64_t row, const double* totals) { tree(row).add(totals[0]); });
+    block.each([&](unsigned thread) {
+      if (thread >= rows) return;
+      const double mean_square = tree(thread).sum() / double(size);
+      updater.rule.settle(mean_square, static_cast<T*>(view.state[I])[first + thread]...);
+    });
+    block.each([&](unsigned thread) {
+      const std::uint64_t row = first + thread / kWarp;
+      if (row >= last) return;
+      for (std::uint64_t i = thread % kWarp; i < size; i += kWarp)
+        updater.template update<1>(row * size + i, row);
+    });
+  }
 }
 
 // The sweep that moves the parameters, and then the counters.
@@ -123,7 +190,12 @@ struct Update {
           [&](auto* which, auto number) {
             using Rule = std::remove_pointer_t<decltype(which)>;
             prepare_rule<Rule>(block, sweep, work);
-            update_chunk<Rule, decltype(number)>(block, sweep, work);
+            using T = decltype(number);
+            if constexpr (is_rowwise<Rule>)
+              update_rows<Rule, T>(block, sweep, work,
+                                   std::make_index_sequence<Rule::kStates.size()>{});
+            else
+              update_chunk<Rule, T>(block, sweep, work);
           },
           std::make_index_sequence<Tag::kVariants>{});
     if (is_last(block, sweep, work)) finish(block, sweep, applied);
@@ -159,10 +231,11 @@ struct Measure {
   template <class T>
   FUSEDSTEP_HD static void sum_chunk(Block block, const Sweep& sweep, Work& work) {
     const ReduceUnits units(work);
+    const Source<T> source(sweep, work);
     sum_units<1>(
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
         [&](std::uint64_t unit, std::uint64_t i, double* sums) {
-          const double x = double(gradient<T, 1>(sweep, work, units.start(unit) + i).at[0]);
+          const double x = double(source.template gradient<1>(units.start(unit) + i).at[0]);
           if (!(x - x == 0.0)) lower(&sweep.progress->nonfinite, work.task.slot);
           sums[0] = sums[0] + x * x;
         },
@@ -229,15 +302,18 @@ struct Probe {
   FUSEDSTEP_HD static void probe_chunk(Block block, const Sweep& sweep, Work& work,
                                        std::index_sequence<I...>) {
     const ReduceUnits units(work);
-    const TensorView& view = work.task.view;
+    const TensorView view = work.task.view;
+    const Source<T> source(sweep, work);
+    const Adjustment<T> adjust = adjustment<T>(work);
+    const Rule rule = rule_of<Rule>(work);
     sum_units<2>(
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
         [&](std::uint64_t unit, std::uint64_t i, double* sums) {
           const std::uint64_t at = units.start(unit) + i;
           const T p = static_cast<const T*>(view.param)[at];
-          const T g = adjustment<T>(work)(gradient<T, 1>(sweep, work, at).at[0], p);
+          const T g = adjust(source.template gradient<1>(at).at[0], p);
           T unused[kMaxStates];
-          const double d = double(rule_of<Rule>(work).probe(
+          const double d = double(rule.probe(
               p, g,
               Rule::kStates.state[I].used ? static_cast<T*>(view.state[I])[at] : unused[I]...));
           sums[0] = sums[0] + double(p) * double(p);

@@ -14,7 +14,7 @@ constexpr unsigned kNone = 0xffffffffu;
 // One tensor, or one row of it.
 struct Task {
   TensorView view;  // its sets are in Sweep::sets
-  std::uint64_t size, row_size;
+  std::uint64_t size;
   std::uint64_t first_set, set_count;
   std::uint64_t first_block;     // of the sums of its blocks (reduce.hpp)
   std::uint32_t group, counter;  // its group, and the counter that numbers its steps

@@ -21,6 +21,7 @@ struct Work {
   alignas(16) std::byte rule[96];
   Lanes lanes[2];
   double total, other;
+  alignas(RunningTree) std::byte trees[kWarps][sizeof(RunningTree)];  // of row-wise rules
 };
 
 FUSEDSTEP_HD double scale_of(const Sweep& sweep) {
@@ -68,28 +69,52 @@ FUSEDSTEP_HD Adjustment<T> adjustment(const Work& work) {
   return {1.0, work.clip, group.max_value, group.maximize, group.weight_decay};
 }
 
-// The gradients of `Width` elements, combined and unscaled. Dividing by a power of two is what the
-// CPU's multiplication is.
-template <class T, std::uint64_t Width>
-FUSEDSTEP_HD Pack<T, Width> gradient(const Sweep& sweep, const Work& work, std::uint64_t i) {
-  const void* const* const sets = sweep.sets + work.task.first_set;
-  Pack<T, Width> g = load<Width, T>(sets[0], i);
-  if (work.combined) {
-    for (std::uint64_t set = 0; set < work.task.set_count; ++set) {
-      const T weight = T(sweep.weights != nullptr ? sweep.weights[set] : 1.0);
-      const Pack<T, Width> other = set == 0 ? g : load<Width, T>(sets[set], i);
-      for (std::uint64_t k = 0; k < Width; ++k)
-        g.at[k] = set == 0 ? weight * other.at[k] : g.at[k] + weight * other.at[k];
+// Where the gradient comes from, in registers: stores might touch what is in memory, for all that a
+// compiler knows, and would have it read again and again.
+template <class T>
+struct Source {
+  const void* first;
+  const void* const* sets;
+  std::uint64_t count;
+  const double* weights;
+  T divisor, scale;
+  bool combined, scaled;
+
+  FUSEDSTEP_HD Source(const Sweep& sweep, const Work& work)
+      : first(sweep.sets[work.task.first_set]),
+        sets(sweep.sets + work.task.first_set),
+        count(work.task.set_count),
+        weights(sweep.weights),
+        divisor(T(sweep.divisor)),
+        scale(T(work.scale)),
+        combined(work.combined),
+        scaled(work.scale != 1.0) {}
+
+  // The gradients of `Width` elements, combined and unscaled. Dividing by a power of two is what
+  // the CPU's multiplication is.
+  template <std::uint64_t Width>
+  FUSEDSTEP_HD Pack<T, Width> gradient(std::uint64_t i) const {
+    Pack<T, Width> g = load<Width, T>(first, i);
+    if (combined) {
+      for (std::uint64_t set = 0; set < count; ++set) {
+        const T weight = T(weights != nullptr ? weights[set] : 1.0);
+        const Pack<T, Width> other = set == 0 ? g : load<Width, T>(sets[set], i);
+        for (std::uint64_t k = 0; k < Width; ++k)
+          g.at[k] = set == 0 ? weight * other.at[k] : g.at[k] + weight * other.at[k];
+      }
+      for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / divisor;
     }
-    const T divisor = T(sweep.divisor);
-    for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / divisor;
+    if (scaled)
+      for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / scale;
+    return g;
   }
-  if (work.scale != 1.0) {
-    const T scale = T(work.scale);
-    for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / scale;
+
+  template <std::uint64_t Width>
+  FUSEDSTEP_HD void zero(std::uint64_t i) const {
+    for (std::uint64_t set = 0; set < count; ++set)
+      store<Width, T>(const_cast<void*>(set == 0 ? first : sets[set]), i, {});
   }
-  return g;
-}
+};
 
 // The blocks of reduce.hpp within a chunk.
 struct ReduceUnits {

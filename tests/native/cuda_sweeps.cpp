@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cuda/stepper.hpp"
+#include "reduce.hpp"
 #include "stepper.hpp"
 
 using namespace fusedstep;
@@ -80,7 +81,6 @@ struct Twins {
 struct Crowd {
   Twins arrays;
   std::vector<Tensor> host, device;
-  std::vector<std::size_t> row_size;
 };
 
 std::size_t random_size() {
@@ -93,8 +93,15 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
                 std::size_t size) {
   const DType dtype = once_in(2) ? DType::float32 : DType::float64;
   const std::size_t item = item_size(dtype), group = below(groups.size());
-  const auto twin = [&](double low, double high) {
-    const std::size_t at = crowd.arrays.add(size, item);
+  std::size_t row_size = 1, rows = size;
+  if (rule.rowwise) {
+    const std::size_t choices[] = {1, 7, 64, 2048, 5000};
+    row_size = choices[below(5)];
+    rows = size = size / row_size;
+    size *= row_size;
+  }
+  const auto twin = [&](double low, double high, std::size_t count) {
+    const std::size_t at = crowd.arrays.add(count, item);
     fill(crowd.arrays.host[at], dtype, low, high, true);
     crowd.arrays.align(at);
     return at;
@@ -104,16 +111,17 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
     for (std::size_t k = 0; k < kMaxStates; ++k)
       if (at[1 + k] != 0) t.state[k] = arrays[at[1 + k]].data();
     if (at[5] != 0) t.average = arrays[at[5]].data();
+    t.row_size = row_size;
     if (at[6] != 0) t.copy = reinterpret_cast<std::uint16_t*>(arrays[at[6]].data());
     return t;
   };
   std::vector<std::size_t> at(7, 0);
   if (crowd.arrays.host.empty()) crowd.arrays.add(0, 1);  // number 0 stands for none
-  at[0] = twin(-1, 1);
+  at[0] = twin(-1, 1, size);
   const States& states = rule.states[groups[group].variant];
   for (std::size_t k = 0; k < states.size(); ++k)
-    if (states.state[k].used) at[1 + k] = twin(0.01, 1);
-  if (average) at[5] = twin(-1, 1);
+    if (states.state[k].used) at[1 + k] = twin(0.01, 1, rows);
+  if (average) at[5] = twin(-1, 1, size);
   if (dtype == DType::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
   crowd.host.push_back(tensor(crowd.arrays.host, at));
   crowd.device.push_back(tensor(crowd.arrays.device, at));
@@ -130,7 +138,36 @@ Group random_group(const RuleInfo& rule) {
   return group;
 }
 
-// One step on both; false, with a line about it, where they differ.
+// A gradient for both, with the worst of numbers where `nonfinite`.
+std::size_t add_gradient(Twins& gradients, DType dtype, std::size_t size, bool nonfinite) {
+  const std::size_t at = gradients.add(size, item_size(dtype));
+  fill(gradients.host[at], dtype, -1, 1, true);
+  if (nonfinite && size != 0 && once_in(3)) {
+    const double bad = once_in(2) ? HUGE_VAL : std::nan("");
+    const float small = float(bad);
+    std::memcpy(gradients.host[at].data() + below(size) * item_size(dtype),
+                dtype == DType::float32 ? static_cast<const void*>(&small) : &bad,
+                item_size(dtype));
+  }
+  gradients.align(at);
+  return at;
+}
+
+// What both engines have been prepared for; whether they say the same of it.
+bool run_both(Stepper& host, cuda::Stepper& device, const bool& applied, const double& norm) {
+  const Outcome expected = host.run(), outcome = device.run();
+  bool same = applied == expected.applied;
+  if (expected.grad_norm) {
+    const double other = *expected.grad_norm;
+    same = same && (norm == other || (norm != norm && other != other));
+  }
+  if (host.policy().error_if_nonfinite)
+    same = same && outcome.applied == expected.applied && outcome.nonfinite == expected.nonfinite;
+  return same;
+}
+
+const double kScales[] = {1.0, 1.0, 1024.0, 0.3, 3.0};
+
 bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   const std::size_t count = crowd.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
   const bool zero = once_in(4), nonfinite = once_in(6);
@@ -139,18 +176,8 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   for (std::size_t i = 0; i < count; ++i) {
     if (once_in(5)) continue;
     for (std::size_t k = 0; k < sets; ++k) {
-      const DType dtype = crowd.host[i].dtype;
-      const std::size_t at = gradients.add(crowd.host[i].size, item_size(dtype));
-      fill(gradients.host[at], dtype, -1, 1, true);
-      if (nonfinite && crowd.host[i].size != 0 && once_in(3)) {
-        const double bad = once_in(2) ? HUGE_VAL : std::nan("");
-        const std::size_t where = below(crowd.host[i].size) * item_size(dtype);
-        const float small = float(bad);
-        std::memcpy(gradients.host[at].data() + where,
-                    dtype == DType::float32 ? static_cast<const void*>(&small) : &bad,
-                    item_size(dtype));
-      }
-      gradients.align(at);
+      const std::size_t at =
+          add_gradient(gradients, crowd.host[i].dtype, crowd.host[i].size, nonfinite);
       host_sets[i * sets + k] = gradients.host[at].data();
       device_sets[i * sets + k] = gradients.device[at].data();
     }
@@ -158,7 +185,7 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   std::vector<double> weights(sets);
   for (double& weight : weights) weight = uniform(0, 2);
   const bool weighted = sets > 1 || once_in(4);
-  const double scales[] = {1.0, 1.0, 1024.0, 0.3, 3.0}, scale = scales[below(5)];
+  const double scale = kScales[below(5)];
   const double divisor = weighted && once_in(2) ? 2.7 : 1.0;
   const auto call = [&](const std::vector<const void*>& pointers, Scale by) {
     return GradientSets{pointers.data(), sets, weighted ? weights.data() : nullptr,
@@ -170,16 +197,45 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   device.use(0, nullptr, &applied, &norm);
   host.prepare(call(host_sets, {scale}));
   device.prepare(call(device_sets, once_in(2) ? Scale{scale} : Scale{1.0, &there, DType::float64}));
-  const Outcome expected = host.run(), outcome = device.run();
-  bool same = applied == expected.applied;
-  if (expected.grad_norm)
-    same = same && (norm == *expected.grad_norm ||
-                    (norm != norm && *expected.grad_norm != *expected.grad_norm));
-  if (host.policy().error_if_nonfinite)
-    same = same && outcome.applied == expected.applied && outcome.nonfinite == expected.nonfinite;
+  bool same = run_both(host, device, applied, norm);
   for (std::size_t at = 0; at < gradients.host.size(); ++at)
     same = same && gradients.host[at].equals(gradients.device[at]);
   return same;
+}
+
+// A step over some rows of one tensor.
+bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
+  RowGradients mine, theirs;
+  mine.tensor = theirs.tensor = below(crowd.host.size());
+  const Tensor& tensor = crowd.host[mine.tensor];
+  std::size_t size = tensor.row_size;
+  if (!host.rule().rowwise)
+    for (const std::size_t divisor : {2, 3, 64, 2048})
+      if (tensor.size % divisor == 0 && once_in(2)) size = divisor;
+  mine.row_size = theirs.row_size = size;
+  mine.scale = theirs.scale = {kScales[below(5)]};
+  const bool nonfinite = once_in(6);
+  Twins gradients;
+  for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
+    if (!once_in(3)) continue;
+    mine.rows.push_back(row);
+    mine.first.push_back(mine.sets.size());
+    for (std::size_t k = 0; k < 1 + below(3); ++k) {
+      const std::size_t at = add_gradient(gradients, tensor.dtype, size, nonfinite);
+      mine.sets.push_back(gradients.host[at].data());
+      theirs.sets.push_back(gradients.device[at].data());
+    }
+  }
+  if (mine.rows.empty()) return true;
+  mine.first.push_back(mine.sets.size());
+  theirs.rows = mine.rows;
+  theirs.first = mine.first;
+  bool applied = true;
+  double norm = -1.0;
+  device.use(0, nullptr, &applied, &norm);
+  host.prepare(mine);
+  device.prepare(theirs);
+  return run_both(host, device, applied, norm);
 }
 
 // NaNs are compared by position.
@@ -209,9 +265,15 @@ bool run_once(std::size_t rule) {
   policy.ema_decay = average ? 0.9 : 0.0;
   host.policy() = device.policy() = policy;
   Crowd crowd;
-  const std::size_t count = once_in(12) ? 2100 : 1 + below(12);
-  for (std::size_t i = 0; i < count; ++i)
-    add_tensor(crowd, info, host.groups(), average, count > 100 ? below(9) : random_size());
+  const bool many = once_in(12), large = !many && once_in(60);  // a tree of two levels; of three
+  const std::size_t count = many ? 2100 : 1 + below(12);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t huge = kReduceBlock * kReduceBlock + 3 * kReduceBlock + below(9);
+    add_tensor(crowd, info, host.groups(), average,
+               many              ? below(9)
+               : large && i == 0 ? huge
+                                 : random_size());
+  }
   for (std::size_t i = 0; i < count; ++i) {
     host.add(crowd.host[i]);
     device.add(crowd.device[i]);
@@ -225,6 +287,7 @@ bool run_once(std::size_t rule) {
       device.freeze(frozen, true);
     }
     if (!step(crowd, host, device)) return false;
+    if (!info.layerwise && !step_rows(crowd, host, device)) return false;
   }
   bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
   for (std::size_t at = 1; at < crowd.arrays.host.size(); ++at) {
