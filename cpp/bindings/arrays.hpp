@@ -5,14 +5,12 @@
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
-#include <string>
 
 #include "../kernel_table.hpp"
 #include "../memory.hpp"
+#include "messages.hpp"
 
 namespace fusedstep::bindings {
-
-namespace py = pybind11;
 
 constexpr int kOrders = py::array::c_style | py::array::f_style;
 
@@ -30,20 +28,6 @@ struct CheckedArray {
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
   Extent extent() const { return {data, size * item}; }
 };
-
-// How messages call an array, put together only where there is something to say.
-struct Subject {
-  const char* role;  // "parameter", "gradient of", "state of"
-  const std::string& name;
-  const char* like = "its parameter";  // what a companion must resemble
-  std::string text() const { return std::string(role) + " '" + name + "'"; }
-};
-
-// Throws "<subject>: expected <expected>, came <came>".
-[[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
-                         const std::string& came);
-std::string text_of(py::handle object);
-std::string type_name(py::handle object);
 
 // A NumPy array as it is, or a view of what speaks DLPack on the CPU. Never a copy.
 py::array as_array(py::handle object, const Subject& subject);

@@ -21,8 +21,10 @@ std::vector<std::int64_t> widened(const py::array& a) {
   return result;
 }
 
-std::vector<std::int64_t> numbers_of(py::handle indices, std::size_t limit,
-                                     const Subject& subject) {
+}  // namespace
+
+std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
+                                      const Subject& subject) {
   const char* const expected = "a one-dimensional array of int32 or int64";
   if (!py::isinstance<py::array>(indices))
     refuse(PyExc_TypeError, subject, expected, type_name(indices));
@@ -40,17 +42,37 @@ std::vector<std::int64_t> numbers_of(py::handle indices, std::size_t limit,
   return result;
 }
 
-}  // namespace
+RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
+                         std::size_t item, const void* at) {
+  RowGradients gradients;
+  gradients.row_size = row_size;
+  // Stable: the gradients of one row are added in the order in which they came.
+  std::vector<std::size_t> order(numbers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return numbers[a] < numbers[b]; });
+  const auto* const bytes = static_cast<const std::byte*>(at);
+  for (const std::size_t place : order) {
+    const auto row = static_cast<std::size_t>(numbers[place]);
+    if (gradients.rows.empty() || gradients.rows.back() != row) {
+      gradients.rows.push_back(row);
+      gradients.first.push_back(gradients.sets.size());
+    }
+    gradients.sets.push_back(bytes + place * row_size * item);
+  }
+  gradients.first.push_back(gradients.sets.size());
+  return gradients;
+}
 
-CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
-                       const std::string& name) {
+CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
+                                     const std::string& name) {
   const py::array target = param.array();
   if (target.ndim() == 0 || (param.order & py::array::c_style) == 0)
     refuse_rows(param, {"parameter", name}, "step_rows");
   const auto limit = static_cast<std::size_t>(target.shape(0));
-  const std::vector<std::int64_t> numbers = numbers_of(indices, limit, {"indices of", name});
+  const std::vector<std::int64_t> numbers = row_numbers(indices, limit, {"indices of", name});
 
-  CheckedRows result;
+  CheckedRows<CheckedArray> result;
   result.values = check_numbers(rows, {"rows of", name}, /*writeable=*/false);
   const py::array values = result.values.array();
   std::vector<py::ssize_t> shape(target.shape(), target.shape() + target.ndim());
@@ -64,23 +86,8 @@ CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& 
                " in C order",
            text_of(values.dtype()) + " of shape " + text_of(values.attr("shape")));
 
-  RowGradients& gradients = result.gradients;
-  gradients.row_size = limit == 0 ? 0 : param.size / limit;
-  // Stable: the gradients of one row are added in the order in which they came.
-  std::vector<std::size_t> order(numbers.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return numbers[a] < numbers[b]; });
-  const auto* const bytes = static_cast<const std::byte*>(result.values.data);
-  for (const std::size_t at : order) {
-    const auto row = static_cast<std::size_t>(numbers[at]);
-    if (gradients.rows.empty() || gradients.rows.back() != row) {
-      gradients.rows.push_back(row);
-      gradients.first.push_back(gradients.sets.size());
-    }
-    gradients.sets.push_back(bytes + at * gradients.row_size * param.item);
-  }
-  gradients.first.push_back(gradients.sets.size());
+  result.gradients =
+      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, param.item, result.values.data);
   return result;
 }
 

@@ -1,21 +1,32 @@
 // Gradients of some rows of one parameter, as a user hands them over.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
-#include "../stepper.hpp"
+#include "../roster.hpp"
 #include "arrays.hpp"
 
 namespace fusedstep::bindings {
 
+template <class Array>
 struct CheckedRows {
   RowGradients gradients;  // without the tensor's number
-  CheckedArray values;     // what they point into
+  Array values;            // what they point into
 };
 
-// `indices`: a one-dimensional int32 or int64 array, in any order, with repetitions; `rows`: one
-// row of the parameter's shape and dtype for each. Rows that are named several times are gathered.
-CheckedRows check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
-                       const std::string& name);
+// Which rows: a one-dimensional NumPy array of int32 or int64, each 0 <= index < limit.
+std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
+                                      const Subject& subject);
+
+// Gathers the gradients of each row. `at`: where those of the first number are; nothing is read.
+RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
+                         std::size_t item, const void* at);
+
+// `indices` in any order, with repetitions; `rows`: one row of the parameter's shape and dtype for
+// each. Rows that are named several times are gathered.
+CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
+                                     const std::string& name);
 
 }  // namespace fusedstep::bindings

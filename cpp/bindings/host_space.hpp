@@ -1,0 +1,59 @@
+// Arrays in the memory of the CPU: NumPy's, and what NumPy can view.
+#pragma once
+
+#include "../stepper.hpp"
+#include "arrays.hpp"
+#include "rows.hpp"
+
+namespace fusedstep::bindings {
+
+struct HostSpace {
+  using Engine = Stepper;
+  using Array = CheckedArray;
+  using ScaleArgument = double;
+
+  static Scale scale_of(double value) { return {value}; }
+
+  static CheckedArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
+    return bindings::check_numbers(object, subject, writeable);
+  }
+  static CheckedArray check_companion(py::handle object, const CheckedArray& target,
+                                      const Subject& subject, bool writeable) {
+    return bindings::check_companion(object, target, subject, writeable);
+  }
+  static CheckedArray check_copy(py::handle object, const CheckedArray& target,
+                                 const Subject& subject) {
+    return bindings::check_copy(object, target, subject);
+  }
+  static CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
+                                const std::string& what_for) {
+    return bindings::one_a_row(param, subject, what_for);
+  }
+  // There is one host.
+  static void check_beside(const CheckedArray&, const std::string&, const CheckedArray&,
+                           const Subject&) {}
+  static CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows,
+                                              const CheckedArray& param, const std::string& name) {
+    return bindings::check_rows(indices, rows, param, name);
+  }
+  static bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out) {
+    return bindings::take_twin(object, target, out);
+  }
+  static void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
+    bindings::check_unchanged(checked, subject, writeable);
+  }
+
+  static py::object copy_of(const CheckedArray& array) { return array.owner.attr("copy")("K"); }
+  static void assign(const CheckedArray& array, const py::array& value) {
+    py::module_::import("numpy").attr("copyto")(array.owner, value, py::arg("casting") = "equiv");
+  }
+
+  static void groups_changed(Engine&) {}
+  // What a step has to say, and None where nobody asked.
+  static py::object result(const Outcome& outcome) {
+    if (!outcome.grad_norm) return py::none();
+    return py::make_tuple(outcome.applied, *outcome.grad_norm);
+  }
+};
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,174 @@
+// The arrays of an optimizer: checked when they come, kept alive, looked at again before a step.
+//
+// A Space says where arrays live. It has the types Engine, Array (what passed the checks, with
+// `owner`, `data`, `size`, `dtype` and extent()), Rows and ScaleArgument, and the checks that
+// HostSpace has.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "../overlap.hpp"
+#include "../roster.hpp"
+#include "messages.hpp"
+
+namespace fusedstep::bindings {
+
+// The arrays of a tensor that are written: the parameter, its states, its average, its copy.
+constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
+
+inline std::size_t rule_index(const std::string& name) {
+  for (std::size_t i = 0; i < registry().size(); ++i)
+    if (name == registry()[i].name) return i;
+  throw std::invalid_argument("no compiled rule is called '" + name + "'");
+}
+
+// A parameter with its states (in the order of RuleInfo.states), group, average and working copy
+// (or None).
+using Entry = std::tuple<std::string, py::object, std::vector<py::object>, std::size_t, py::object,
+                         py::object>;
+
+template <class Space>
+class Members {
+ public:
+  using Array = typename Space::Array;
+
+  Members(const std::string& rule, std::string gradient, std::string like)
+      : engine(rule_index(rule)), gradient_(std::move(gradient)), like_(std::move(like)) {}
+
+  // All or none.
+  void add(const std::vector<Entry>& entries) {
+    Addition addition{{}, {}, {}, {}, occupied};
+    for (const Entry& entry : entries) check_entry(entry, addition);
+    for (Tensor& tensor : addition.tensors) engine.add(std::move(tensor));
+    params.insert(params.end(), addition.params.begin(), addition.params.end());
+    states.insert(states.end(), addition.states.begin(), addition.states.end());
+    copies_.insert(copies_.end(), addition.copies.begin(), addition.copies.end());
+    occupied = std::move(addition.occupied);
+  }
+
+  // `coming`: tensors that add() has not handed over yet.
+  void refuse_overlap(const Occupied& ranges, const Array& array, const Subject& subject,
+                      const std::vector<Tensor>& coming) const {
+    const Occupied::Range* const other = ranges.find(array.extent());
+    if (other == nullptr) return;
+    const std::size_t index = other->owner / kSlots, slot = other->owner % kSlots;
+    const std::size_t here = engine.tensors().size();
+    const Tensor& owner = index < here ? engine.tensors()[index] : coming[index - here];
+    const std::string role = role_of(slot);
+    throw py::value_error(subject.text() +
+                          ": expected memory of its own, came memory that overlaps " +
+                          Subject{role.c_str(), owner.name}.text());
+  }
+
+  Subject gradient_subject(std::size_t tensor) const {
+    return {gradient_.c_str(), engine.tensors()[tensor].name, like_.c_str()};
+  }
+
+  // What the step writes, but for the states: their memory is ours.
+  void check_written() const {
+    for (std::size_t i = 0; i < params.size(); ++i)
+      space.check_unchanged(params[i], {"parameter", engine.tensors()[i].name}, true);
+    for (const auto& [tensor, copy] : copies_)
+      space.check_unchanged(copy, {"working copy of", engine.tensors()[tensor].name}, true);
+  }
+
+  // A user may still have locked the views of the states.
+  void check_states() const {
+    std::size_t at = 0;
+    for (const Tensor& tensor : engine.tensors()) {
+      const States& names = engine.rule().states[engine.groups()[tensor.group].variant];
+      for (std::size_t k = 0; k < names.size(); ++k)
+        if (names.state[k].used) check_state(states[at++], tensor, 1 + k);
+      if (tensor.average != nullptr) check_state(states[at++], tensor, kAverage);
+    }
+  }
+
+  Space space;
+  typename Space::Engine engine;
+  std::vector<Array> params;
+  std::vector<Array> states;  // of each tensor, and its average
+  Occupied occupied;          // by all that is written
+
+ private:
+  using Copies = std::vector<std::pair<std::size_t, Array>>;  // with their tensors' numbers
+
+  // What add() has checked and not yet made its own.
+  struct Addition {
+    std::vector<Tensor> tensors;
+    std::vector<Array> params, states;
+    Copies copies;
+    Occupied occupied;
+  };
+
+  void check_entry(const Entry& entry, Addition& addition) const {
+    const auto& [name, param, own, group, average, copy] = entry;
+    const std::size_t index = params.size() + addition.params.size();
+    const Subject subject{"parameter", name};
+    const Array target =
+        addition.params.emplace_back(space.check_numbers(param, subject, /*writeable=*/true));
+    check_beside_first(target, subject, addition);
+    addition.tensors.push_back({name, target.data, target.size, target.dtype, {}, group});
+    Tensor& tensor = addition.tensors.back();
+    const RuleInfo& rule = engine.rule();
+    const Array model = rule.rowwise ? space.one_a_row(target, subject, rule.name) : target;
+    if (rule.rowwise) tensor.row_size = model.size == 0 ? 0 : target.size / model.size;
+    const auto claim = [&](const Array& array, const Subject& what, std::size_t slot) {
+      refuse_overlap(addition.occupied, array, what, addition.tensors);
+      addition.occupied.insert(array.extent(), index * kSlots + slot);
+      return array.data;
+    };
+    const auto claim_companion = [&](const py::object& object, std::size_t slot) {
+      const std::string role = role_of(slot);
+      const bool of_rows = rule.rowwise && slot != kAverage;
+      const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
+      addition.states.push_back(
+          space.check_companion(object, of_rows ? model : target, what, /*writeable=*/true));
+      return claim(addition.states.back(), what, slot);
+    };
+    claim(target, subject, 0);
+    const States& names = rule.states[engine.groups().at(group).variant];
+    if (own.size() != names.used()) throw std::invalid_argument("a state too few or too many");
+    for (std::size_t k = 0, given = 0; k < names.size(); ++k)
+      if (names.state[k].used) tensor.state[k] = claim_companion(own[given++], 1 + k);
+    if (!average.is_none()) tensor.average = claim_companion(average, kAverage);
+    if (!copy.is_none()) {
+      const Subject what{"working copy of", name};
+      addition.copies.emplace_back(index, space.check_copy(copy, target, what));
+      tensor.copy = static_cast<std::uint16_t*>(claim(addition.copies.back().second, what, kCopy));
+    }
+  }
+
+  // All parameters are where the first one is.
+  void check_beside_first(const Array& array, const Subject& subject,
+                          const Addition& addition) const {
+    const bool is_here = !params.empty();
+    const std::string& name = is_here                    ? engine.tensors()[0].name
+                              : addition.tensors.empty() ? subject.name
+                                                         : addition.tensors[0].name;
+    space.check_beside(is_here ? params[0] : addition.params[0], name, array, subject);
+  }
+
+  // What messages call the arrays of a tensor.
+  std::string role_of(std::size_t slot) const {
+    if (slot == 0) return "parameter";
+    if (slot == kAverage) return "average of";
+    if (slot == kCopy) return "working copy of";
+    return std::string(engine.rule().states[0].state[slot - 1].name) + " of";
+  }
+
+  void check_state(const Array& state, const Tensor& tensor, std::size_t slot) const {
+    const std::string role = role_of(slot);
+    space.check_unchanged(state, {role.c_str(), tensor.name}, true);
+  }
+
+  std::string gradient_, like_;  // what messages call a gradient and what it must resemble
+  Copies copies_;
+};
+
+}  // namespace fusedstep::bindings

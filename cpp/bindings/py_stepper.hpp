@@ -1,0 +1,260 @@
+// An engine that owns references to its arrays and lets one thread in at a time.
+#pragma once
+
+#include <atomic>
+#include <optional>
+
+#include "gradients.hpp"
+#include "members.hpp"
+
+namespace fusedstep::bindings {
+
+template <class Space>
+class PyStepper {
+ public:
+  using ScaleArgument = typename Space::ScaleArgument;
+
+  // `gradient` and `like` are what messages call a gradient and what it must resemble.
+  PyStepper(const std::string& rule, std::string gradient, std::string like)
+      : members_(rule, std::move(gradient), std::move(like)) {}
+
+  // Scalars, variant, coupled decay, maximize, max_grad_norm, max_grad_value.
+  using Settings = std::tuple<std::vector<double>, unsigned, double, bool, std::optional<double>,
+                              std::optional<double>>;
+
+  std::size_t add_group(const Settings& settings) {
+    const Exclusive lock(*this);
+    engine_.groups().push_back(make_group(settings));
+    return engine_.groups().size() - 1;
+  }
+
+  void set_group(std::size_t index, const Settings& settings) {
+    const Exclusive lock(*this);
+    engine_.groups().at(index) = make_group(settings);
+    members_.space.groups_changed(engine_);
+  }
+
+  // Takes back groups that were added in vain.
+  void drop_groups(std::size_t left) {
+    const Exclusive lock(*this);
+    engine_.groups().resize(left);
+  }
+
+  void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
+                  double ema_decay) {
+    const Exclusive lock(*this);
+    engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay};
+  }
+
+  void add(const std::vector<Entry>& entries) {
+    const Exclusive lock(*this);
+    members_.add(entries);
+    apart_.assign(members_.params.size(), nullptr);
+    bound_.clear();
+  }
+
+  void bind(py::handle gradients) {
+    const Exclusive lock(*this);
+    Gradients<Space> checked;
+    if (!gradients.is_none()) {
+      checked.collect(gradients, 0, 1, members_, apart_);
+      checked.check_collected(1, members_);
+    }
+    bound_ = std::move(checked);
+  }
+
+  // The step over gradients in the order of add(), or over the bound ones. None, or whether it was
+  // applied and the norm of the gradients, where somebody asks for it.
+  py::object step(py::handle gradients, const ScaleArgument& scale, bool zero) {
+    const Exclusive lock(*this);
+    if (gradients.is_none()) {
+      if (!bound_.present)
+        throw std::runtime_error(
+            "step() without gradients: expected step(grads), or bind(grads) first");
+      bound_.check_unchanged(1, members_);
+      return execute(bound_, 1, nullptr, 1.0, scale, zero);
+    }
+    const Release release(passed_);
+    passed_.collect(gradients, 0, 1, members_, apart_);
+    passed_.check_collected(1, members_);
+    return execute(passed_, 1, nullptr, 1.0, scale, zero);
+  }
+
+  // One step over the weighted sum of several gradient sets, divided by `divisor`.
+  py::object step_combined(const std::vector<py::object>& sets, const std::vector<double>& weights,
+                           double divisor, const ScaleArgument& scale, bool zero) {
+    const Exclusive lock(*this);
+    const Release release(passed_);
+    const std::size_t count = sets.size();
+    for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_, apart_);
+    for (std::size_t i = 0; i < members_.params.size(); ++i)
+      passed_.check_all_or_none(i, count, members_);
+    passed_.check_collected(count, members_);
+    return execute(passed_, count, weights.data(), divisor, scale, zero);
+  }
+
+  // One step over some rows of one parameter. Without rows, or frozen: None, and nothing happens.
+  py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows,
+                       const ScaleArgument& scale) {
+    const Exclusive lock(*this);
+    const std::string& name = engine_.tensors().at(tensor).name;
+    if (engine_.rule().layerwise)
+      throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, came " +
+                            engine_.rule().name +
+                            ", whose steps depend on norms over a whole array");
+    auto checked = members_.space.check_rows(indices, rows, members_.params[tensor], name);
+    members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
+    members_.check_written();
+    if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) return py::none();
+    checked.gradients.tensor = tensor;
+    checked.gradients.scale = members_.space.scale_of(scale);
+    engine_.prepare(checked.gradients);
+    return run();
+  }
+
+  void freeze(std::size_t tensor, bool frozen) {
+    const Exclusive lock(*this);
+    engine_.freeze(tensor, frozen);
+  }
+
+  bool is_frozen(std::size_t tensor) const { return engine_.is_frozen(tensor); }
+
+  std::int64_t step_count() { return engine_.step_count(); }
+  std::int64_t steps_of(std::size_t tensor) { return engine_.steps().at(tensor); }
+
+  void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
+    const Exclusive lock(*this);
+    if (steps.size() != members_.params.size())
+      throw std::invalid_argument("one counter a parameter");
+    engine_.set_counters(step_count, steps);
+  }
+
+  // A copy of every state (or, for an average, of every parameter), and the counters with them.
+  std::tuple<std::int64_t, std::vector<std::int64_t>, std::vector<py::object>> snapshot(
+      bool of_params) {
+    const Exclusive lock(*this);
+    std::vector<py::object> copies;
+    for (const auto& checked : of_params ? members_.params : members_.states)
+      copies.push_back(members_.space.copy_of(checked));
+    return {engine_.step_count(), engine_.steps(), std::move(copies)};
+  }
+
+  // The way back. `values` have the dtype and shape of what each replaces.
+  void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
+               const std::vector<py::array>& values, bool of_params) {
+    const Exclusive lock(*this);
+    const auto& targets = of_params ? members_.params : members_.states;
+    if (steps.size() != members_.params.size() || values.size() != targets.size())
+      throw std::invalid_argument("restore: one counter a parameter, one value an array");
+    of_params ? members_.check_written() : members_.check_states();
+    for (std::size_t k = 0; k < values.size(); ++k) members_.space.assign(targets[k], values[k]);
+    engine_.set_counters(step_count, steps);
+  }
+
+ protected:
+  class Exclusive {
+   public:
+    explicit Exclusive(PyStepper& owner) : owner_(owner) {
+      if (owner.busy_.exchange(true))
+        throw std::runtime_error("a step is in progress on this optimizer in another thread");
+    }
+    ~Exclusive() { owner_.busy_ = false; }
+    Exclusive(const Exclusive&) = delete;
+    Exclusive& operator=(const Exclusive&) = delete;
+
+   private:
+    PyStepper& owner_;
+  };
+
+  Members<Space> members_;
+  typename Space::Engine& engine_ = members_.engine;
+
+ private:
+  // Lets go of a call's gradients, however the call ends.
+  class Release {
+   public:
+    explicit Release(Gradients<Space>& gradients) : gradients_(gradients) {}
+    ~Release() { gradients_.clear(); }
+    Release(const Release&) = delete;
+    Release& operator=(const Release&) = delete;
+
+   private:
+    Gradients<Space>& gradients_;
+  };
+
+  Group make_group(const Settings& settings) const {
+    const auto& [scalars, variant, weight_decay, maximize, max_norm, max_value] = settings;
+    const RuleInfo& rule = engine_.rule();
+    if (scalars.size() != rule.scalars.size() || variant >> rule.flags.size() != 0)
+      throw std::invalid_argument("a group has the scalars and flags of its rule");
+    Group group;
+    std::copy(scalars.begin(), scalars.end(), group.scalars.begin());
+    group.variant = variant;
+    group.weight_decay = weight_decay;
+    group.maximize = maximize;
+    group.max_norm = max_norm;
+    if (max_value) group.max_value = *max_value;
+    return group;
+  }
+
+  py::object execute(const Gradients<Space>& gradients, std::size_t set_count,
+                     const double* weights, double divisor, const ScaleArgument& scale, bool zero) {
+    const Scale divides = members_.space.scale_of(scale);
+    members_.check_written();
+    if (zero) gradients.check_zeroable(set_count, members_);
+    engine_.prepare({gradients.pointers.data(), set_count, weights, divisor, divides, zero});
+    return run();
+  }
+
+  py::object run() {
+    Outcome outcome;
+    {
+      const py::gil_scoped_release unlocked;
+      outcome = engine_.run();
+    }
+    if (outcome.nonfinite && engine_.policy().error_if_nonfinite) {
+      const std::string what = members_.gradient_subject(*outcome.nonfinite).text() +
+                               ": expected finite numbers, since error_if_nonfinite, came NaN or "
+                               "infinity";
+      PyErr_SetString(PyExc_FloatingPointError, what.c_str());
+      throw py::error_already_set();
+    }
+    return members_.space.result(outcome);
+  }
+
+  std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
+  Gradients<Space> bound_, passed_;
+  std::atomic<bool> busy_{false};
+};
+
+// The methods that the steppers of all spaces have.
+template <class Bound, class Class>
+void bind_methods(Class& c) {
+  using Argument = typename Bound::ScaleArgument;
+  c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
+        py::arg("gradient") = "gradient of", py::arg("like") = "its parameter")
+      .def("add_group", &Bound::add_group, py::arg("settings"))
+      .def("set_group", &Bound::set_group, py::arg("index"), py::arg("settings"))
+      .def("drop_groups", &Bound::drop_groups, py::arg("left"))
+      .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
+           py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
+      .def("add", &Bound::add, py::arg("entries"))
+      .def("bind", &Bound::bind, py::arg("gradients"))
+      .def("step", &Bound::step, py::arg("gradients") = py::none(),
+           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false)
+      .def("step_combined", &Bound::step_combined, py::arg("sets"), py::arg("weights"),
+           py::arg("divisor"), py::arg("scale") = Argument(py::float_(1.0)),
+           py::arg("zero") = false)
+      .def("step_rows", &Bound::step_rows, py::arg("tensor"), py::arg("indices"), py::arg("rows"),
+           py::arg("scale") = Argument(py::float_(1.0)))
+      .def("freeze", &Bound::freeze, py::arg("tensor"), py::arg("frozen"))
+      .def("is_frozen", &Bound::is_frozen, py::arg("tensor"))
+      .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
+      .def("snapshot", &Bound::snapshot, py::arg("of_params") = false)
+      .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("values"),
+           py::arg("of_params") = false)
+      .def("steps_of", &Bound::steps_of, py::arg("tensor"))
+      .def_property_readonly("step_count", &Bound::step_count);
+}
+
+}  // namespace fusedstep::bindings
