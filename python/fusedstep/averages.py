@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusedstep.copies import as_array
-
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
 
@@ -22,13 +20,13 @@ def corrected(average: NDArray[Any], decay: float, t: int) -> NDArray[Any]:
     return average if t == 0 else np.asarray(average / average.dtype.type(1.0 - decay**t))
 
 
-class Averages(Mapping[str, NDArray[Any]]):
+class Averages(Mapping[str, Any]):
     """Averages of the parameters by name, as ``ema_decay`` keeps them::
 
         ema = ema_decay * ema + (1 - ema_decay) * p     (after every update of p)
 
     They start at the parameters as they were handed over, and are NumPy views of the live
-    buffers; or, with ``ema_bias_correction``, at 0, and are read as ``ema / (1 - ema_decay**t)``
+    buffers (on a CUDA device, arrays of the parameters' library); or, with ``ema_bias_correction``, at 0, and are read as ``ema / (1 - ema_decay**t)``
     (copies; zeros before the first update), ``t`` being the parameter's number of updates: too
     much for a row that :meth:`~fusedstep.Optimizer.step_rows` names more rarely.
     """
@@ -36,13 +34,14 @@ class Averages(Mapping[str, NDArray[Any]]):
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Any:
         opt = self._optimizer
         i = opt._index[name]
         average, policy = opt._buffers[i]["ema"], opt._policy
         if not policy.ema_bias_correction or policy.ema_decay is None:
             return average
-        return corrected(average, policy.ema_decay, opt._core.steps_of(i))
+        values, t = opt._space.to_numpy(average), opt._core.steps_of(i)
+        return opt._space.like(corrected(values, policy.ema_decay, t), average)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._optimizer._index)
@@ -64,14 +63,14 @@ class Averages(Mapping[str, NDArray[Any]]):
         Steps within the block are refused.
         """
         opt = self._optimizer
-        arrays = {name: as_array(leaf) for name, leaf in opt.params.items()}
-        kept = {name: array.copy(order="K") for name, array in arrays.items()}
-        values = {name: self[name] for name in arrays}
+        space, params = opt._space, opt.params
+        kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
+        values = {name: self[name] for name in params}
         with opt._paused("the averages are swapped in"):
             try:
-                for name, array in arrays.items():
-                    np.copyto(array, values[name])
+                for name, leaf in params.items():
+                    space.copy(leaf, values[name])
                 yield
             finally:
-                for name, array in arrays.items():
-                    np.copyto(array, kept[name])
+                for name, leaf in params.items():
+                    space.copy(leaf, kept[name])

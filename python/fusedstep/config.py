@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedstep import _core
 from fusedstep.checks import as_integer
+from fusedstep.spaces import describe_cuda
 
 __all__ = [
     "available_isas",
@@ -79,6 +80,7 @@ def _config() -> dict[str, Any]:
         "openmp": _core.has_openmp(),
         "cpu_count": os.cpu_count(),
         "compiler": _core.compiler(),
+        "cuda": describe_cuda(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fusedstep import _core
 from fusedstep.averages import corrected
-from fusedstep.copies import as_array
 from fusedstep.options import Number
 from fusedstep.params import Structure
 from fusedstep.resume import check_keys, compare_counter, compare_state, refuse
+from fusedstep.spaces import space_of
 
 __all__ = ["EMA"]
 
 
-class EMA(Mapping[str, NDArray[Any]]):
+class EMA(Mapping[str, Any]):
     """Averages arrays over time, in one sweep an update::
 
         v = decay * v + (1 - decay) * x
@@ -29,7 +25,7 @@ class EMA(Mapping[str, NDArray[Any]]):
     ----------
     values
         The arrays to average, as an optimizer takes its parameters (float32 or float64, one array,
-        a list, a mapping, any nesting). Read, never written.
+        a list, a mapping, any nesting; on the CPU or on a CUDA device). Read, never written.
     decay : float
         0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
     bias_correction : bool
@@ -41,6 +37,7 @@ class EMA(Mapping[str, NDArray[Any]]):
 
     Examples
     --------
+    >>> import numpy as np
     >>> weights = {"w": np.array([0.1])}
     >>> ema = EMA(weights, decay=0.9)
     >>> ema.update()
@@ -65,11 +62,13 @@ class EMA(Mapping[str, NDArray[Any]]):
         self._structure = Structure([("", values)])
         names, leaves = self._structure.names, self._structure.leaves
         self._index = self._structure.index
-        self._averages = [average for (average,) in _core.zeros_in_phase("value", names, leaves, 1)]
+        self._space = space_of(names, leaves, "value")
+        zeros = self._space.zeros("value", names, leaves, 1)
+        self._averages = [average for (average,) in zeros]
         if init == "copy":
             for average, value in zip(self._averages, leaves, strict=True):
-                np.copyto(average, as_array(value))
-        self._core = _core.Stepper("ema", "value of", "its average")
+                self._space.copy(average, value)
+        self._core = self._space.stepper("ema", "value of", "its average")
         self._core.add_group(([self._decay], 0, 0.0, False, None, None))
         self._core.add(
             [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)]
@@ -93,10 +92,13 @@ class EMA(Mapping[str, NDArray[Any]]):
         """How many updates were made."""
         return self._core.step_count
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Any:
         i = self._index[name]
-        average, t = self._averages[i], self._core.steps_of(i)
-        return corrected(average, self._decay, t) if self._bias_correction else average
+        average = self._averages[i]
+        if not self._bias_correction:
+            return average
+        values = self._space.to_numpy(average)
+        return self._space.like(corrected(values, self._decay, self._core.steps_of(i)), average)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
@@ -130,7 +132,7 @@ class EMA(Mapping[str, NDArray[Any]]):
             differences.append(f"decay: expected {self._decay}, came {state_dict['decay']}")
         compare_counter("step_count", state_dict["step_count"], differences)
         saved = state_dict["state"]
-        buffers = [{"average": average} for average in self._averages]
+        buffers = [{"average": self._space.kind_of(average)} for average in self._averages]
         compare_state(dict(zip(self._index, buffers, strict=True)), saved, differences)
         refuse(type(self).__name__, differences)
         self._core.restore(

@@ -14,10 +14,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from fusedstep import _core
 from fusedstep.checks import as_integer
 from fusedstep.optimizer import Optimizer, registry
 from fusedstep.options import core_settings
+from fusedstep.spaces import space_of
 
 
 class RuleFunction:
@@ -61,7 +61,7 @@ class RuleFunction:
             )
         if grad is None:
             raise TypeError("gradient of 'param': expected an array, came None")
-        core = _core.Stepper(self._cls.rule)
+        core = space_of(["param"], [param]).stepper(self._cls.rule)
         core.add_group(settings)
         core.add([("param", param, list(states), 0, None, None)])
         core.set_counters(0, [count - 1])

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fusedstep import _core
 from fusedstep.averages import Averages
-from fusedstep.copies import as_array, as_bits
 from fusedstep.groups import Group
 from fusedstep.options import Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
 from fusedstep.pipeline import GROUP_OPTIONS, Policy
 from fusedstep.resume import FORMAT, load
+from fusedstep.spaces import space_of
 from fusedstep.steps import Steps
 
 __all__ = ["Optimizer", "available", "create"]
@@ -27,7 +25,7 @@ registry: dict[str, type[Optimizer]] = {}
 
 
 class _StateView(Mapping[str, dict[str, Any]]):
-    """State by parameter name: ``step`` and NumPy views of the buffers."""
+    """State by parameter name: ``step`` and the live buffers."""
 
     def __init__(self, owner: Optimizer) -> None:
         self._owner = owner
@@ -58,9 +56,9 @@ class Optimizer(Steps):
     params
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
-        library that speaks DLPack on the CPU (torch); float32 or float64, writeable, contiguous
-        (C or Fortran order), native byte order. They are never copied: what cannot be updated in
-        place is refused.
+        library that speaks DLPack on the CPU (torch); or all on one CUDA device (torch, CuPy,
+        Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or Fortran order), native
+        byte order. They are never copied: what cannot be updated in place is refused.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
@@ -119,7 +117,10 @@ class Optimizer(Steps):
         given |= arguments["pipeline"]
         self._refuse_unknown(given, [*self.options, *Policy.names()])
         self._policy = policy = Policy.take(given)
-        self._core = _core.Stepper(self.rule)
+        trees, overrides = split_groups(params)
+        structure = Structure([]).extended(trees)
+        self._space = space_of(structure.names, structure.leaves)
+        self._core = self._space.stepper(self.rule)
         self._core.set_policy(
             policy.skip_nonfinite,
             policy.error_if_nonfinite,
@@ -127,22 +128,21 @@ class Optimizer(Steps):
             policy.ema_decay or 0.0,
         )
         self._defaults = given
-        self._structure = Structure([])
         self._index: dict[str, int] = {}
         self._groups: list[Group] = []
-        self._buffers: list[dict[str, NDArray[Any]]] = []
+        self._buffers: list[dict[str, Any]] = []
         self._pause = ""
-        self._append(*split_groups(params), dict(policy.working_copy or {}))
+        self._append(structure, 0, overrides, dict(policy.working_copy or {}))
 
     def _append(
         self,
-        trees: list[tuple[str, object]],
+        structure: Structure,
+        here: int,
         overrides: list[dict[str, Any]],
         copies: dict[str, object],
     ) -> None:
-        """Take in groups, all or none."""
-        structure = self._structure.extended(trees)
-        here, before = len(self._structure.names), len(self._groups)
+        """Take in the groups of the parameters from number `here` on, all or none."""
+        before = len(self._groups)
         names, group_of = structure.names[here:], structure.group_of[here:]
         if not names:
             raise ValueError("params: expected at least one array, came none")
@@ -165,7 +165,7 @@ class Optimizer(Steps):
             entries = []
             for i, (name, own) in enumerate(zip(names, buffers, strict=True), here):
                 states = [array for state, array in own.items() if state != "ema"]
-                copy = as_bits(copies.get(name))
+                copy = self._space.as_copy(copies.get(name))
                 leaf, group = structure.leaves[i], structure.group_of[i]
                 entries.append((name, leaf, states, group, own.get("ema"), copy))
             self._core.add(entries)
@@ -211,30 +211,30 @@ class Optimizer(Steps):
         cls._check_together(values)
         return values
 
-    def _allocate(self, group: Group, structure: Structure) -> list[dict[str, NDArray[Any]]]:
+    def _allocate(self, group: Group, structure: Structure) -> list[dict[str, Any]]:
         """The state buffers of every parameter of a group, and its average."""
         names = list(group.params)
         averages = ["ema"] if self._policy.ema_decay is not None else []
         states = [*group.state_names, *averages]
         leaves = [structure.leaves[structure.index[name]] for name in names]
-
-        def zeros(count: int, rowwise: str = "") -> list[list[NDArray[Any]]]:
-            return _core.zeros_in_phase("parameter", names, leaves, count, rowwise)
-
+        zeros = self._space.zeros
         if self.info.rowwise:  # averages have their parameter's shape nevertheless
-            parts = zeros(len(group.state_names), self.rule), zeros(len(averages))
+            parts = (
+                zeros("parameter", names, leaves, len(group.state_names), self.rule),
+                zeros("parameter", names, leaves, len(averages)),
+            )
             arrays = [own + average for own, average in zip(*parts, strict=True)]
         else:
-            arrays = zeros(len(states))
+            arrays = zeros("parameter", names, leaves, len(states))
         buffers = [dict(zip(states, own, strict=True)) for own in arrays]
         for state, value in self.initial_state(group).items():
             if value != 0.0:
                 for own in buffers:
-                    own[state].fill(value)
+                    self._space.fill(own[state], value)
         copies = [] if self._policy.ema_bias_correction else averages
         for own, leaf in zip(buffers, leaves, strict=True):
             for state in (*self.starts_at_parameter, *copies):
-                np.copyto(own[state], as_array(leaf))
+                self._space.copy(own[state], leaf)
         return buffers
 
     def add_group(self, group: object, working_copy: object = None) -> None:
@@ -247,7 +247,10 @@ class Optimizer(Steps):
         if not (isinstance(group, Mapping) and "params" in group):
             raise TypeError(f"group: expected a mapping with the key 'params', came {group!r}")
         copies = Policy.take({"working_copy": working_copy}).working_copy
-        self._append(*split_groups([group], len(self._groups)), dict(copies or {}))
+        trees, overrides = split_groups([group], len(self._groups))
+        structure, here = self._structure.extended(trees), len(self._index)
+        space_of(structure.names, structure.leaves)  # all in one place
+        self._append(structure, here, overrides, dict(copies or {}))
 
     def freeze(self, *names: str) -> None:
         """Leave these parameters, their state and counters untouched, whatever gradients come.
@@ -307,7 +310,10 @@ class Optimizer(Steps):
 
     @property
     def state(self) -> Mapping[str, dict[str, Any]]:
-        """State by parameter name: ``state["w"]["exp_avg"]`` is a NumPy view of the live buffer."""
+        """State by parameter name: ``state["w"]["exp_avg"]`` is the live buffer.
+
+        A NumPy view of it; on a CUDA device an array of the parameter's library.
+        """
         return _StateView(self)
 
     @property
@@ -354,7 +360,7 @@ class Optimizer(Steps):
         load(self, state_dict)
 
     def __repr__(self) -> str:
-        count = sum(int(np.size(leaf)) for leaf in self._structure.leaves)
+        count = sum(math.prod(leaf.shape) for leaf in self._structure.leaves)
         head = f"{type(self).__name__}({len(self._index)} arrays, {count:,} parameters"
         if len(self._groups) > 1:
             lines = "".join(f",\n  {group!r}" for group in self._groups)

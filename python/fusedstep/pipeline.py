@@ -13,7 +13,11 @@ __all__ = ["GROUP_OPTIONS", "Pipeline", "Policy", "StepResult", "check_grad_scal
 
 
 class StepResult(NamedTuple):
-    """What became of a step."""
+    """What became of a step.
+
+    On a CUDA device, where a step measures, both are arrays of one number there: reading them
+    (``bool(result.applied)``) waits for the device, the step has not.
+    """
 
     applied: bool
     """False where ``skip_nonfinite`` found NaN or infinity: nothing has moved, counters included."""

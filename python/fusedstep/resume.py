@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fusedstep.groups import Group
     from fusedstep.optimizer import Optimizer
+    from fusedstep.spaces import Kind
 
 __all__ = ["FORMAT", "check_keys", "compare_counter", "compare_state", "load", "refuse"]
 
@@ -26,7 +26,11 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         if saved[name] != expected:
             differences.append(f"{name}: expected {expected!r}, came {saved[name]!r}")
     compare_counter("step_count", saved["step_count"], differences)
-    buffers = dict(zip(optimizer.state, optimizer._buffers, strict=True))
+    kind_of = optimizer._space.kind_of
+    buffers = {
+        name: {state: kind_of(array) for state, array in own.items()}
+        for name, own in zip(optimizer.state, optimizer._buffers, strict=True)
+    }
     compare_state(buffers, saved["state"], differences)
     options = _compare_groups(optimizer, saved["groups"], differences)
     for i, group in enumerate(optimizer.groups):
@@ -70,7 +74,7 @@ def compare_counter(what: str, value: object, differences: list[str]) -> None:
 
 
 def compare_state(
-    buffers: Mapping[str, Mapping[str, NDArray[Any]]],
+    buffers: Mapping[str, Mapping[str, Kind]],
     saved: object,
     differences: list[str],
 ) -> None:
@@ -90,7 +94,7 @@ def compare_state(
 
 
 def _compare_buffers(
-    name: str, buffers: Mapping[str, NDArray[Any]], saved: object, differences: list[str]
+    name: str, buffers: Mapping[str, Kind], saved: object, differences: list[str]
 ) -> None:
     if not isinstance(saved, Mapping):
         differences.append(

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fusedstep.options import Number, Switch
-from fusedstep.pipeline import StepResult, check_grad_scale
+from fusedstep.pipeline import StepResult
 
 if TYPE_CHECKING:
     from fusedstep import _core
     from fusedstep.groups import Group
     from fusedstep.params import Structure
+    from fusedstep.spaces import Space
 
 __all__ = ["Steps"]
 
@@ -29,6 +30,7 @@ class Steps:
     """What an optimizer does with gradients."""
 
     _core: _core.Stepper
+    _space: Space
     _structure: Structure
     _index: dict[str, int]
     _groups: list[Group]
@@ -68,6 +70,7 @@ class Steps:
             never written. Without `grads`, those of :meth:`bind` are used.
         grad_scale
             Gradients are divided by it first (loss scaling, or the number of accumulated batches).
+            On a CUDA device also an array of one float32 or float64 there, which is not waited for.
         zero_grads
             Set the gradients to zero in the same sweep. They must be writeable then, and must not
             share memory. A step that is not applied zeroes nothing.
@@ -75,7 +78,8 @@ class Steps:
         Returns
         -------
         StepResult
-            ``applied``, and ``grad_norm`` where somebody asked for it.
+            ``applied``, and ``grad_norm`` where somebody asked for it; on a CUDA device both are
+            arrays there in that case, which nobody has waited for.
 
         Raises
         ------
@@ -100,9 +104,13 @@ class Steps:
         """
         self._begin()
         flat = None if grads is None else self._structure.flatten(grads)
-        if grad_scale == 1.0 and zero_grads is False:
+        # Of an array on a device no `==` is asked: it would wait.
+        if type(grad_scale) is float and grad_scale == 1.0 and zero_grads is False:
             return _result(self._core.step(flat))
-        scale, zero = check_grad_scale(grad_scale), Switch().check("zero_grads", zero_grads)
+        scale, zero = (
+            self._space.check_grad_scale(grad_scale),
+            Switch().check("zero_grads", zero_grads),
+        )
         return _result(self._core.step(flat, scale, zero))
 
     def bind(self, grads: object) -> None:
@@ -156,7 +164,7 @@ class Steps:
     def _step_combined(
         self, sets: list[Any], weights: list[float], divisor: float, scale: float, zero: bool
     ) -> StepResult:
-        scale, zero = check_grad_scale(scale), Switch().check("zero_grads", zero)
+        scale, zero = self._space.check_grad_scale(scale), Switch().check("zero_grads", zero)
         self._begin()
         return _result(self._core.step_combined(sets, weights, divisor, scale, zero))
 
@@ -171,7 +179,8 @@ class Steps:
             The parameter: an array of rows (its first axis) in C order.
         indices
             Which rows: a one-dimensional int32 or int64 array, in any order. Where a row comes
-            several times, its gradients are added first, in the order given.
+            several times, its gradients are added first, in the order given. On a CUDA device a
+            NumPy array, or one there, which the step waits for.
         rows
             One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
@@ -193,7 +202,7 @@ class Steps:
         if name not in self._index:
             raise ValueError(f"name: expected one of {', '.join(self._index)}, came {name!r}")
         self._begin()
-        scale = check_grad_scale(grad_scale)
+        scale = self._space.check_grad_scale(grad_scale)
         return _result(self._core.step_rows(self._index[name], indices, rows, scale))
 
     def _gradient_sets(

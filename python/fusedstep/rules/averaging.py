@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fusedstep.copies import as_array
 from fusedstep.optimizer import Optimizer
 from fusedstep.options import Betas, Flag, LearningRate, NonNegative
 
@@ -93,7 +91,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:
-        self._kept: dict[str, NDArray[Any]] | None = None  # y, while the parameters hold x
+        self._kept: dict[str, Any] | None = None  # y, while the parameters hold x
         self._construct(params, locals())
 
     @staticmethod
@@ -121,20 +119,22 @@ class ScheduleFreeAdamW(Optimizer):
             raise RuntimeError(
                 f"eval: expected the parameters themselves, came while {self._pause}"
             )
-        arrays = {name: as_array(leaf) for name, leaf in self.params.items()}
-        self._kept = {name: array.copy(order="K") for name, array in arrays.items()}
+        space, params = self._space, self.params
+        self._kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
         self._pause = "the parameters are those of eval(): call train() first"
         for group in self.groups:
             for name in group.params:
-                y, z = arrays[name], self.state[name]["z"]
-                y += y.dtype.type(1.0 - 1.0 / group["betas"][0]) * (z - y)
+                leaf, z = params[name], space.to_numpy(self._buffers[self._index[name]]["z"])
+                y = space.to_numpy(leaf)
+                x = y + y.dtype.type(1.0 - 1.0 / group["betas"][0]) * (z - y)
+                space.copy(leaf, space.like(np.asarray(x), leaf))
 
     def train(self) -> None:
         """Put ``y`` back into the parameters, bit for bit. A second call changes nothing."""
         if self._kept is None:
             return
         for name, leaf in self.params.items():
-            np.copyto(as_array(leaf), self._kept[name])
+            self._space.copy(leaf, self._kept[name])
         self._kept, self._pause = None, ""
 
     def _refuse_in_eval(self, what: str) -> None:
