@@ -88,19 +88,19 @@ class Roster {
   Policy& policy() { return policy_; }
   bool is_frozen(std::size_t tensor) const { return frozen_.at(tensor); }
 
+  // Whether a step begins by reading all gradients.
+  bool measures() const {
+    bool norm = false;
+    for (const Group& group : groups_) norm = norm || group.max_norm.has_value();
+    return norm || policy_.skip_nonfinite || policy_.error_if_nonfinite;
+  }
+
  protected:
   explicit Roster(std::size_t rule) : rule_(rule) {}
 
   void enlist(Tensor tensor) {
     tensors_.push_back(std::move(tensor));
     frozen_.push_back(false);
-  }
-
-  // Whether a step begins by reading all gradients.
-  bool measures() const {
-    bool norm = false;
-    for (const Group& group : groups_) norm = norm || group.max_norm.has_value();
-    return norm || policy_.skip_nonfinite || policy_.error_if_nonfinite;
   }
 
   std::size_t rule_;

@@ -4,6 +4,7 @@ import hypothesis
 import pytest
 
 from fusedstep import _core
+from helpers_cuda import emulated, emulated_module  # noqa: F401 - fixtures
 
 hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fusedstep")

@@ -1,4 +1,4 @@
-"""The stub of the compiled module, as it should be committed; run as a script to commit it anew."""
+"""The stubs of the compiled modules, as they should be committed; run as a script to commit them anew."""
 
 import re
 import subprocess
@@ -6,15 +6,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMITTED = Path(__file__).parents[1] / "python" / "fusedstep" / "_core.pyi"
+import helpers_cuda
+
+COMMITTED = Path(__file__).parents[1] / "python" / "fusedstep"
+
+# The module for CUDA is not installed as a rule; the emulated one has the same face.
+LOAD_EMULATED = """
+import sys
+sys.path.insert(0, {tests!r})
+import helpers_cuda
+helpers_cuda.load({module!r})
+"""
 
 
-def generate() -> str:
-    """What the installed module looks like, without values that differ from build to build."""
+def generate(name: str, prelude: str = "") -> str:
+    """What a module looks like, without values that differ from build to build."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pybind11_stubgen", "fusedstep._core", "-o", folder]
+        arguments = [f"fusedstep.{name}", "-o", folder]
+        program = f"{prelude}\nimport pybind11_stubgen\npybind11_stubgen.main({arguments!r})"
+        command = [sys.executable, "-c", program]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-        text = (Path(folder) / "fusedstep" / "_core.pyi").read_text()
+        text = (Path(folder) / "fusedstep" / f"{name}.pyi").read_text()
     text = re.sub(r"^(\w+: str) = .*$", r"\1", text, flags=re.MULTILINE)
     # mypy --strict asks for the parameters of generic arrays.
     return text.replace("numpy.ndarray", "numpy.typing.NDArray[typing.Any]").replace(
@@ -22,5 +34,13 @@ def generate() -> str:
     )
 
 
+def generate_cuda(module: Path) -> str:
+    """The same of the emulated module in a file."""
+    tests = str(Path(__file__).parent)
+    return generate("_cuda", LOAD_EMULATED.format(tests=tests, module=str(module)))
+
+
 if __name__ == "__main__":
-    COMMITTED.write_text(generate())
+    (COMMITTED / "_core.pyi").write_text(generate("_core"))
+    with tempfile.TemporaryDirectory() as built:
+        (COMMITTED / "_cuda.pyi").write_text(generate_cuda(helpers_cuda.build(Path(built))))

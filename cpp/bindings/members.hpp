@@ -7,6 +7,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -144,14 +145,19 @@ class Members {
     }
   }
 
-  // All parameters are where the first one is.
+  // All parameters are where the first one is that is somewhere.
   void check_beside_first(const Array& array, const Subject& subject,
                           const Addition& addition) const {
-    const bool is_here = !params.empty();
-    const std::string& name = is_here                    ? engine.tensors()[0].name
-                              : addition.tensors.empty() ? subject.name
-                                                         : addition.tensors[0].name;
-    space.check_beside(is_here ? params[0] : addition.params[0], name, array, subject);
+    const auto holds = [](const Array& other) { return other.size != 0; };  // empty: is nowhere
+    const auto here = std::find_if(params.begin(), params.end(), holds);
+    const auto& coming = addition.params;  // `array` among them, as the last
+    const auto next = std::find_if(coming.begin(), coming.end() - 1, holds);
+    if (here != params.end())
+      space.check_beside(*here, engine.tensors()[std::size_t(here - params.begin())].name, array,
+                         subject);
+    else if (next != coming.end() - 1)
+      space.check_beside(*next, addition.tensors[std::size_t(next - coming.begin())].name, array,
+                         subject);
   }
 
   // What messages call the arrays of a tensor.

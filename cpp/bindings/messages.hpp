@@ -11,10 +11,10 @@ namespace py = pybind11;
 
 // Put together only where there is something to say.
 struct Subject {
-  const char* role;  // "parameter", "gradient of", "state of"
+  const char* role;  // "parameter", "gradient of", "state of"; or "", of what has a name of its own
   const std::string& name;
   const char* like = "its parameter";  // what a companion must resemble
-  std::string text() const { return std::string(role) + " '" + name + "'"; }
+  std::string text() const { return *role == 0 ? name : std::string(role) + " '" + name + "'"; }
 };
 
 // Throws "<subject>: expected <expected>, came <came>".

@@ -98,6 +98,12 @@ void Stepper::push_counters() {
 void Stepper::pull_counters() {
   // What is here is right as long as the host has seen every step and whether it was applied.
   if (!counters_are_there_ || (!policy_.skip_nonfinite && captured_.empty())) return;
+  if (is_capturing(stream_))
+    throw std::invalid_argument(
+        "step counters: expected to be read outside of a capture, since the host does not know "
+        "them "
+        "(skip_nonfinite, or an earlier capture) and that waits for the device, came inside of "
+        "one");
   const OnDevice on(device_);
   Progress progress;
   copy_out(&progress, progress_.data(), sizeof progress, stream_);

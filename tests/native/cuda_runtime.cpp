@@ -1,5 +1,6 @@
 // A device played on the CPU: its memory is the host's, and its streams do at once what they are
 // asked. With it, all of cpp/cuda but the launches themselves runs where there is no card.
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,12 +10,19 @@
 
 namespace fusedstep::cuda {
 
+// What a test says to make this device behave in ways of its own.
+constexpr std::uintptr_t kCapturingStream = 0xca97, kFirstPage = 4096;
+
 int device_count() { return 1; }
 std::string why_no_device() { return ""; }
 std::string device_name(int) { return "emulated"; }
 int processor_count(int) { return 2; }
-int device_of(const void*) { return 0; }
-bool is_capturing(Stream) { return false; }
+int device_of(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) < kFirstPage ? -1 : 0;
+}
+bool is_capturing(Stream stream) {
+  return reinterpret_cast<std::uintptr_t>(stream) == kCapturingStream;
+}
 
 OnDevice::OnDevice(int device) : before_(device) {}
 OnDevice::~OnDevice() = default;

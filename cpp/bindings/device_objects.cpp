@@ -1,0 +1,286 @@
+#include "device_objects.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <numeric>
+
+#include "dlpack.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+using Sizes = std::vector<py::ssize_t>;
+
+// The class `name` of a library, where somebody has imported it; borrowed, since it stays.
+PyTypeObject* class_of(const char* library, const char* name) {
+  PyObject* const module = PyImport_GetModule(py::str(library).ptr());
+  if (module == nullptr) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  PyObject* const type = PyObject_GetAttrString(module, name);
+  Py_DECREF(module);
+  if (type == nullptr || PyType_Check(type) == 0) {
+    PyErr_Clear();
+    Py_XDECREF(type);
+    return nullptr;
+  }
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+// Looked up until it is there.
+bool is_of(py::handle object, PyTypeObject*& type, const char* library, const char* name) {
+  if (type == nullptr) type = class_of(library, name);
+  return type != nullptr && PyObject_TypeCheck(object.ptr(), type);
+}
+
+Sizes c_strides(const Sizes& shape, std::size_t item) {
+  Sizes strides(shape.size());
+  auto step = static_cast<py::ssize_t>(item);
+  for (std::size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
+  return strides;
+}
+
+std::string tuple_text(const Sizes& sizes) { return text_of(py::tuple(py::cast(sizes))); }
+
+DeviceObject from_torch(py::handle object) {
+  DeviceObject result;
+  result.origin = Origin::torch;
+  result.dtype = text_of(object.attr("dtype"));
+  result.dtype = result.dtype.substr(result.dtype.find('.') + 1);
+  result.item = py::cast<std::size_t>(object.attr("element_size")());
+  result.shape = py::cast<Sizes>(object.attr("shape"));
+  result.strides = py::cast<Sizes>(object.attr("stride")());
+  for (py::ssize_t& stride : result.strides) stride *= static_cast<py::ssize_t>(result.item);
+  result.data = reinterpret_cast<void*>(py::cast<std::uintptr_t>(object.attr("data_ptr")()));
+  result.device = py::cast<int>(object.attr("get_device")());
+  return result;
+}
+
+// A producer's stream as the interface numbers them is a handle of the runtime's, too: 1 is the
+// legacy default stream, 2 the default stream of the thread.
+void wait_for(std::uintptr_t producer, cuda::Stream stream) {
+  const auto before = reinterpret_cast<cuda::Stream>(producer);
+  const bool same = before == stream || (producer == 1 && stream == nullptr);
+  if (!same) cuda::order(before, stream);
+}
+
+DeviceObject from_interface(py::handle object, const py::dict& interface, const Subject& subject,
+                            cuda::Stream stream) {
+  DeviceObject result;
+  result.origin = is_cupy(object) ? Origin::cupy : Origin::interface;
+  result.shape = py::cast<Sizes>(interface["shape"]);
+  const auto typestr = py::cast<std::string>(interface["typestr"]);
+  const auto dtype = py::dtype::from_args(py::str(typestr));
+  result.item = static_cast<std::size_t>(dtype.itemsize());
+  result.dtype = typestr[0] == '>' ? typestr : text_of(dtype.attr("name"));
+  const auto data = py::cast<py::tuple>(interface["data"]);
+  result.data = reinterpret_cast<void*>(py::cast<std::uintptr_t>(data[0]));
+  result.writeable = !py::cast<bool>(data[1]);
+  const auto optional = [&](const char* key) -> py::object {
+    return interface.contains(key) ? py::object(interface[key]) : py::none();
+  };
+  const py::object strides = optional("strides"), producer = optional("stream");
+  result.strides =
+      strides.is_none() ? c_strides(result.shape, result.item) : py::cast<Sizes>(strides);
+  if (result.strides.size() != result.shape.size()) throw py::value_error("one stride a dimension");
+  if (!optional("mask").is_none())
+    refuse(PyExc_TypeError, subject, "a CUDA array without a mask", "a masked one");
+  if (result.size() != 0) {
+    result.device = cuda::device_of(result.data);
+    if (result.device < 0)
+      refuse(PyExc_ValueError, subject, "memory on a CUDA device",
+             "an address that is on none (" + type_name(object) + ")");
+  }
+  if (!producer.is_none()) wait_for(py::cast<std::uintptr_t>(producer), stream);
+  return result;
+}
+
+std::string dtype_text(const dlpack::Tensor& tensor) {
+  const std::string bits = std::to_string(tensor.bits);
+  if (tensor.lanes != 1) return "vectors of " + std::to_string(tensor.lanes);
+  switch (tensor.code) {
+    case dlpack::kFloat:
+      return "float" + bits;
+    case dlpack::kBfloat:
+      return "bfloat" + bits;
+    case dlpack::kInt:
+      return "int" + bits;
+    case dlpack::kUInt:
+      return "uint" + bits;
+    case dlpack::kBool:
+      return "bool";
+    default:
+      return "DLPack's type " + std::to_string(tensor.code);
+  }
+}
+
+// Asks for a capsule as DLPack 1 has it, or as it was before. 1 is how DLPack calls the default.
+py::object capsule_of(py::handle object, cuda::Stream stream) {
+  const auto number = stream == nullptr ? 1 : reinterpret_cast<std::uintptr_t>(stream);
+  try {
+    return object.attr("__dlpack__")(py::arg("stream") = number,
+                                     py::arg("max_version") = py::make_tuple(1, 1),
+                                     py::arg("copy") = false);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+  }
+  return object.attr("__dlpack__")(py::arg("stream") = number);
+}
+
+// The capsule is kept as it came: one that nobody renamed lets go of its memory when it dies.
+DeviceObject from_dlpack(py::handle object, cuda::Stream stream) {
+  DeviceObject result;
+  result.origin = Origin::dlpack;
+  result.capsule = capsule_of(object, stream);
+  const dlpack::Tensor* tensor = nullptr;
+  PyObject* const capsule = result.capsule.ptr();
+  if (PyCapsule_IsValid(capsule, "dltensor_versioned") != 0) {
+    const auto* const managed =
+        static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
+    if (managed->major > 1)
+      throw py::type_error("DLPack " + std::to_string(managed->major) + " is not known here");
+    if ((managed->flags & dlpack::kIsCopied) != 0) throw py::type_error("it is a copy");
+    result.writeable = (managed->flags & dlpack::kReadOnly) == 0;
+    tensor = &managed->tensor;
+  } else if (PyCapsule_IsValid(capsule, "dltensor") != 0) {
+    tensor = &static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule, "dltensor"))->tensor;
+  } else {
+    throw py::type_error("__dlpack__ gave no capsule of DLPack");
+  }
+  result.dtype = dtype_text(*tensor);
+  result.item = static_cast<std::size_t>(tensor->bits * tensor->lanes + 7) / 8;
+  result.shape.assign(tensor->shape, tensor->shape + tensor->ndim);
+  if (tensor->strides == nullptr) {
+    result.strides = c_strides(result.shape, result.item);
+  } else {
+    result.strides.assign(tensor->strides, tensor->strides + tensor->ndim);
+    for (py::ssize_t& stride : result.strides) stride *= static_cast<py::ssize_t>(result.item);
+  }
+  result.data = static_cast<std::byte*>(tensor->data) + tensor->byte_offset;
+  result.device = tensor->device_id;
+  return result;
+}
+
+// What a refusal calls an object that is not on a device.
+std::string on_cpu(py::handle object) {
+  return "an array on the CPU (" +
+         (is_torch(object) ? "torch." + type_name(object) : type_name(object)) + ")";
+}
+
+py::object attribute(py::handle object, const char* name) {
+  PyObject* const found = PyObject_GetAttrString(object.ptr(), name);
+  if (found == nullptr) {
+    if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) throw py::error_already_set();
+    PyErr_Clear();
+  }
+  return py::reinterpret_steal<py::object>(found);
+}
+
+DeviceObject read(py::handle object, const Subject& subject, const std::string& expected,
+                  cuda::Stream stream) {
+  if (is_torch(object)) {
+    if (!py::cast<bool>(object.attr("is_cuda")))
+      refuse(PyExc_TypeError, subject, expected,
+             text_of(object.attr("device")) == "cpu"
+                 ? on_cpu(object)
+                 : "a tensor on " + text_of(object.attr("device")));
+    if (text_of(object.attr("layout")) != "torch.strided")
+      refuse(PyExc_TypeError, subject, "a dense tensor",
+             "one of layout " + text_of(object.attr("layout")));
+    return from_torch(object);
+  }
+  if (py::isinstance<py::array>(object)) refuse(PyExc_TypeError, subject, expected, on_cpu(object));
+  if (const py::object interface = attribute(object, "__cuda_array_interface__"))
+    return from_interface(object, py::cast<py::dict>(interface), subject, stream);
+  if (const py::object device = attribute(object, "__dlpack_device__")) {
+    const int type = py::cast<int>(py::cast<py::tuple>(device())[0]);
+    if (type == dlpack::kCPU || type == dlpack::kCUDAHost)
+      refuse(PyExc_TypeError, subject, expected, on_cpu(object));
+    if (type == dlpack::kCUDA || type == dlpack::kCUDAManaged) return from_dlpack(object, stream);
+    refuse(PyExc_TypeError, subject, expected,
+           "an array on DLPack's device type " + std::to_string(type));
+  }
+  refuse(PyExc_TypeError, subject, expected, type_name(object));
+}
+
+}  // namespace
+
+std::size_t DeviceObject::size() const {
+  return std::accumulate(
+      shape.begin(), shape.end(), std::size_t{1},
+      [](std::size_t a, py::ssize_t b) { return a * static_cast<std::size_t>(b); });
+}
+
+std::string DeviceObject::shape_text() const { return tuple_text(shape); }
+
+std::string DeviceObject::layout_text() const {
+  return "shape " + tuple_text(shape) + " with strides " + tuple_text(strides);
+}
+
+bool is_torch(py::handle object) {
+  static PyTypeObject* type = nullptr;
+  return is_of(object, type, "torch", "Tensor");
+}
+
+bool is_cupy(py::handle object) {
+  static PyTypeObject* type = nullptr;
+  return is_of(object, type, "cupy", "ndarray");
+}
+
+DeviceObject read_object(py::handle object, const Subject& subject, const std::string& expected,
+                         cuda::Stream stream) {
+  // What goes wrong in somebody's protocol is told with the array's name. Refusals name it already.
+  const auto blame = [&](const std::string& why) {
+    return subject.text() + ": expected a CUDA array that can be viewed without a copy, came " +
+           type_name(object) + " (" + why + ")";
+  };
+  try {
+    return read(object, subject, expected, stream);
+  } catch (py::error_already_set& error) {
+    const std::string text = text_of(error.value());
+    if (!error.matches(PyExc_Exception) || text.rfind(subject.text(), 0) == 0) throw;
+    py::raise_from(error, PyExc_TypeError, blame(text).c_str());
+    throw py::error_already_set();
+  } catch (const py::builtin_exception& error) {  // what a protocol gave is of another type
+    throw py::type_error(blame(error.what()));
+  }
+}
+
+void refuse_while_capturing(const std::string& what, cuda::Stream stream) {
+  if (cuda::is_capturing(stream))
+    throw py::value_error(what +
+                          ": expected outside of the capture of a CUDA graph, since it waits for "
+                          "the device, came inside of one");
+}
+
+std::intptr_t address_now(py::handle object, Origin origin) {
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  static PyObject* const data = PyUnicode_InternFromString("data");
+  static PyObject* const ptr = PyUnicode_InternFromString("ptr");
+  PyObject* number = nullptr;
+  if (origin == Origin::torch) {
+    PyObject* const self = object.ptr();
+    number = PyObject_VectorcallMethod(data_ptr, &self, 1, nullptr);
+  } else if (origin == Origin::cupy) {
+    const auto memory = py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), data));
+    if (memory) number = PyObject_GetAttr(memory.ptr(), ptr);
+  } else {
+    try {
+      const py::dict interface = object.attr("__cuda_array_interface__");
+      number = py::object(py::tuple(interface["data"])[0]).release().ptr();
+    } catch (py::error_already_set& error) {
+      error.restore();
+    }
+  }
+  const std::size_t address = number == nullptr ? std::size_t(-1) : PyLong_AsSize_t(number);
+  Py_XDECREF(number);
+  if (PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    return -1;
+  }
+  return static_cast<std::intptr_t>(address);
+}
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,76 @@
+#include "device_space.hpp"
+
+#include <pybind11/stl.h>
+
+namespace fusedstep::bindings {
+
+Scale DeviceSpace::scale_of(const py::object& value) {
+  if (PyFloat_Check(value.ptr()) != 0) return {py::cast<double>(value)};
+  static const std::string name = "grad_scale";
+  const Subject subject{"", name};
+  const std::string expected =
+      "a number, or a CUDA array of one float32 or float64 on " + device_text(device);
+  DeviceObject scalar = read_object(value, subject, expected, stream);
+  const bool fits = (scalar.dtype == "float32" || scalar.dtype == "float64") &&
+                    scalar.size() == 1 && (device < 0 || scalar.device == device);
+  if (!fits)
+    refuse(PyExc_ValueError, subject, expected,
+           scalar.dtype + " of shape " + scalar.shape_text() + " on " + device_text(scalar.device));
+  scale_ = scalar.capsule ? scalar.capsule : value;
+  return {1.0, scalar.data, scalar.dtype == "float32" ? DType::float32 : DType::float64};
+}
+
+static py::array read_indices(py::handle indices, const Subject& subject, cuda::Stream stream) {
+  DeviceObject object =
+      read_object(indices, subject, "a one-dimensional array of int32 or int64", stream);
+  const bool wide = object.dtype == "int64";
+  if ((!wide && object.dtype != "int32") || object.shape.size() != 1)
+    refuse(PyExc_TypeError, subject, "a one-dimensional array of int32 or int64",
+           "dtype " + object.dtype + " of " + std::to_string(object.shape.size()) + " dimensions");
+  if (object.size() > 1 && object.strides[0] != static_cast<py::ssize_t>(object.item))
+    refuse(PyExc_ValueError, subject, "contiguous indices on the device", object.layout_text());
+  refuse_while_capturing(subject.text() + " on the device", stream);
+  py::array result(py::dtype(wide ? "int64" : "int32"), object.shape);
+  const cuda::OnDevice on(std::max(object.device, 0));
+  if (object.size() != 0)
+    cuda::copy_out(result.mutable_data(), object.data, object.size() * object.item, stream);
+  return result;
+}
+
+CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle rows,
+                                                 const DeviceArray& param,
+                                                 const std::string& name) const {
+  const auto shape_text = [](const std::vector<py::ssize_t>& shape) {
+    return text_of(py::tuple(py::cast(shape)));
+  };
+  const char* const dtype = param.dtype == DType::float32 ? "float32" : "float64";
+  const bool flat = param.shape.empty();
+  if (flat || (param.order & py::array::c_style) == 0)
+    refuse(PyExc_ValueError, {"parameter", name}, "an array of rows in C order for step_rows",
+           "shape " + shape_text(param.shape) + (flat ? "" : " in Fortran order"));
+  const auto limit = static_cast<std::size_t>(param.shape[0]);
+  const Subject which{"indices of", name};
+  const std::vector<std::int64_t> numbers =
+      py::isinstance<py::array>(indices)
+          ? row_numbers(indices, limit, which)
+          : row_numbers(read_indices(indices, which, stream), limit, which);
+
+  CheckedRows<DeviceArray> result;
+  const Subject subject{"rows of", name};
+  result.values = check_numbers(rows, subject, /*writeable=*/false);
+  check_beside(param, name, result.values, subject);
+  std::vector<py::ssize_t> shape = param.shape;
+  shape[0] = static_cast<py::ssize_t>(numbers.size());
+  const DeviceArray& values = result.values;
+  const bool same_dtype = values.dtype == param.dtype;
+  if (!same_dtype || values.shape != shape || (values.order & py::array::c_style) == 0)
+    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, subject,
+           dtype + (" of shape " + shape_text(shape)) + " in C order",
+           (values.dtype == DType::float32 ? "float32" : "float64") +
+               (" of shape " + shape_text(values.shape)));
+  result.gradients =
+      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, param.item, values.data);
+  return result;
+}
+
+}  // namespace fusedstep::bindings

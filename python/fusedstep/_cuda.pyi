@@ -1,0 +1,85 @@
+"""
+The compiled core of fusedstep for CUDA devices. Private: use the package's own names.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy.typing
+import typing
+__all__: list[str] = ['Stepper', 'check', 'device_count', 'device_name', 'from_numpy', 'is_capturing', 'kind_of', 'to_numpy', 'why_no_device']
+class Stepper:
+    """
+    Parameters on a CUDA device, their state and their counters.
+    """
+    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter') -> None:
+        ...
+    def add(self, entries: collections.abc.Sequence[tuple[str, typing.Any, collections.abc.Sequence[typing.Any], typing.SupportsInt | typing.SupportsIndex, typing.Any, typing.Any]]) -> None:
+        ...
+    def add_group(self, settings: tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]) -> int:
+        ...
+    def bind(self, gradients: typing.Any) -> None:
+        ...
+    def drop_groups(self, left: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def freeze(self, tensor: typing.SupportsInt | typing.SupportsIndex, frozen: bool) -> None:
+        ...
+    def is_frozen(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], of_params: bool = False) -> None:
+        ...
+    def set_counters(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        ...
+    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, settings: tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]) -> None:
+        ...
+    def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def snapshot(self, of_params: bool = False) -> tuple[int, list[int], list[typing.Any]]:
+        ...
+    def step(self, gradients: typing.Any = None, scale: typing.Any = 1.0, zero: bool = False) -> typing.Any:
+        ...
+    def step_combined(self, sets: collections.abc.Sequence[typing.Any], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], divisor: typing.SupportsFloat | typing.SupportsIndex, scale: typing.Any = 1.0, zero: bool = False) -> typing.Any:
+        ...
+    def step_rows(self, tensor: typing.SupportsInt | typing.SupportsIndex, indices: typing.Any, rows: typing.Any, scale: typing.Any = 1.0) -> typing.Any:
+        ...
+    def steps_of(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    def use(self, stream: typing.SupportsInt | typing.SupportsIndex, applied: typing.Any = None, grad_norm: typing.Any = None) -> None:
+        ...
+    @property
+    def measures(self) -> bool:
+        """
+        Whether a step begins by reading all gradients.
+        """
+    @property
+    def step_count(self) -> int:
+        ...
+def check(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Refuses what a parameter may not be.
+    """
+def device_count() -> int:
+    """
+    0 where there is no driver or no device.
+    """
+def device_name(device: typing.SupportsInt | typing.SupportsIndex) -> str:
+    ...
+def from_numpy(array: typing.Any, value: numpy.typing.NDArray[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Writes a value of the same shape.
+    """
+def is_capturing(stream: typing.SupportsInt | typing.SupportsIndex) -> bool:
+    """
+    Whether a graph is being captured on the stream.
+    """
+def kind_of(array: typing.Any) -> tuple[numpy.dtype[typing.Any], tuple]:
+    """
+    Its dtype, as NumPy's, and its shape.
+    """
+def to_numpy(array: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[typing.Any]:
+    """
+    A copy, in the array's memory order; waits.
+    """
+def why_no_device() -> str:
+    """
+    What the driver says; empty where there is one.
+    """
+__version__: str
