@@ -14,6 +14,7 @@ import pytest
 import fusedstep
 
 SOURCES = Path(__file__).parents[1]
+CAPTURING = 0xCA97  # the stream that tests/native/cuda_runtime.cpp says is being captured
 
 
 def build(folder):
@@ -58,6 +59,7 @@ def emulated(emulated_module, monkeypatch):
     """`fusedstep._cuda` is the emulated module, and Fake's library is known, while a test runs."""
     if emulated_module not in _loaded:
         _loaded[emulated_module] = load(emulated_module)
+        del sys.modules["fusedstep._cuda"]
     module = _loaded[emulated_module]
     monkeypatch.setitem(sys.modules, "fusedstep._cuda", module)
     face = importlib.import_module("fusedstep.cuda")

@@ -141,14 +141,14 @@ class Numba(Library):
 libraries: list[Library] = [Torch(), CuPy(), Numba()]
 
 
-def library_of(array: object) -> Library:
+def library_of(array: object, subject: str = "array") -> Library:
     """The library that an array belongs to, or TypeError."""
     for library in libraries:
         if library.takes(array):
             return library
     raise TypeError(
-        "expected an array of torch, CuPy or Numba, whose library allocates the state beside it, "
-        f"came {type(array).__name__}"
+        f"{subject}: expected an array of torch, CuPy or Numba, whose library allocates the state "
+        f"beside it, came {type(array).__name__}"
     )
 
 
@@ -237,16 +237,16 @@ class _Kind(NamedTuple):
 class DeviceSpace:
     """A CUDA device: arrays of libraries that run there. See fusedstep.spaces.Space."""
 
-    def __init__(self, leaf: Any) -> None:
+    def __init__(self, subject: str, leaf: Any) -> None:
         """Take the first of the arrays, whose library tells the stream."""
-        self._leaf = leaf
+        self._leaf, self._library = leaf, library_of(leaf, subject)
 
     def _stream(self) -> int:
-        return library_of(self._leaf).stream(self._leaf)
+        return self._library.stream(self._leaf)
 
     def stepper(self, rule: str, *words: str) -> _core.Stepper:
         """See Space."""
-        stepper: Any = Stepper(library_of(self._leaf), self._leaf, rule, *words)
+        stepper: Any = Stepper(self._library, self._leaf, rule, *words)
         return stepper  # type: ignore[no-any-return]
 
     def zeros(
@@ -256,10 +256,7 @@ class DeviceSpace:
         _cuda.check(role, names, leaves, self._stream())
         arrays = []
         for name, leaf in zip(names, leaves, strict=True):
-            try:
-                library = library_of(leaf)
-            except TypeError as error:
-                raise TypeError(f"{role} {name!r}: {error}") from None
+            library = library_of(leaf, f"{role} {name!r}")
             arrays.append([library.zeros_like(leaf) for _ in range(copies)])
         return arrays
 

@@ -187,7 +187,7 @@ def space_of(names: Sequence[str], leaves: Sequence[Any], role: str = "parameter
         raise RuntimeError(
             f"{subject}: expected a CUDA device for it {what}, came none: {module.why_no_device()}"
         )
-    space: Space = importlib.import_module("fusedstep.cuda").DeviceSpace(leaves[0])
+    space: Space = importlib.import_module("fusedstep.cuda").DeviceSpace(subject, leaves[0])
     return space
 
 

@@ -1,0 +1,442 @@
+"""What is refused of CUDA arrays: the class of the error, its words, and that nothing has moved."""
+
+import re
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from cases import same_bits
+from helpers_cuda import CAPTURING, Fake, FakeDLPack, FakeLibrary, device_array, to_numpy
+
+pytestmark = pytest.mark.usefixtures("emulated")
+
+READABLE = "a CUDA array (torch, CuPy, __cuda_array_interface__ or DLPack)"
+
+
+def floats(*shape, dtype=np.float32):
+    return np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape) / 7
+
+
+def locked(array):
+    array.flags.writeable = False
+    return array
+
+
+def misaligned():
+    raw = np.zeros(17, np.uint8)
+    start = (-raw.ctypes.data) % 4 + 1
+    return Fake(
+        np.frombuffer(raw[start : start + 12].data, np.float32).copy(),
+        data=(raw.ctypes.data + start, False),
+    )
+
+
+def address(array):
+    return array.__cuda_array_interface__["data"][0]
+
+
+def refused(error, message, call, *arguments, **options):
+    with pytest.raises(error) as info:
+        call(*arguments, **options)
+    assert str(info.value) == message
+    return info.value
+
+
+class Raises:
+    """Whose protocol is broken."""
+
+    def __init__(self, error):
+        self.error = error
+
+    @property
+    def __cuda_array_interface__(self):
+        raise self.error
+
+
+PARAMETERS = {
+    "dtype": (
+        lambda: device_array(np.arange(3)),
+        TypeError,
+        "expected dtype float32 or float64, came int64",
+    ),
+    "byte order": (
+        lambda: Fake(floats(3), typestr=">f4"),
+        TypeError,
+        "expected dtype float32 or float64, came >f4",
+    ),
+    "read-only": (
+        lambda: Fake(locked(floats(3))),
+        ValueError,
+        "expected a writeable array, came a read-only one",
+    ),
+    "gaps": (
+        lambda: Fake(floats(4, 4)[:, ::2]),
+        ValueError,
+        "expected a contiguous array (C or Fortran order), came shape (4, 2) with strides (16, 8)",
+    ),
+    "alignment": (
+        misaligned,
+        ValueError,
+        "expected an aligned array (address divisible by 4), came an address 1 bytes off",
+    ),
+    "mask": (
+        lambda: Fake(floats(3), mask=floats(3)),
+        TypeError,
+        "expected a CUDA array without a mask, came a masked one",
+    ),
+    "nowhere": (
+        lambda: Fake(floats(3), data=(64, False)),
+        ValueError,
+        "expected memory on a CUDA device, came an address that is on none (Fake)",
+    ),
+    "strides": (
+        lambda: Fake(floats(3), strides=(4, 4)),
+        TypeError,
+        (
+            "expected a CUDA array that can be viewed without a copy, came Fake "
+            "(one stride a dimension)"
+        ),
+    ),
+    "no data": (
+        lambda: Fake(floats(3), data=None),
+        TypeError,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PARAMETERS)
+def test_parameters(fault):
+    make, error, words = PARAMETERS[fault]
+    with pytest.raises(error) as info:
+        fs.Adam({"ok": device_array(floats(2)), "w": make()})
+    text = str(info.value)
+    if words is None:
+        assert text.startswith("parameter 'w': expected a CUDA array that can be viewed without")
+    else:
+        assert text == f"parameter 'w': {words}"
+
+
+def test_parameters_of_a_library_that_nobody_knows():
+    class Stranger(Fake):
+        pass
+
+    library = FakeLibrary.takes
+    try:
+        FakeLibrary.takes = lambda self, array: type(array) is Fake  # noqa: ARG005
+        refused(
+            TypeError,
+            "parameter 'w': expected an array of torch, CuPy or Numba, whose library allocates the "
+            "state beside it, came Stranger",
+            fs.Adam,
+            {"ok": device_array(floats(2)), "w": Stranger(floats(3))},
+        )
+    finally:
+        FakeLibrary.takes = library
+
+
+def test_a_device_in_a_list_of_the_cpu_and_the_other_way_round():
+    here, there = floats(3), FakeDLPack(floats(3))
+    refused(
+        TypeError,
+        "parameter 'b': expected an array on the CPU like parameter 'a', "
+        "came a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
+        fs.Adam,
+        {"a": here, "b": there},
+    )
+    refused(
+        TypeError,
+        "parameter 'b': expected an array on cuda:0 like parameter 'a', "
+        "came one on the CPU (ndarray)",
+        fs.Adam,
+        {"a": there, "b": here},
+    )
+    opt = fs.Adam({"a": there})
+    refused(
+        TypeError,
+        "parameter 'b': expected an array on cuda:0 like parameter 'a', "
+        "came one on the CPU (ndarray)",
+        opt.add_group,
+        {"params": {"b": here}},
+    )
+    assert list(opt.params) == ["a"]
+    refused(
+        TypeError,
+        "value 'b': expected an array on the CPU like value 'a', "
+        "came a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
+        fs.EMA,
+        {"a": here, "b": there},
+    )
+
+
+def test_two_devices():
+    a, b = FakeDLPack(floats(3)), FakeDLPack(floats(3), device=1)
+    words = "parameter 'b': expected memory on cuda:0 like parameter 'a', came memory on cuda:1"
+    empty = device_array(floats(0))
+    refused(ValueError, words, fs.SGD, {"e": empty, "a": a, "b": b})
+    opt = fs.SGD({"a": a})
+    refused(ValueError, words, opt.add_group, {"params": {"b": b}})
+    refused(
+        ValueError,
+        "gradient of 'a': expected memory on cuda:0 like its parameter, came memory on cuda:1",
+        opt.step,
+        {"a": b},
+    )
+
+
+GRADIENTS = {
+    "cpu": (
+        lambda: floats(2, 3),
+        TypeError,
+        "expected memory on cuda:0 like its parameter, came an array on the CPU (ndarray)",
+    ),
+    "cpu through DLPack": (
+        lambda: FakeDLPack(floats(2, 3), kind=1),
+        TypeError,
+        "expected memory on cuda:0 like its parameter, came an array on the CPU (FakeDLPack)",
+    ),
+    "another accelerator": (
+        lambda: FakeDLPack(floats(2, 3), kind=10),
+        TypeError,
+        "expected memory on cuda:0 like its parameter, came an array on DLPack's device type 10",
+    ),
+    "no array": (
+        lambda: [1.0],
+        TypeError,
+        "expected memory on cuda:0 like its parameter, came list",
+    ),
+    "dtype": (
+        lambda: device_array(floats(2, 3, dtype=np.float64)),
+        TypeError,
+        "expected dtype float32 like its parameter, came float64",
+    ),
+    "shape": (
+        lambda: device_array(floats(3, 2)),
+        ValueError,
+        "expected shape (2, 3) like its parameter, came (3, 2)",
+    ),
+    "order": (
+        lambda: device_array(np.asfortranarray(floats(2, 3))),
+        ValueError,
+        (
+            "expected a contiguous array in C order like its parameter, "
+            "came shape (2, 3) with strides (4, 8)"
+        ),
+    ),
+    "raises": (
+        lambda: Raises(RuntimeError("gone")),
+        TypeError,
+        "expected a CUDA array that can be viewed without a copy, came Raises (gone)",
+    ),
+}
+
+
+@pytest.fixture
+def opt():
+    return fs.Adam(
+        {"ok": device_array(floats(3)), "w": device_array(floats(2, 3))}, lr=0.1, ema_decay=0.5
+    )
+
+
+def image(opt):
+    arrays = [*opt.params.values(), *opt.ema.values()]
+    arrays += [a for own in opt.state.values() for k, a in own.items() if k != "step"]
+    return [to_numpy(array).tobytes() for array in arrays], opt.step_count
+
+
+@pytest.mark.parametrize("how", ["step", "bind", "step_mean", "functional"])
+@pytest.mark.parametrize("fault", GRADIENTS)
+def test_gradients(opt, fault, how):
+    make, error, words = GRADIENTS[fault]
+    before = image(opt)
+    grads = {"ok": device_array(floats(3)), "w": make()}
+    if how == "functional":
+        states = [device_array(floats(2, 3) * 0) for _ in range(2)]
+        subject, call = "gradient of 'param'", fs.functional.adam
+        arguments = (device_array(floats(2, 3)), grads["w"], *states)
+        refused(error, f"{subject}: {words}", call, *arguments, step=1)
+    else:
+        arguments = [grads, grads] if how == "step_mean" else grads
+        refused(error, f"gradient of 'w': {words}", getattr(opt, how), arguments)
+    assert image(opt) == before
+
+
+def test_overlaps(opt):
+    w = opt.params["w"]
+    refused(
+        ValueError,
+        "gradient of 'w': expected memory of its own, came memory that overlaps parameter 'w'",
+        opt.step,
+        {"w": w},
+    )
+    refused(
+        ValueError,
+        "parameter '1': expected memory of its own, came memory that overlaps parameter '0'",
+        fs.SGD,
+        [w, Fake(w.memory[:1])],
+    )
+    grads = floats(6)
+    refused(
+        ValueError,
+        "gradient of 'w': expected memory of its own, since zero_grads, came memory that overlaps "
+        "gradient of 'ok'",
+        opt.step,
+        {"ok": Fake(grads[:3]), "w": Fake(grads.reshape(2, 3))},
+        zero_grads=True,
+    )
+    refused(
+        ValueError,
+        "gradient of 'ok': expected a writeable array, came a read-only one",
+        opt.step,
+        {"ok": Fake(locked(floats(3)))},
+        zero_grads=True,
+    )
+
+
+def test_memory_that_moved(opt):
+    before = image(opt)
+    opt.params["w"].changes["data"] = (address(device_array(floats(2, 3))), False)
+    refused(
+        ValueError,
+        "parameter 'w': expected the array as it was when it was handed over, came one that was "
+        "resized, retyped or reallocated since",
+        opt.step,
+        {"w": device_array(floats(2, 3))},
+    )
+    del opt.params["w"].changes["data"]
+    assert image(opt) == before
+    grad = device_array(floats(2, 3))
+    opt.bind({"w": grad})
+    grad.memory = grad.memory.copy()
+    with pytest.raises(ValueError, match=r"^gradient of 'w': expected the array as it was"):
+        opt.step()
+    assert image(opt) == before
+
+
+def test_working_copies():
+    with pytest.raises(TypeError, match=re.escape("'w': expected dtype bfloat16 (or its bits as")):
+        fs.SGD({"w": device_array(floats(3))}, working_copy={"w": device_array(floats(3))})
+    bits = device_array(np.zeros(3, np.uint16))
+    refused(
+        TypeError,
+        "working copy of 'w': expected a float32 parameter, came one of float64",
+        fs.SGD,
+        {"w": device_array(floats(3, dtype=np.float64))},
+        working_copy={"w": bits},
+    )
+    fs.SGD({"w": device_array(floats(3))}, working_copy={"w": Fake(bits.memory, typestr="|V2")})
+
+
+SCALE = "grad_scale: expected a number, or a CUDA array of one float32 or float64 on cuda:0, came "
+
+
+def test_scales(opt):
+    before = image(opt)
+    grads = {"w": device_array(floats(2, 3))}
+    for scale, error, came in (
+        (device_array(np.int32(2)), ValueError, "int32 of shape () on cuda:0"),
+        (device_array(floats(2)), ValueError, "float32 of shape (2,) on cuda:0"),
+        (FakeDLPack(floats(1), device=1), ValueError, "float32 of shape (1,) on cuda:1"),
+    ):
+        refused(error, SCALE + came, opt.step, grads, grad_scale=scale)
+    expected = "grad_scale: expected a number from 2**-126 to 2**126, came "
+    refused(ValueError, f"{expected}0.0", opt.step, grads, grad_scale=0.0)
+    refused(TypeError, f"{expected}'2'", opt.step, grads, grad_scale="2")
+    assert image(opt) == before
+    with pytest.raises(TypeError, match=r"^grad_scale: expected a number from"):
+        fs.SGD(floats(3)).step(floats(3), grad_scale=device_array(np.float32(2)))
+
+
+def test_rows(opt):
+    before = image(opt)
+    rows, which = device_array(floats(2, 3)), np.array([0, 1])
+    one = "a one-dimensional array of int32 or int64"
+    for indices, values, error, words in (
+        ([0, 1], rows, TypeError, f"indices of 'w': expected {one}, came list"),
+        (
+            device_array(floats(2)),
+            rows,
+            TypeError,
+            f"indices of 'w': expected {one}, came dtype float32 of 1 dimensions",
+        ),
+        (
+            device_array(np.array([0, 2])),
+            rows,
+            IndexError,
+            "indices of 'w': expected 0 <= index < 2, came 2 at position 1",
+        ),
+        (
+            which,
+            device_array(floats(3, 3)),
+            ValueError,
+            (
+                "rows of 'w': expected float32 of shape (2, 3) in C order, "
+                "came float32 of shape (3, 3)"
+            ),
+        ),
+        (
+            which,
+            floats(2, 3),
+            TypeError,
+            f"rows of 'w': expected {READABLE}, came an array on the CPU (ndarray)",
+        ),
+    ):
+        refused(error, words, opt.step_rows, "w", indices, values)
+    assert image(opt) == before
+
+
+def test_what_waits_is_refused_while_a_graph_is_captured(opt, monkeypatch):
+    grads = {"w": device_array(floats(2, 3))}
+    careful = fs.SGD({"w": device_array(floats(2, 3))}, error_if_nonfinite=True)
+    skips = fs.SGD(
+        {"w": device_array(floats(2, 3))}, lr=lambda step: 0.1 + step, skip_nonfinite=True
+    )
+    skips.step(grads)
+    before = image(opt)
+    monkeypatch.setattr(FakeLibrary, "current_stream", CAPTURING)
+    for call, words in (
+        (lambda: careful.step(grads), "error_if_nonfinite: expected a step that is not captured"),
+        (lambda: skips.step(grads), "step counters: expected to be read outside of a capture"),
+        (
+            lambda: opt.step_rows("w", device_array(np.array([0])), device_array(floats(1, 3))),
+            "indices of 'w' on the device: expected outside of the capture",
+        ),
+        (opt.state_dict, "a copy from the device: expected outside of the capture"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            call()
+    opt.step(grads)  # this one is captured
+    monkeypatch.undo()
+    assert image(opt) != before
+    assert opt.step_count == 1  # the played device ran it; a real one would not yet
+
+
+def test_no_device(monkeypatch, emulated):
+    monkeypatch.setattr(emulated, "device_count", lambda: 0)
+    monkeypatch.setattr(emulated, "why_no_device", lambda: "no driver")
+    refused(
+        RuntimeError,
+        "parameter 'w': expected a CUDA device for it (helpers_cuda.Fake on a CUDA device), "
+        "came none: no driver",
+        fs.Adam,
+        {"w": device_array(floats(3))},
+    )
+    assert fs.show_config("dict")["cuda"] == "no device: no driver"
+
+
+def test_a_module_that_does_not_load(monkeypatch):
+    """Such as one whose toolkit's library is not here."""
+    import importlib
+
+    def fails(_):
+        raise ImportError("libcudart.so: cannot open")
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    assert fs.show_config("dict")["cuda"] == (
+        "its CUDA module does not load (libcudart.so: cannot open)"
+    )
+
+
+def test_same_bits_helper():
+    assert same_bits(floats(3), to_numpy(device_array(floats(3), offset=12)))
