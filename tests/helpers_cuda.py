@@ -195,3 +195,23 @@ def on_device(tree):
     if isinstance(tree, (list, tuple)):
         return [on_device(branch) for branch in tree]
     return tree if tree is None else device_array(tree)
+
+
+def floats(*shape, dtype=np.float32):
+    """Numbers in a shape, all different."""
+    return np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape) / 7
+
+
+def refused(error, message, call, *arguments, **options):
+    """The call raises exactly this."""
+    with pytest.raises(error) as info:
+        call(*arguments, **options)
+    assert str(info.value) == message
+    return info.value
+
+
+def image(opt):
+    """All that a step could move: parameters, averages, state, and the counter."""
+    arrays = [*opt.params.values(), *opt.ema.values()]
+    arrays += [a for own in opt.state.values() for k, a in own.items() if k != "step"]
+    return [to_numpy(array).tobytes() for array in arrays], opt.step_count

@@ -1,6 +1,7 @@
 """torch, CuPy and Numba as their own attributes tell: played by classes that behave as theirs do."""
 
 import contextlib
+import ctypes
 import sys
 import types
 
@@ -14,14 +15,51 @@ from helpers_cuda import Fake, device_array
 pytestmark = pytest.mark.usefixtures("emulated")
 
 
-@pytest.fixture
-def on_device(monkeypatch):
+class DLTensor(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("device_type", ctypes.c_int32))  # the first of them
+
+
+Describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(DLTensor))
+NAME = b"dlpack_exchange_api"
+
+
+def exchange_table(torch):
+    """A capsule like torch's own, whose tensors say that they are on a CUDA device."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    own = pointer(torch.Tensor.__dlpack_c_exchange_api__, NAME)
+    words = (ctypes.c_void_p * 7).from_address(own)
+    real = Describe(words[5])
+
+    @Describe
+    def describe(tensor, out):
+        code = real(tensor, out)
+        out[0].device_type = 2
+        return code
+
+    table = (ctypes.c_void_p * 7)(*words)
+    table[5] = ctypes.cast(describe, ctypes.c_void_p).value
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype, make.argtypes = (
+        ctypes.py_object,
+        (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
+    )
+    return make(ctypes.addressof(table), NAME, None), (table, describe, real)
+
+
+@pytest.fixture(params=["attributes", "in C"])
+def on_device(request, monkeypatch):
     """Makes CPU tensors that say they are on cuda:0, and a library whose tensors stay there."""
     torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    if request.param == "in C" and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        pytest.skip("torch before 2.10 describes nothing in C")
 
     class Tensor(torch.Tensor):
         __torch_function__ = torch._C._disabled_torch_function_impl
         is_cuda = True
+        __dlpack_c_exchange_api__, kept = (
+            exchange_table(torch) if request.param == "in C" else (None, None)
+        )
 
         def get_device(self):
             return 0
@@ -172,3 +210,13 @@ def test_numba(monkeypatch):
     opt.step(device_array(g))
     assert same_bits(host.params["param"], device.memory)
     assert isinstance(opt.state["param"]["momentum_buffer"], DeviceNDArray)
+
+
+def test_torch_is_not_asked_attribute_by_attribute(on_device, monkeypatch):
+    w = on_device(np.ones((3, 4), np.float32))
+    kind = type(w)
+    opt = fs.SGD({"w": w}, lr=0.5)
+    if kind.__dlpack_c_exchange_api__ is not None:  # else there is no other way
+        monkeypatch.setattr(kind, "get_device", None)
+    opt.step({"w": on_device(np.ones((3, 4), np.float32))})
+    assert float(w[0, 0]) == 0.5

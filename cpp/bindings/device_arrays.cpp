@@ -108,6 +108,26 @@ bool equal(const py::object& a, const py::object& b) {
   return a && (a.is(b) || PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ) == 1);
 }
 
+// The same of what is described in C.
+bool is_twin(const dlpack::Tensor& tensor, const DeviceArray& target) {
+  const std::vector<py::ssize_t>& shape = target.shape;
+  const auto n = static_cast<int>(shape.size());
+  const bool alike = tensor.device_type == dlpack::kCUDA && tensor.device_id == target.device &&
+                     tensor.code == dlpack::kFloat && tensor.lanes == 1 &&
+                     tensor.bits == 8 * target.item && tensor.ndim == n &&
+                     std::equal(shape.begin(), shape.end(), tensor.shape);
+  if (!alike) return false;
+  if (tensor.strides == nullptr) return (target.order & kC) != 0;
+  std::int64_t step = 1;
+  const bool fortran = (target.order & kC) == 0;
+  for (int k = 0; k < n; ++k) {
+    const int i = fortran ? k : n - 1 - k;
+    if (tensor.shape[i] != 1 && tensor.strides[i] != step) return false;
+    step *= tensor.shape[i];
+  }
+  return true;
+}
+
 bool is_torch_twin(py::handle object, const DeviceArray& target) {
   static PyObject *const dtype = interned("dtype"), *const shape = interned("shape"),
                          *const device = interned("get_device"),
@@ -180,14 +200,20 @@ void check_beside(const DeviceArray& first, const std::string& first_name, const
 }
 
 bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
-  const bool known = (target.order & kC) != 0 &&
-                     ((target.origin == Origin::torch && is_torch_twin(object, target)) ||
-                      (target.origin == Origin::cupy && is_cupy_twin(object, target)));
+  dlpack::Tensor tensor;
+  const bool described = target.origin == Origin::torch && describe_fast(object, tensor);
+  const bool known = described
+                         ? is_twin(tensor, target)
+                         : (target.order & kC) != 0 &&
+                               ((target.origin == Origin::torch && is_torch_twin(object, target)) ||
+                                (target.origin == Origin::cupy && is_cupy_twin(object, target)));
   if (!known) {
     PyErr_Clear();  // the slow way says what is wrong
     return false;
   }
-  const std::intptr_t address = address_now(object, target.origin);
+  const std::intptr_t address = described ? reinterpret_cast<std::intptr_t>(tensor.data) +
+                                                static_cast<std::intptr_t>(tensor.byte_offset)
+                                          : address_now(object, target.origin);
   if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
   out.data = reinterpret_cast<void*>(address);

@@ -3,9 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <numeric>
-
-#include "dlpack.hpp"
+#include <utility>
 
 namespace fusedstep::bindings {
 namespace {
@@ -248,6 +248,37 @@ DeviceObject read_object(py::handle object, const Subject& subject, const std::s
   }
 }
 
+using Describe = int (*)(void*, dlpack::Tensor*);
+
+static Describe describe_of(PyTypeObject* type) {
+  const auto capsule = py::reinterpret_steal<py::object>(
+      PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
+  const void* const table = capsule && PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api") != 0
+                                ? PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api")
+                                : nullptr;
+  PyErr_Clear();
+  // Older tables hang behind newer ones.
+  auto* known = static_cast<const dlpack::ExchangeTable*>(table);
+  while (known != nullptr && known->major > 1) known = known->previous;
+  return known == nullptr || known->major != 1 ? nullptr : known->tensor_from_object;
+}
+
+bool describe_fast(py::handle object, dlpack::Tensor& out) {
+  // A handful of types a program, which stay alive in it.
+  thread_local std::vector<std::pair<PyTypeObject*, Describe>> known;
+  PyTypeObject* const type = Py_TYPE(object.ptr());
+  auto at = std::find_if(known.begin(), known.end(),
+                         [&](const auto& entry) { return entry.first == type; });
+  if (at == known.end()) {
+    Py_INCREF(reinterpret_cast<PyObject*>(type));
+    at = known.insert(known.end(), {type, describe_of(type)});
+  }
+  if (at->second == nullptr) return false;
+  if (at->second(object.ptr(), &out) == 0) return true;
+  PyErr_Clear();
+  return false;
+}
+
 void refuse_while_capturing(const std::string& what, cuda::Stream stream) {
   if (cuda::is_capturing(stream))
     throw py::value_error(what +
@@ -260,6 +291,10 @@ std::intptr_t address_now(py::handle object, Origin origin) {
   static PyObject* const data = PyUnicode_InternFromString("data");
   static PyObject* const ptr = PyUnicode_InternFromString("ptr");
   PyObject* number = nullptr;
+  dlpack::Tensor tensor;
+  if (origin == Origin::torch && describe_fast(object, tensor))
+    return reinterpret_cast<std::intptr_t>(tensor.data) +
+           static_cast<std::intptr_t>(tensor.byte_offset);
   if (origin == Origin::torch) {
     PyObject* const self = object.ptr();
     number = PyObject_VectorcallMethod(data_ptr, &self, 1, nullptr);

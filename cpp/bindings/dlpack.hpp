@@ -1,4 +1,4 @@
-// The C structs of DLPack 1.1 as far as they are read here, after its specification:
+// The C structs of DLPack 1.3 as far as they are read here, after its specification:
 // https://dmlc.github.io/dlpack/latest/c_api.html
 #pragma once
 
@@ -35,6 +35,18 @@ struct ManagedVersioned {
   void (*deleter)(ManagedVersioned*);
   std::uint64_t flags;
   Tensor tensor;
+};
+
+// In a capsule called "dlpack_exchange_api", the attribute __dlpack_c_exchange_api__ of a type
+// whose objects the functions take. They return 0, or -1 with a Python error.
+struct ExchangeTable {
+  std::uint32_t major, minor;
+  ExchangeTable* previous;
+  void* allocate;
+  void* managed_from_object;
+  void* object_from_managed;
+  int (*tensor_from_object)(void* object, Tensor* out);  // lent: valid while nothing else runs
+  int (*current_stream)(std::int32_t device_type, std::int32_t device, void** out);
 };
 
 }  // namespace fusedstep::bindings::dlpack
