@@ -161,6 +161,9 @@ class FakeLibrary:
     def zeros_like(self, array):
         return Fake(np.zeros_like(array.memory))
 
+    def zeros(self, array, size):
+        return Fake(np.zeros(size, array.memory.dtype))
+
     def scalar(self, array, dtype):  # noqa: ARG002
         return Fake(np.zeros((), dtype))
 

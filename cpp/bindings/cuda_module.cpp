@@ -38,10 +38,15 @@ class DeviceStepper : public PyStepper<DeviceSpace> {
 
 // Checks arrays as parameters are; before state is allocated for them.
 void check(const std::string& role, const std::vector<std::string>& names,
-           const std::vector<py::object>& arrays, std::uintptr_t stream) {
+           const std::vector<py::object>& arrays, std::uintptr_t stream,
+           const std::string& rowwise) {
   if (names.size() != arrays.size()) throw std::invalid_argument("one name an array");
-  for (std::size_t i = 0; i < arrays.size(); ++i)
-    check_numbers(arrays[i], {role.c_str(), names[i]}, /*writeable=*/false, stream_of(stream));
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const Subject subject{role.c_str(), names[i]};
+    const DeviceArray array =
+        check_numbers(arrays[i], subject, /*writeable=*/false, stream_of(stream));
+    if (!rowwise.empty()) one_a_row(array, subject, rowwise);
+  }
 }
 
 DeviceArray numbers_of(const py::object& array, std::uintptr_t stream) {
@@ -67,7 +72,8 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
       "is_capturing", [](std::uintptr_t stream) { return cuda::is_capturing(stream_of(stream)); },
       py::arg("stream"), "Whether a graph is being captured on the stream.");
   m.def("check", &check, py::arg("role"), py::arg("names"), py::arg("arrays"), py::arg("stream"),
-        "Refuses what a parameter may not be.");
+        py::arg("rowwise") = "",
+        "Refuses what a parameter (of a rule that is `rowwise`) may not be.");
   m.def(
       "kind_of",
       [](const py::object& array) {

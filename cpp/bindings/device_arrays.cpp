@@ -178,6 +178,22 @@ DeviceArray check_companion(py::handle object, const DeviceArray& target, const 
   return check_layout(std::move(a), object, target, subject, writeable);
 }
 
+void refuse_rows(const DeviceArray& param, const Subject& subject, const std::string& what_for) {
+  refuse(PyExc_ValueError, subject, "an array of rows in C order for " + what_for,
+         "shape " + text_of(py::tuple(py::cast(param.shape))) +
+             ((param.order & kC) != 0 ? "" : " in Fortran order"));
+}
+
+DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
+                      const std::string& what_for) {
+  if ((param.order & kC) == 0) refuse_rows(param, subject, what_for);
+  DeviceArray result = param;
+  result.shape = {param.shape.empty() ? 1 : param.shape[0]};
+  result.size = static_cast<std::size_t>(result.shape[0]);
+  result.order = kC | kF;
+  return result;
+}
+
 DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
                        cuda::Stream stream) {
   if (target.dtype != DType::float32)

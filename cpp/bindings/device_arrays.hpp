@@ -33,11 +33,15 @@ struct DeviceArray {
 
 std::string device_text(int device);  // "cuda:0"
 
-// What HostSpace's functions of these names do.
+// What the functions of these names in arrays.hpp do.
 DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
                           cuda::Stream stream);
 DeviceArray check_companion(py::handle object, const DeviceArray& target, const Subject& subject,
                             bool writeable, cuda::Stream stream);
+DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
+                      const std::string& what_for);
+[[noreturn]] void refuse_rows(const DeviceArray& param, const Subject& subject,
+                              const std::string& what_for);
 DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
                        cuda::Stream stream);
 void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,

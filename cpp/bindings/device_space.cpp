@@ -44,10 +44,8 @@ CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle 
     return text_of(py::tuple(py::cast(shape)));
   };
   const char* const dtype = param.dtype == DType::float32 ? "float32" : "float64";
-  const bool flat = param.shape.empty();
-  if (flat || (param.order & py::array::c_style) == 0)
-    refuse(PyExc_ValueError, {"parameter", name}, "an array of rows in C order for step_rows",
-           "shape " + shape_text(param.shape) + (flat ? "" : " in Fortran order"));
+  if (param.shape.empty() || (param.order & py::array::c_style) == 0)
+    refuse_rows(param, {"parameter", name}, "step_rows");
   const auto limit = static_cast<std::size_t>(param.shape[0]);
   const Subject which{"indices of", name};
   const std::vector<std::int64_t> numbers =

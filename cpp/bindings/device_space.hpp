@@ -32,6 +32,10 @@ class DeviceSpace {
                          const Subject& subject) const {
     return bindings::check_copy(object, target, subject, stream);
   }
+  static DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
+                               const std::string& what_for) {
+    return bindings::one_a_row(param, subject, what_for);
+  }
   static void check_beside(const DeviceArray& first, const std::string& first_name,
                            const DeviceArray& array, const Subject& subject) {
     bindings::check_beside(first, first_name, array, subject);

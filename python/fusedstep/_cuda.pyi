@@ -52,9 +52,9 @@ class Stepper:
     @property
     def step_count(self) -> int:
         ...
-def check(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+def check(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> None:
     """
-    Refuses what a parameter may not be.
+    Refuses what a parameter (of a rule that is `rowwise`) may not be.
     """
 def device_count() -> int:
     """

@@ -41,6 +41,10 @@ class Library:
         """Zeros of the same shape, dtype, memory order and device."""
         raise NotImplementedError
 
+    def zeros(self, array: Any, size: int) -> Any:
+        """So many zeros in one dimension, of the same dtype and device."""
+        raise NotImplementedError
+
     def scalar(self, array: Any, dtype: str) -> Any:
         """An array of no dimension on the device of `array`, of dtype "bool" or "float64"."""
         raise NotImplementedError
@@ -66,6 +70,11 @@ class Torch(Library):
         """See Library."""
         torch = sys.modules["torch"]
         return torch.zeros_like(array.detach(), memory_format=torch.preserve_format)
+
+    def zeros(self, array: Any, size: int) -> Any:
+        """See Library."""
+        torch = sys.modules["torch"]
+        return torch.zeros(size, dtype=array.dtype, device=array.device)
 
     def scalar(self, array: Any, dtype: str) -> Any:
         """See Library."""
@@ -94,6 +103,11 @@ class CuPy(Library):
         with array.device:
             return sys.modules["cupy"].zeros_like(array)
 
+    def zeros(self, array: Any, size: int) -> Any:
+        """See Library."""
+        with array.device:
+            return sys.modules["cupy"].zeros(size, dtype=array.dtype)
+
     def scalar(self, array: Any, dtype: str) -> Any:
         """See Library."""
         with array.device:
@@ -121,6 +135,12 @@ class Numba(Library):
         """See Library."""
         new = sys.modules["numba.cuda"].device_array_like(array)
         _cuda.from_numpy(new, np.zeros(array.shape, array.dtype), self.stream(array))
+        return new
+
+    def zeros(self, array: Any, size: int) -> Any:
+        """See Library."""
+        new = sys.modules["numba.cuda"].device_array(size, array.dtype)
+        _cuda.from_numpy(new, np.zeros(size, array.dtype), self.stream(array))
         return new
 
     def scalar(self, array: Any, dtype: str) -> Any:  # noqa: ARG002
@@ -250,14 +270,23 @@ class DeviceSpace:
         return stepper  # type: ignore[no-any-return]
 
     def zeros(
-        self, role: str, names: Sequence[str], leaves: Sequence[Any], copies: int
+        self,
+        role: str,
+        names: Sequence[str],
+        leaves: Sequence[Any],
+        copies: int,
+        rowwise: str = "",
     ) -> list[list[Any]]:
         """See Space."""
-        _cuda.check(role, names, leaves, self._stream())
+        _cuda.check(role, names, leaves, self._stream(), rowwise)
         arrays = []
         for name, leaf in zip(names, leaves, strict=True):
             library = library_of(leaf, f"{role} {name!r}")
-            arrays.append([library.zeros_like(leaf) for _ in range(copies)])
+            if rowwise:
+                rows = [*self.kind_of(leaf).shape, 1][0]  # a number alone is one row
+                arrays.append([library.zeros(leaf, rows) for _ in range(copies)])
+            else:
+                arrays.append([library.zeros_like(leaf) for _ in range(copies)])
         return arrays
 
     def kind_of(self, array: Any) -> _Kind:
