@@ -9,7 +9,7 @@ and does not wait for the device. What waits: ``state_dict``, ``load_state_dict`
 ``opt.state[name]`` (its ``step``), an ``ema`` with bias correction, ``step_rows`` with indices on
 the device, ``error_if_nonfinite``; and ``step_count``, with it a schedule, where only the device
 knows how many steps there were: with ``skip_nonfinite``, and from the first step on that was
-captured in a CUDA graph. While one is being captured, these are a RuntimeError.
+captured in a CUDA graph. While one is being captured, these are a ValueError.
 """
 
 from __future__ import annotations
