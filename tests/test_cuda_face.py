@@ -102,6 +102,22 @@ def test_gradient_sets(pair, how):
     assert_same(host, device)
 
 
+def test_a_rule_of_rows():
+    params = {name: np.ascontiguousarray(array) for name, array in numbers().items()}
+    params["c"] = params["c"].reshape(())
+    host, device = (fs.RowwiseAdagrad(p, **WHOLE) for p in (params, on_device(params)))
+    for seed in (1, 2):
+        grads = {name: np.ascontiguousarray(array) for name, array in numbers(seed).items()}
+        grads["c"] = grads["c"].reshape(())
+        host.step(grads)
+        device.step(on_device(grads))
+    assert_same(host, device)
+    device.load_state_dict(host.state_dict())
+    bad = np.asfortranarray(params["b"])
+    with pytest.raises(ValueError, match=r"^parameter 'b': expected an array of rows in C order"):
+        fs.RowwiseAdagrad({"b": device_array(bad)})
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("there", [False, True])
 def test_rows(pair, dtype, there):
