@@ -33,19 +33,24 @@ FUSEDSTEP_HD std::uint64_t elements_to_pack(const void* array, std::uint64_t ite
   return (width - past) % width;
 }
 
-// How the elements [begin, end) of a task are dealt: singly up to `body`, then `packs` packs, then
-// singly again. `head` is elements_to_pack() of all its arrays, or kApart where they differ;
-// `begin` is a multiple of the width.
-struct Deal {
-  std::uint64_t body, packs, tail;
-};
 constexpr std::uint64_t kApart = ~std::uint64_t{0};
 
-FUSEDSTEP_HD Deal deal(std::uint64_t begin, std::uint64_t end, std::uint64_t head,
-                       std::uint64_t width) {
-  if (head >= end - begin) return {end, 0, end};
-  const std::uint64_t body = begin + head, packs = (end - body) / width;
-  return {body, packs, body + packs * width};
-}
+// How the elements [begin, end) of a task are dealt: whole packs, from `body` on, and what is left
+// before and behind them, singly. `head` is elements_to_pack() of all its arrays, or kApart where
+// they differ; `begin` is a multiple of the width.
+struct Deal {
+  std::uint64_t begin, body, packs, tail, singles;
+
+  FUSEDSTEP_HD Deal(std::uint64_t from, std::uint64_t end, std::uint64_t head, std::uint64_t width)
+      : begin(from),
+        body(head < end - from ? from + head : end),
+        packs((end - body) / width),
+        tail(body + packs * width),
+        singles(body - from + (end - tail)) {}
+
+  FUSEDSTEP_HD std::uint64_t single(std::uint64_t k) const {
+    return k < body - begin ? begin + k : tail + (k - (body - begin));
+  }
+};
 
 }  // namespace fusedstep::cuda

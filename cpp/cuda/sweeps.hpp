@@ -121,17 +121,13 @@ FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work
   constexpr std::uint64_t kWidth = kPack<T>;
   block.each([&](unsigned thread) {
     const Updater<Rule, T> updater(sweep, work);
-    const std::uint64_t end = work.end;
-    const Deal d = deal(work.begin, end, common_head<Rule, T>(sweep, work.task), kWidth);
-    FUSEDSTEP_ROLLED
-    for (std::uint64_t i = work.begin + thread; i < d.body; i += kThreads)
-      updater.template update<1>(i, i);
+    const Deal d(work.begin, work.end, common_head<Rule, T>(sweep, work.task), kWidth);
     FUSEDSTEP_ROLLED
     for (std::uint64_t pack = thread; pack < d.packs; pack += kThreads)
       updater.template update<kWidth>(d.body + pack * kWidth, d.body + pack * kWidth);
     FUSEDSTEP_ROLLED
-    for (std::uint64_t i = d.tail + thread; i < end; i += kThreads)
-      updater.template update<1>(i, i);
+    for (std::uint64_t k = thread; k < d.singles; k += kThreads)
+      updater.template update<1>(d.single(k), d.single(k));
   });
 }
 

@@ -96,6 +96,7 @@ struct Source {
   FUSEDSTEP_HD Pack<T, Width> gradient(std::uint64_t i) const {
     Pack<T, Width> g = load<Width, T>(first, i);
     if (combined) {
+      FUSEDSTEP_ROLLED
       for (std::uint64_t set = 0; set < count; ++set) {
         const T weight = T(weights != nullptr ? weights[set] : 1.0);
         const Pack<T, Width> other = set == 0 ? g : load<Width, T>(sets[set], i);
@@ -111,6 +112,7 @@ struct Source {
 
   template <std::uint64_t Width>
   FUSEDSTEP_HD void zero(std::uint64_t i) const {
+    FUSEDSTEP_ROLLED
     for (std::uint64_t set = 0; set < count; ++set)
       store<Width, T>(const_cast<void*>(set == 0 ? first : sets[set]), i, {});
   }
