@@ -1,5 +1,21 @@
 # The engine on a CUDA device: the same sources for a card and for the device that the tests play on
 # the CPU, which differ in the compiler of kernels.cu and in the runtime.
+if(NOT FUSEDSTEP_CUDA_EMULATION)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "FUSEDSTEP_CUDA: expected nvcc of CUDA 12 or newer in PATH (or as "
+                        "CMAKE_CUDA_COMPILER), came none")
+  endif()
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # the last: for cards to come
+  endif()
+  set(CMAKE_CUDA_STANDARD 17)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  enable_language(CUDA)
+  find_package(CUDAToolkit 12 REQUIRED)
+endif()
+
 add_library(fusedstep_cuda_engine STATIC cpp/cuda/kernels.cu cpp/cuda/stepper.cpp)
 target_link_libraries(fusedstep_cuda_engine PUBLIC fusedstep_engine)
 
@@ -11,19 +27,6 @@ if(FUSEDSTEP_CUDA_EMULATION)
   return()
 endif()
 
-include(CheckLanguage)
-check_language(CUDA)
-if(NOT CMAKE_CUDA_COMPILER)
-  message(FATAL_ERROR "FUSEDSTEP_CUDA needs nvcc: expected a CUDA toolkit of 12 or newer in PATH "
-                      "(or CMAKE_CUDA_COMPILER), came none")
-endif()
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # the last: for cards to come
-endif()
-set(CMAKE_CUDA_STANDARD 17)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-enable_language(CUDA)
-find_package(CUDAToolkit REQUIRED)
 target_sources(fusedstep_cuda_engine PRIVATE cpp/cuda/runtime.cpp)
 target_link_libraries(fusedstep_cuda_engine PUBLIC CUDA::cudart_static)
 # The numbers' flags are nvcc's defaults but for the first, and named because all bits hang on them.
