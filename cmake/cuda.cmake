@@ -20,7 +20,7 @@ add_library(fusedstep_cuda_engine STATIC cpp/cuda/kernels.cu cpp/cuda/stepper.cp
 target_link_libraries(fusedstep_cuda_engine PUBLIC fusedstep_engine)
 
 if(FUSEDSTEP_CUDA_EMULATION)
-  set_source_files_properties(cpp/cuda/kernels.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
+  set_source_files_properties(cpp/cuda/kernels.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-O1")
   target_sources(fusedstep_cuda_engine PRIVATE tests/native/cuda_runtime.cpp)
   add_executable(fusedstep_cuda_sweeps EXCLUDE_FROM_ALL tests/native/cuda_sweeps.cpp)
   target_link_libraries(fusedstep_cuda_sweeps PRIVATE fusedstep_cuda_engine)
