@@ -8,20 +8,26 @@ namespace fusedstep::cuda {
 // Where the lanes of one kind of sum meet, in shared memory.
 using Lanes = double[kWarps][kWarp];
 
-// For each of `units` stretches of numbers, none longer than kReduceBlock: adds value(unit, i,
-// sums) for i in [0, size(unit)), and hands the totals to store(unit, totals). Kinds of sums are
-// taken side by side.
-template <unsigned Kinds, class Size, class Value, class Store>
-FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size size, Value value,
-                            Store store) {
+// For each of `units` stretches of numbers, none longer than kReduceBlock: add(number(unit, i),
+// sums) for i in [0, size(unit)), and store(unit, totals). Kinds of sums are taken side by side. A
+// thread reads Ahead numbers before it adds the first of them, so that it waits once for all.
+template <unsigned Kinds, unsigned Ahead, class Size, class Number, class Add, class Store>
+FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size size,
+                            Number number, Add add, Store store) {
   for (std::uint64_t base = 0; base < units; base += kWarps) {
     block.each([&](unsigned thread) {
       const unsigned warp = thread / kWarp, lane = thread % kWarp;
+      const std::uint64_t unit = base + warp, n = unit < units ? size(unit) : 0;
       double sums[Kinds] = {};
-      if (base + warp < units) {
-        const std::uint64_t n = size(base + warp);
-        for (std::uint64_t i = lane; i < n; i += kWarp) value(base + warp, i, sums);
+      std::uint64_t i = lane;
+      FUSEDSTEP_ROLLED
+      for (; i + (Ahead - 1) * kWarp < n; i += Ahead * kWarp) {
+        decltype(number(unit, i)) ahead[Ahead];
+        for (unsigned k = 0; k < Ahead; ++k) ahead[k] = number(unit, i + k * kWarp);
+        for (unsigned k = 0; k < Ahead; ++k) add(ahead[k], sums);
       }
+      FUSEDSTEP_ROLLED
+      for (; i < n; i += kWarp) add(number(unit, i), sums);
       for (unsigned kind = 0; kind < Kinds; ++kind) lanes[kind][warp][lane] = sums[kind];
     });
     for (unsigned width = kWarp / 2; width > 0; width /= 2)
@@ -54,11 +60,10 @@ FUSEDSTEP_HD void block_tree_sum(Block block, Lanes* lanes, std::uint64_t count,
   unsigned to = 0;
   const auto level = [&](auto number) {
     const std::uint64_t units = count == 0 ? 1 : reduce_blocks(count);
-    sum_units<1>(
+    sum_units<1, 4>(
         block, lanes, units, size,
-        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
-          sums[0] = sums[0] + number(unit * kReduceBlock + i);
-        },
+        [&](std::uint64_t unit, std::uint64_t i) { return number(unit * kReduceBlock + i); },
+        [](double x, double* sums) { sums[0] = sums[0] + x; },
         [&](std::uint64_t unit, const double* totals) {
           (units == 1 ? result : scratch[to])[unit] = totals[0];
         });

@@ -149,16 +149,15 @@ FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
       if (thread < rows) new (work.trees[thread]) RunningTree;
     });
     for (std::uint64_t from = 0; from < size; from += kReduceBlock)
-      sum_units<1>(
+      sum_units<1, 1>(
           block, work.lanes, rows,
           [&](std::uint64_t) { return size - from < kReduceBlock ? size - from : kReduceBlock; },
-          [&](std::uint64_t row, std::uint64_t i, double* sums) {
+          [&](std::uint64_t row, std::uint64_t i) {
             const std::uint64_t at = (first + row) * size + from + i;
             const T p = static_cast<const T*>(view.param)[at];
-            const double g =
-                double(updater.adjust(updater.source.template gradient<1>(at).at[0], p));
-            sums[0] = sums[0] + g * g;
+            return double(updater.adjust(updater.source.template gradient<1>(at).at[0], p));
           },
+          [](double g, double* sums) { sums[0] = sums[0] + g * g; },
           [&](std::uint64_t row, const double* totals) { tree(row).add(totals[0]); });
     block.each([&](unsigned thread) {
       if (thread >= rows) return;
@@ -228,10 +227,13 @@ struct Measure {
   FUSEDSTEP_HD static void sum_chunk(Block block, const Sweep& sweep, Work& work) {
     const ReduceUnits units(work);
     const Source<T> source(sweep, work);
-    sum_units<1>(
+    sum_units<1, 8>(
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
-        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
-          const double x = double(source.template gradient<1>(units.start(unit) + i).at[0]);
+        [&](std::uint64_t unit, std::uint64_t i) {
+          return source.template gradient<1>(units.start(unit) + i).at[0];
+        },
+        [&](T g, double* sums) {
+          const double x = double(g);
           if (!(x - x == 0.0)) lower(&sweep.progress->nonfinite, work.task.slot);
           sums[0] = sums[0] + x * x;
         },
@@ -302,9 +304,9 @@ struct Probe {
     const Source<T> source(sweep, work);
     const Adjustment<T> adjust = adjustment<T>(work);
     const Rule rule = rule_of<Rule>(work);
-    sum_units<2>(
+    sum_units<2, 1>(
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
-        [&](std::uint64_t unit, std::uint64_t i, double* sums) {
+        [&](std::uint64_t unit, std::uint64_t i) {
           const std::uint64_t at = units.start(unit) + i;
           const T p = static_cast<const T*>(view.param)[at];
           const T g = adjust(source.template gradient<1>(at).at[0], p);
@@ -312,8 +314,11 @@ struct Probe {
           const double d = double(rule.probe(
               p, g,
               Rule::kStates.state[I].used ? static_cast<T*>(view.state[I])[at] : unused[I]...));
-          sums[0] = sums[0] + double(p) * double(p);
-          sums[1] = sums[1] + d * d;
+          return Pack<double, 2>{{double(p), d}};
+        },
+        [](const Pack<double, 2>& of, double* sums) {
+          sums[0] = sums[0] + of.at[0] * of.at[0];
+          sums[1] = sums[1] + of.at[1] * of.at[1];
         },
         [&](std::uint64_t unit, const double* totals) {
           const std::uint64_t at = work.task.first_block + units.first() + unit;

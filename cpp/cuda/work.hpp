@@ -136,12 +136,13 @@ template <class Store>
 FUSEDSTEP_HD void sum_tasks(Block block, const Sweep& sweep, Work& work, const double* sums,
                             Store of_task) {
   const auto blocks = [&](std::uint64_t task) { return reduce_blocks(sweep.tasks[task].size); };
-  sum_units<1>(
+  sum_units<1, 1>(
       block, work.lanes, sweep.task_count,
       [&](std::uint64_t task) { return blocks(task) <= kReduceBlock ? blocks(task) : 0; },
-      [&](std::uint64_t task, std::uint64_t i, double* sum) {
-        sum[0] = sum[0] + fresh(sums + sweep.tasks[task].first_block + i);
+      [&](std::uint64_t task, std::uint64_t i) {
+        return fresh(sums + sweep.tasks[task].first_block + i);
       },
+      [](double x, double* sum) { sum[0] = sum[0] + x; },
       [&](std::uint64_t task, const double* totals) { of_task(task, totals[0]); });
   for (std::uint64_t k = 0; k < sweep.large_count; ++k) {
     const std::uint64_t task = sweep.large[k];
