@@ -121,11 +121,9 @@ double sum_squares(const TensorView& tensor, const Gradient& gradient, std::size
   const Adjustment<T> adjust(gradient);
   const bool plain = gradient.is_plain();
   const T* param = static_cast<const T*>(tensor.param) + begin;
-  RunningTree tree;
-  for (std::size_t next; begin < end; begin = next) {
-    next = begin + std::min(end - begin, kReduceBlock);
+  const auto sum_block = [&](std::size_t from, std::size_t to) {
     double lanes[kLanes] = {};
-    visit_block<T>(tensor, gradient, begin, next, [&](const T* numbers, std::size_t n) {
+    visit_block<T>(tensor, gradient, from, to, [&](const T* numbers, std::size_t n) {
       if (!plain) {
 #pragma omp simd
         for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
@@ -133,7 +131,13 @@ double sum_squares(const TensorView& tensor, const Gradient& gradient, std::size
       add_squares(n, plain ? numbers : adjusted, T(1), lanes);
       param += n;
     });
-    tree.add(fold_lanes(lanes));
+    return fold_lanes(lanes);
+  };
+  if (end - begin <= kReduceBlock) return sum_block(begin, end);  // most rows
+  RunningTree tree;
+  for (std::size_t next; begin < end; begin = next) {
+    next = begin + std::min(end - begin, kReduceBlock);
+    tree.add(sum_block(begin, next));
   }
   return tree.sum();
 }
