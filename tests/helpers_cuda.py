@@ -57,16 +57,19 @@ _loaded = {}  # a module is initialised once a process
 @pytest.fixture
 def emulated(emulated_module, monkeypatch):
     """`fusedstep._cuda` is the emulated module, and Fake's library is known, while a test runs."""
+    # A build with a module of its own has it back afterwards.
+    monkeypatch.delitem(sys.modules, "fusedstep._cuda", raising=False)
     if emulated_module not in _loaded:
         _loaded[emulated_module] = load(emulated_module)
-        del sys.modules["fusedstep._cuda"]
-    module = _loaded[emulated_module]
-    monkeypatch.setitem(sys.modules, "fusedstep._cuda", module)
+    module = sys.modules["fusedstep._cuda"] = _loaded[emulated_module]
+    monkeypatch.setattr(fusedstep, "_cuda", module, raising=False)
+    monkeypatch.delitem(sys.modules, "fusedstep.cuda", raising=False)
+    monkeypatch.delattr(fusedstep, "cuda", raising=False)
     face = importlib.import_module("fusedstep.cuda")
     monkeypatch.setattr(face, "libraries", [FakeLibrary(), *face.libraries])
     yield module
-    # Other tests see a build without CUDA.
-    del sys.modules["fusedstep.cuda"], fusedstep.cuda
+    # Other tests see the build as it is.
+    del sys.modules["fusedstep._cuda"], sys.modules["fusedstep.cuda"], fusedstep.cuda
 
 
 class Fake:
