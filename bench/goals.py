@@ -23,7 +23,6 @@ NOT_YET = {
     "bf16 state": "≥ 1.35 × the best fp32 peer",
     "8-bit state": "≥ 1.65 × the best fp32 peer, ≥ 4 × torchao",
     "bf16 p, g and 8-bit state": "≥ 2.0 × the best fp32 peer",
-    "CUDA, large": "≥ 0.92 of a device copy, ≥ 1.0 × torch fused, ≥ 3 × on lists",
 }
 
 
