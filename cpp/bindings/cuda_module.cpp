@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
 
+#include <utility>
+
 #include "device_space.hpp"
 #include "py_stepper.hpp"
 
@@ -79,7 +81,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
       [](const py::object& array) {
         const DeviceArray checked = numbers_of(array, 0);
         const char* const name = checked.dtype == fusedstep::DType::float32 ? "float32" : "float64";
-        return py::make_tuple(py::dtype(name), py::tuple(py::cast(checked.shape)));
+        return std::make_pair(py::dtype(name), checked.shape);
       },
       py::arg("array"), "Its dtype, as NumPy's, and its shape.");
   m.def(

@@ -70,7 +70,7 @@ def is_capturing(stream: typing.SupportsInt | typing.SupportsIndex) -> bool:
     """
     Whether a graph is being captured on the stream.
     """
-def kind_of(array: typing.Any) -> tuple[numpy.dtype[typing.Any], tuple]:
+def kind_of(array: typing.Any) -> tuple[numpy.dtype[typing.Any], list[int]]:
     """
     Its dtype, as NumPy's, and its shape.
     """

@@ -291,7 +291,8 @@ class DeviceSpace:
 
     def kind_of(self, array: Any) -> _Kind:
         """See Space."""
-        return _Kind(*_cuda.kind_of(array))
+        dtype, shape = _cuda.kind_of(array)
+        return _Kind(dtype, tuple(shape))
 
     def to_numpy(self, array: Any) -> NDArray[Any]:
         """See Space."""
