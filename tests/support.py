@@ -137,7 +137,8 @@ def own_methods(cls):
 HEAD = """\
 # What goes with what
 
-Written by `tests/support.py`; `tests/test_support.py` tries every cell. The order in which a step
+Written by `tests/support.py`; `tests/test_support.py` tries every cell. On a CUDA device all of it is the
+same ([cuda.md](cuda.md)): `tests/test_cuda_exact.py`. The order in which a step
 does these things stands at `fusedstep.Optimizer`.
 
 ## Every rule

@@ -99,6 +99,7 @@ OnDevice::OnDevice(int device) : before_(device) {
 OnDevice::~OnDevice() { cudaSetDevice(before_); }
 
 Buffer::~Buffer() {
+  if (data_ == nullptr) return;  // else a context would be made for nothing
   const OutsideCapture outside;
   cudaFree(data_);
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/reduction.hpp"
 #include "cuda/stepper.hpp"
 #include "reduce.hpp"
 #include "stepper.hpp"
@@ -304,11 +305,32 @@ bool run_once(std::size_t rule) {
   return same;
 }
 
+// A block's tree, of up to three levels, against the CPU's.
+bool trees_agree() {
+  bool same = true;
+  const std::size_t whole = kReduceBlock * kReduceBlock;
+  for (const std::size_t count :
+       {std::size_t{0}, std::size_t{1}, kReduceBlock, kReduceBlock + 1, whole, whole + 5000}) {
+    std::vector<double> numbers(count);
+    for (double& number : numbers) number = uniform(0, 1);
+    std::vector<double> first(reduce_blocks(count)), second(reduce_blocks(count));
+    double* const scratch[2] = {first.data(), second.data()};
+    cuda::Lanes lanes[1];
+    double result = -1.0;
+    cuda::block_tree_sum(
+        cuda::Block{0, 1}, lanes, count, [&](std::uint64_t i) { return numbers[i]; }, scratch,
+        &result);
+    same = same && result == tree_sum(numbers.data(), count);
+  }
+  return same;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
-  int failures = 0;
+  int failures = trees_agree() ? 0 : 1;
+  if (failures != 0) std::printf("a tree differs\n");
   for (std::size_t rule = 0; rule < registry().size(); ++rule)
     for (int round = 0; round < rounds; ++round)
       if (!run_once(rule)) {
