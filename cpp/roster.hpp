@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -101,6 +102,41 @@ class Roster {
   void enlist(Tensor tensor) {
     tensors_.push_back(std::move(tensor));
     frozen_.push_back(false);
+  }
+
+  // A tensor as a kernel sees it, without its gradients.
+  TensorView view_of(std::size_t i) const {
+    const Tensor& tensor = tensors_[i];
+    TensorView view;
+    view.param = tensor.param;
+    view.state = tensor.state;
+    view.average = tensor.average;
+    view.copy = tensor.copy;
+    view.row_size = tensor.row_size;
+    return view;
+  }
+
+  // One row of it: a tensor of its own, whose states are one number where the rule is row-wise.
+  TensorView row_of(TensorView view, std::size_t item, std::size_t row, std::size_t size) const {
+    const auto shift = [&](void*& array, std::size_t elements) {
+      if (array != nullptr) array = static_cast<std::byte*>(array) + elements * item;
+    };
+    shift(view.param, row * size);
+    for (void*& state : view.state) shift(state, rule().rowwise ? row : row * size);
+    shift(view.average, row * size);
+    if (view.copy != nullptr) view.copy += row * size;
+    return view;
+  }
+
+  // Throw std::overflow_error where one more step cannot be counted.
+  void check_counter(std::size_t i, std::int64_t steps) const {
+    if (steps == std::numeric_limits<std::int64_t>::max())
+      throw std::overflow_error("parameter '" + tensors_[i].name +
+                                "': the step counter is at its end, 2**63 - 1");
+  }
+  static void check_step_count(std::int64_t count) {
+    if (count == std::numeric_limits<std::int64_t>::max())
+      throw std::overflow_error("step_count is at its end, 2**63 - 1");
   }
 
   std::size_t rule_;

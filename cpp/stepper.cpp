@@ -61,11 +61,7 @@ Task Stepper::task_of(std::size_t i) const {
   const Tensor& tensor = tensors_[i];
   const States& states = rule().states[groups_[tensor.group].variant];
   Task task{};
-  task.view.param = tensor.param;
-  task.view.state = tensor.state;
-  task.view.average = tensor.average;
-  task.view.copy = tensor.copy;
-  task.view.row_size = tensor.row_size;
+  task.view = view_of(i);
   task.size = tensor.size;
   task.item_size = item_size(tensor.dtype);
   task.streams = 2 + (rule().rowwise ? 0 : states.used()) + (tensor.average != nullptr);
@@ -95,9 +91,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   const Tensor& tensor = tensors_[cohort.first];
   const Group& group = groups_[tensor.group];
   const std::int64_t step = steps_[cohort.first];
-  if (step == std::numeric_limits<std::int64_t>::max())
-    throw std::overflow_error("parameter '" + tensor.name +
-                              "': the step counter is at its end, 2**63 - 1");
+  check_counter(cohort.first, step);
   const auto dtype = static_cast<std::size_t>(tensor.dtype);
   const KernelTable& table = current_table();
   cohort.kernel = table.kernel[rule_][group.variant][dtype];
@@ -130,14 +124,7 @@ void Stepper::prepare(const RowGradients& gradients) {
       cohort_of_count[count] = rows_.cohorts.size();
     }
     Task task = whole;
-    const std::size_t row = gradients.rows[i], start = row * gradients.row_size;
-    const auto shift = [&](void*& at, std::size_t elements) {
-      if (at != nullptr) at = static_cast<std::byte*>(at) + elements * task.item_size;
-    };
-    shift(task.view.param, start);
-    for (void*& state : task.view.state) shift(state, rule().rowwise ? row : start);
-    shift(task.view.average, start);
-    if (task.view.copy != nullptr) task.view.copy += start;
+    task.view = row_of(whole.view, whole.item_size, gradients.rows[i], gradients.row_size);
     task.view.sets = gradients.sets.data() + gradients.first[i];
     task.size = gradients.row_size;
     task.cohort = cohort_of_count[count] - 1;
@@ -153,8 +140,7 @@ void Stepper::prepare(const RowGradients& gradients) {
 }
 
 void Stepper::ready(Batch& batch, std::size_t slots) {
-  if (step_count_ == std::numeric_limits<std::int64_t>::max())
-    throw std::overflow_error("step_count is at its end, 2**63 - 1");
+  check_step_count(step_count_);
   if (batch.planned_threads() != thread_limit()) batch.deal(thread_limit());
   measures_ = measures();
   if (measures_ || rule().layerwise) batch.reserve_norms(slots);

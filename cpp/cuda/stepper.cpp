@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -139,7 +138,7 @@ void Stepper::prepare(const GradientSets& gradients) {
   const OnDevice on(device_);
   if (!is_arranged(gradients)) arrange(gradients);
   for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if (takes_part_[i] && !frozen_[i]) check_counter(i);
+    if (takes_part_[i] && !frozen_[i]) check_counter(i, steps_[i]);
   const std::size_t sets = tensors_.size() * gradients.set_count;
   call(dense_, gradients.sets, sets, gradients.weights, gradients.set_count);
   dense_.sweep.divisor = gradients.divisor;
@@ -176,11 +175,7 @@ void Stepper::arrange(const GradientSets& gradients) {
 Task Stepper::task_of(std::size_t i) const {
   const Tensor& tensor = tensors_[i];
   Task task{};
-  task.view.param = tensor.param;
-  task.view.state = tensor.state;
-  task.view.average = tensor.average;
-  task.view.copy = tensor.copy;
-  task.view.row_size = tensor.row_size;
+  task.view = view_of(i);
   task.size = tensor.size;
   task.group = static_cast<std::uint32_t>(tensor.group);
   task.counter = task.slot = static_cast<std::uint32_t>(i);
@@ -191,20 +186,12 @@ Task Stepper::task_of(std::size_t i) const {
 // A row is a tensor of its own, but for the counter.
 void Stepper::prepare(const RowGradients& gradients) {
   const OnDevice on(device_);
-  check_counter(gradients.tensor);
+  check_counter(gradients.tensor, steps_[gradients.tensor]);
   const Task whole = task_of(gradients.tensor);
   std::vector<Task> tasks;
   for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
     Task& task = tasks.emplace_back(whole);
-    const std::size_t row = gradients.rows[i], start = row * gradients.row_size;
-    const auto shift = [&](void*& array, std::size_t elements) {
-      if (array != nullptr)
-        array = static_cast<std::byte*>(array) + elements * item_size(whole.dtype);
-    };
-    shift(task.view.param, start);
-    for (void*& state : task.view.state) shift(state, rule().rowwise ? row : start);
-    shift(task.view.average, start);
-    if (task.view.copy != nullptr) task.view.copy += start;
+    task.view = row_of(whole.view, item_size(whole.dtype), gradients.rows[i], gradients.row_size);
     task.size = gradients.row_size;
     task.slot = static_cast<std::uint32_t>(i);
     task.first_set = gradients.first[i];
@@ -217,12 +204,6 @@ void Stepper::prepare(const RowGradients& gradients) {
   rows_.sweep.divisor = 1.0;
   rows_.sweep.counts = rows_.sweep.zero = false;
   ready(rows_, gradients.scale);
-}
-
-void Stepper::check_counter(std::size_t tensor) const {
-  if (steps_[tensor] == std::numeric_limits<std::int64_t>::max())
-    throw std::overflow_error("parameter '" + tensors_[tensor].name +
-                              "': the step counter is at its end, 2**63 - 1");
 }
 
 // Tasks, the chunks that they are cut into, and where they stand, copied to the device.
@@ -292,8 +273,7 @@ void Stepper::call(Tables& tables, const void* const* sets, std::size_t count,
 }
 
 void Stepper::ready(Tables& tables, const Scale& scale) {
-  if (step_count_ == std::numeric_limits<std::int64_t>::max())
-    throw std::overflow_error("step_count is at its end, 2**63 - 1");
+  check_step_count(step_count_);
   if (policy_.error_if_nonfinite && is_capturing(stream_))
     throw std::invalid_argument(
         "error_if_nonfinite: expected a step that is not captured, since it waits for the device, "

@@ -59,7 +59,6 @@ class Stepper : public Roster {
   void push_groups();
   void push_counters();
   void pull_counters();
-  void check_counter(std::size_t tensor) const;
 
   int device_ = 0;
   Stream stream_ = nullptr;
