@@ -39,13 +39,13 @@ FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
     Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
     if constexpr (is_layerwise<Rule>)
       rule.scale(work.task.view.param_norm, work.task.view.direction_norm);
-    std::memcpy(work.rule, &rule, sizeof rule);
+    std::memcpy(work.rule.bytes, &rule, sizeof rule);
   });
 }
 
 template <class Rule>
 FUSEDSTEP_HD Rule rule_of(const Work& work) {
-  return *static_cast<const Rule*>(static_cast<const void*>(work.rule));
+  return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
 }
 
 // What a thread needs to update elements of one task, in registers like Source.
@@ -100,7 +100,7 @@ struct Updater {
 };
 
 // elements_to_pack() of all arrays that an update of the task touches.
-template <class Rule, class T>
+template <class T>
 FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task) {
   const TensorView& view = task.view;
   const std::uint64_t head = elements_to_pack(view.param, sizeof(T), kPack<T>);
@@ -121,7 +121,7 @@ FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work
   constexpr std::uint64_t kWidth = kPack<T>;
   block.each([&](unsigned thread) {
     const Updater<Rule, T> updater(sweep, work);
-    const Deal d(work.begin, work.end, common_head<Rule, T>(sweep, work.task), kWidth);
+    const Deal d(work.begin, work.end, common_head<T>(sweep, work.task), kWidth);
     FUSEDSTEP_ROLLED
     for (std::uint64_t pack = thread; pack < d.packs; pack += kThreads)
       updater.template update<kWidth>(d.body + pack * kWidth, d.body + pack * kWidth);
@@ -173,26 +173,35 @@ FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
   }
 }
 
+// move(rule, number), types alone, for the chunk of a block, whose functor is ready then; nothing
+// where the step is called off. Whether it is not.
+template <class Tag, class Move>
+FUSEDSTEP_HD bool move_chunk(Block block, const Sweep& sweep, Work& work, Move move) {
+  const bool applied = !is_called_off(sweep);
+  take_up(block, sweep, work);
+  if (applied && work.begin < work.end)
+    with_variant<Tag>(
+        work.group.variant, work.task.dtype,
+        [&](auto* which, auto number) {
+          prepare_rule<std::remove_pointer_t<decltype(which)>>(block, sweep, work);
+          move(which, number);
+        },
+        std::make_index_sequence<Tag::kVariants>{});
+  return applied;
+}
+
 // The sweep that moves the parameters, and then the counters.
 template <class Tag>
 struct Update {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
-    const bool applied = !is_called_off(sweep);
-    take_up(block, sweep, work);
-    if (applied && work.begin < work.end)
-      with_variant<Tag>(
-          work.group.variant, work.task.dtype,
-          [&](auto* which, auto number) {
-            using Rule = std::remove_pointer_t<decltype(which)>;
-            prepare_rule<Rule>(block, sweep, work);
-            using T = decltype(number);
-            if constexpr (is_rowwise<Rule>)
-              update_rows<Rule, T>(block, sweep, work,
-                                   std::make_index_sequence<Rule::kStates.size()>{});
-            else
-              update_chunk<Rule, T>(block, sweep, work);
-          },
-          std::make_index_sequence<Tag::kVariants>{});
+    const bool applied = move_chunk<Tag>(block, sweep, work, [&](auto* which, auto number) {
+      using Rule = std::remove_pointer_t<decltype(which)>;
+      using T = decltype(number);
+      if constexpr (is_rowwise<Rule>)
+        update_rows<Rule, T>(block, sweep, work, std::make_index_sequence<Rule::kStates.size()>{});
+      else
+        update_chunk<Rule, T>(block, sweep, work);
+    });
     if (is_last(block, sweep, work)) finish(block, sweep, applied);
   }
 
@@ -281,18 +290,11 @@ struct Measure {
 template <class Tag>
 struct Probe {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
-    const bool applied = !is_called_off(sweep);
-    take_up(block, sweep, work);
-    if (applied && work.begin < work.end)
-      with_variant<Tag>(
-          work.group.variant, work.task.dtype,
-          [&](auto* which, auto number) {
-            using Rule = std::remove_pointer_t<decltype(which)>;
-            prepare_rule<Rule>(block, sweep, work);
-            probe_chunk<Rule, decltype(number)>(block, sweep, work,
-                                                std::make_index_sequence<Rule::kStates.size()>{});
-          },
-          std::make_index_sequence<Tag::kVariants>{});
+    const bool applied = move_chunk<Tag>(block, sweep, work, [&](auto* which, auto number) {
+      using Rule = std::remove_pointer_t<decltype(which)>;
+      probe_chunk<Rule, decltype(number)>(block, sweep, work,
+                                          std::make_index_sequence<Rule::kStates.size()>{});
+    });
     if (is_last(block, sweep, work) && applied) finish(block, sweep, work);
   }
 

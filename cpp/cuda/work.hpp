@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../adjustment.hpp"
+#include "../registry.hpp"
 #include "../rules/ema.hpp"
 #include "block.hpp"
 #include "packs.hpp"
@@ -18,7 +19,7 @@ struct Work {
   double scale, clip;
   bool combined;  // several gradients, or a weighted one
   bool last;      // of all blocks to come to the end of the sweep
-  alignas(16) std::byte rule[96];
+  FunctorBytes rule;
   Lanes lanes[2];
   double total, other;
   alignas(RunningTree) std::byte trees[kWarps][sizeof(RunningTree)];  // of row-wise rules
