@@ -3,7 +3,7 @@
 from typing import Any
 
 from contestants import OURS, ROOFLINE
-from goals import NOT_YET, goals
+from goals import NOT_YET, Goal, goals
 from ratios import (
     CaseResult,
     fraction_of_roofline,
@@ -40,18 +40,13 @@ def on_all_threads(result: dict[str, Any]) -> list[CaseResult]:
     return [case for case in result["cases"] if case["threads"] == most]
 
 
+def goal_row(goal: Goal) -> list[str]:
+    bound = f"{'≤' if goal.at_most else '≥'} {goal.bound:.4g}"
+    return [goal.case, goal.measure, bound, str(goal.reached or ""), goal.met, goal.note]
+
+
 def goals_table(result: dict[str, Any]) -> str:
-    rows = [
-        [
-            goal.case,
-            goal.measure,
-            f"{'≤' if goal.at_most else '≥'} {goal.bound:.4g}",
-            str(goal.reached or ""),
-            goal.met,
-            goal.note,
-        ]
-        for goal in goals(on_all_threads(result))
-    ]
+    rows = [goal_row(goal) for goal in goals(on_all_threads(result))]
     rows += [[case, what, "", "", "no case yet", ""] for case, what in NOT_YET.items()]
     return table(["case", "measure", "goal", "reached (rounds)", "", "peer"], rows, words=6)
 

@@ -7,7 +7,7 @@ from typing import Any
 from contestants import OURS
 from goals import Goal
 from ratios import CaseResult, Ratio, seconds, to_ours
-from report import table
+from report import goal_row, table
 from rivals import (
     BYTES_A_PARAMETER,
     CLIPPED,
@@ -82,17 +82,7 @@ def goals(result: dict[str, Any]) -> Iterator[Goal]:
 
 
 def goals_table(result: dict[str, Any]) -> str:
-    rows = [
-        [
-            goal.case,
-            goal.measure,
-            f"{'≤' if goal.at_most else '≥'} {goal.bound:.4g}",
-            str(goal.reached or ""),
-            goal.met,
-            goal.note,
-        ]
-        for goal in goals(result)
-    ]
+    rows = [goal_row(goal) for goal in goals(result)]
     return table(["case", "measure", "goal", "reached (rounds)", "", "note"], rows, words=6)
 
 
