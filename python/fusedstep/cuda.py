@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,35 +30,29 @@ if TYPE_CHECKING:
 __all__ = ["CuPy", "DeviceSpace", "Library", "Numba", "Torch", "libraries", "library_of"]
 
 
-class Library:
+class Library(Protocol):
     """What is asked of an array library."""
 
     def takes(self, array: object) -> bool:
         """Whether the array is this library's."""
-        raise NotImplementedError
 
     def zeros_like(self, array: Any) -> Any:
         """Zeros of the same shape, dtype, memory order and device."""
-        raise NotImplementedError
 
     def zeros(self, array: Any, size: int) -> Any:
         """So many zeros in one dimension, of the same dtype and device."""
-        raise NotImplementedError
 
     def scalar(self, array: Any, dtype: str) -> Any:
         """An array of no dimension on the device of `array`, of dtype "bool" or "float64"."""
-        raise NotImplementedError
 
     def copy(self, to: Any, value: Any) -> None:
         """Copy one array of the library into another."""
-        raise NotImplementedError
 
     def stream(self, array: Any) -> int:
         """The current stream on the device of `array`, as a number; 0 is the default stream."""
-        raise NotImplementedError
 
 
-class Torch(Library):
+class Torch:
     """Tensors of PyTorch."""
 
     def takes(self, array: object) -> bool:
@@ -90,7 +84,7 @@ class Torch(Library):
         return int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream)
 
 
-class CuPy(Library):
+class CuPy:
     """Arrays of CuPy."""
 
     def takes(self, array: object) -> bool:
@@ -124,7 +118,7 @@ class CuPy(Library):
             return int(sys.modules["cupy"].cuda.get_current_stream().ptr)
 
 
-class Numba(Library):
+class Numba:
     """Device arrays of Numba."""
 
     def takes(self, array: object) -> bool:
