@@ -48,33 +48,29 @@ FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size
   }
 }
 
-// tree_sum() of value(0) ... value(count - 1), by the whole block, into *result. `scratch` are two
-// places for reduce_blocks(count) numbers each.
+// tree_sum() of value(0) ... value(count - 1), by the whole block, into *result. `scratch` has room
+// for reduce_blocks(count) numbers, and may be where the values lie: a sum is stored where all that
+// was there has been read.
 template <class Value>
 FUSEDSTEP_HD void block_tree_sum(Block block, Lanes* lanes, std::uint64_t count, Value value,
-                                 double* const scratch[2], double* result) {
+                                 double* scratch, double* result) {
   const auto size = [&](std::uint64_t unit) {
     const std::uint64_t rest = count - unit * kReduceBlock;
     return rest < kReduceBlock ? rest : std::uint64_t(kReduceBlock);
   };
-  unsigned to = 0;
   const auto level = [&](auto number) {
     const std::uint64_t units = count == 0 ? 1 : reduce_blocks(count);
-    sum_units<1, 4>(
+    sum_units<1, 8>(
         block, lanes, units, size,
         [&](std::uint64_t unit, std::uint64_t i) { return number(unit * kReduceBlock + i); },
         [](double x, double* sums) { sums[0] = sums[0] + x; },
         [&](std::uint64_t unit, const double* totals) {
-          (units == 1 ? result : scratch[to])[unit] = totals[0];
+          (units == 1 ? result : scratch)[unit] = totals[0];
         });
     count = units;
   };
   level(value);
-  while (count > 1) {
-    const double* const from = scratch[to];
-    to = 1 - to;
-    level([from](std::uint64_t i) { return from[i]; });
-  }
+  while (count > 1) level([scratch](std::uint64_t i) { return scratch[i]; });
 }
 
 }  // namespace fusedstep::cuda

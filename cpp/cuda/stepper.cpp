@@ -209,31 +209,29 @@ void Stepper::prepare(const RowGradients& gradients) {
 // Tasks, the chunks that they are cut into, and where they stand, copied to the device.
 void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots,
                       const std::vector<std::uint32_t>& counters) {
-  std::uint64_t elements = 0, blocks = 0, longest = slots;
-  std::vector<std::uint32_t> task_of_slot(slots, kNone), large;
+  std::uint64_t elements = 0, blocks = 0;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const std::uint64_t own = reduce_blocks(tasks[i].size);
     tasks[i].first_block = blocks;
-    blocks += own;
+    blocks += reduce_blocks(tasks[i].size);
     elements += tasks[i].size;
-    longest = std::max(longest, own);
-    if (own > kReduceBlock) large.push_back(static_cast<std::uint32_t>(i));
-    task_of_slot[tasks[i].slot] = static_cast<std::uint32_t>(i);
   }
   const std::uint64_t size =
       chunk_size(elements, static_cast<std::uint64_t>(processor_count(device_)));
   std::vector<Chunk> chunks;
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    for (std::uint64_t begin = 0; begin < tasks[i].size; begin += size)
-      chunks.push_back({begin, static_cast<std::uint32_t>(i)});
+  std::vector<std::uint32_t> task_of_slot(slots, kNone);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const auto index = static_cast<std::uint32_t>(i);
+    for (std::uint64_t begin = 0; begin < tasks[i].size; begin += size, ++tasks[i].chunks)
+      chunks.push_back({begin, index});
+    if (tasks[i].size != 0) task_of_slot[tasks[i].slot] = index;
+  }
 
   Bundle bundle;
   const std::size_t to_tasks = bundle.add(tasks), to_chunks = bundle.add(chunks),
                     to_counters = bundle.add(counters), to_slots = bundle.add(task_of_slot),
-                    to_large = bundle.add(large);
+                    to_tickets = bundle.add(std::vector<unsigned>(tasks.size()));
   put(tables.plan, bundle.bytes(), stream_);
-  const std::size_t scratch = reduce_blocks(longest);
-  tables.sums.reserve((2 * blocks + tasks.size() + 2 * scratch) * sizeof(double));
+  tables.sums.reserve((2 * blocks + tasks.size() + reduce_blocks(slots)) * sizeof(double));
 
   Sweep& sweep = tables.sweep;
   sweep = {};
@@ -241,20 +239,17 @@ void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots
   sweep.chunks = at<Chunk>(tables.plan, to_chunks);
   sweep.counters = at<std::uint32_t>(tables.plan, to_counters);
   sweep.task_of_slot = at<std::uint32_t>(tables.plan, to_slots);
-  sweep.large = at<std::uint32_t>(tables.plan, to_large);
-  sweep.task_count = tasks.size();
+  sweep.tickets = at<unsigned>(tables.plan, to_tickets);
   sweep.chunk_count = chunks.size();
   sweep.chunk_size = size;
   sweep.counter_count = counters.size();
   sweep.slot_count = slots;
-  sweep.large_count = large.size();
   double* free = at<double>(tables.sums, 0);
   const auto take = [&](std::uint64_t count) { return std::exchange(free, free + count); };
   sweep.sums = take(blocks);
   sweep.param_sums = take(blocks);
   sweep.task_sums = take(tasks.size());
-  sweep.scratch[0] = take(scratch);
-  sweep.scratch[1] = take(scratch);
+  sweep.scratch = take(reduce_blocks(slots));
 }
 
 // The gradients' addresses and weights, copied to the device where they differ from last time's.

@@ -228,6 +228,12 @@ struct Measure {
         sum_chunk<float>(block, sweep, work);
       else
         sum_chunk<double>(block, sweep, work);
+      if (completes_task(block, sweep, work)) {
+        sum_task(block, work, sweep.sums);
+        block.each([&](unsigned thread) {
+          if (thread == 0) sweep.task_sums[work.index] = work.total;
+        });
+      }
     }
     if (is_last(block, sweep, work)) finish(block, sweep, work);
   }
@@ -252,8 +258,6 @@ struct Measure {
   }
 
   FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, Work& work) {
-    sum_tasks(block, sweep, work, sweep.sums,
-              [&](std::uint64_t task, double total) { sweep.task_sums[task] = total; });
     constexpr std::uint64_t kAllGroups = ~std::uint64_t{0};
     const auto norm = [&](std::uint64_t group, double* result) {
       block_tree_sum(
@@ -262,7 +266,7 @@ struct Measure {
             const std::uint32_t task = sweep.task_of_slot[slot];
             const bool counts =
                 task != kNone && (group == kAllGroups || sweep.tasks[task].group == group);
-            return counts ? sweep.task_sums[task] : 0.0;
+            return counts ? fresh(sweep.task_sums + task) : 0.0;
           },
           sweep.scratch, result);
     };
@@ -290,12 +294,12 @@ struct Measure {
 template <class Tag>
 struct Probe {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
-    const bool applied = move_chunk<Tag>(block, sweep, work, [&](auto* which, auto number) {
+    move_chunk<Tag>(block, sweep, work, [&](auto* which, auto number) {
       using Rule = std::remove_pointer_t<decltype(which)>;
       probe_chunk<Rule, decltype(number)>(block, sweep, work,
                                           std::make_index_sequence<Rule::kStates.size()>{});
+      if (completes_task(block, sweep, work)) finish(block, sweep, work);
     });
-    if (is_last(block, sweep, work) && applied) finish(block, sweep, work);
   }
 
   template <class Rule, class T, std::size_t... I>
@@ -331,13 +335,15 @@ struct Probe {
 
   // The second sweep finds the norms in its tasks.
   FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, Work& work) {
-    Task* const tasks = const_cast<Task*>(sweep.tasks);
-    sum_tasks(block, sweep, work, sweep.param_sums, [&](std::uint64_t task, double total) {
-      tasks[task].view.param_norm = square_root(total);
-    });
-    sum_tasks(block, sweep, work, sweep.sums, [&](std::uint64_t task, double total) {
-      tasks[task].view.direction_norm = square_root(total);
-    });
+    TensorView& view = const_cast<Task&>(sweep.tasks[work.index]).view;
+    const auto norm = [&](double* sums, double& result) {
+      sum_task(block, work, sums);
+      block.each([&](unsigned thread) {
+        if (thread == 0) result = square_root(work.total);
+      });
+    };
+    norm(sweep.param_sums, view.param_norm);
+    norm(sweep.sums, view.direction_norm);
   }
 };
 

@@ -19,6 +19,7 @@ struct Task {
   std::uint64_t first_block;     // of the sums of its blocks (reduce.hpp)
   std::uint32_t group, counter;  // its group, and the counter that numbers its steps
   std::uint32_t slot;            // its place in the norm
+  std::uint32_t chunks;          // that it is cut into
   DType dtype;
 };
 
@@ -50,9 +51,9 @@ struct Sweep {
   const Task* tasks;
   const Chunk* chunks;
   const std::uint32_t* counters;      // that move
-  const std::uint32_t* task_of_slot;  // kNone: nobody there
-  const std::uint32_t* large;         // tasks of more than kReduceBlock blocks
-  std::uint64_t task_count, chunk_count, chunk_size, counter_count, slot_count, large_count;
+  const std::uint32_t* task_of_slot;  // kNone: nobody there, or no elements
+  unsigned* tickets;                  // of tasks: how many of its chunks are summed
+  std::uint64_t chunk_count, chunk_size, counter_count, slot_count;
   const GroupOptions* groups;
   std::uint64_t group_count;
 
@@ -75,7 +76,7 @@ struct Sweep {
   double *sums, *param_sums;  // of blocks
   double* task_sums;          // of tasks
   double* clips;              // of groups
-  double* scratch[2];
+  double* scratch;            // for the tree of the slots
   bool* applied;
   double* grad_norm;
 };

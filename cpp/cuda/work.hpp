@@ -17,8 +17,10 @@ struct Work {
   GroupOptions group;
   std::uint64_t begin, end;  // none, where nothing is to be done
   double scale, clip;
-  bool combined;  // several gradients, or a weighted one
-  bool last;      // of all blocks to come to the end of the sweep
+  bool combined;        // several gradients, or a weighted one
+  std::uint32_t index;  // of the task
+  bool completes;       // the task: of its blocks the last to be summed
+  bool last;            // of all blocks to come to the end of the sweep
   FunctorBytes rule;
   Lanes lanes[2];
   double total, other;
@@ -43,6 +45,7 @@ FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
     work.begin = work.end = 0;
     if (block.index >= sweep.chunk_count) return;  // a step without elements has a block, too
     const Chunk chunk = sweep.chunks[block.index];
+    work.index = chunk.task;
     work.task = sweep.tasks[chunk.task];
     work.group = sweep.groups[work.task.group];
     const std::uint64_t rest = work.task.size - chunk.begin;
@@ -54,14 +57,23 @@ FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
   });
 }
 
-// The last: who comes last sees what all have written, and finishes the sweep.
-FUSEDSTEP_HD bool is_last(Block block, const Sweep& sweep, Work& work) {
+// Whether this block comes last of `count` that draw from one ticket. It sees what all have written
+// before. `last` is a flag of this draw alone: a slow thread may read it while the next one is on.
+FUSEDSTEP_HD bool comes_last(Block block, unsigned* ticket, unsigned count, bool& last) {
   block.each([&](unsigned thread) {
     if (thread != 0) return;
-    work.last = take_ticket(&sweep.progress->ticket) == block.count - 1;
-    if (work.last) sweep.progress->ticket = 0;
+    last = count == 1 || take_ticket(ticket) == count - 1;
+    if (last) *ticket = 0;
   });
-  return work.last;
+  return last;
+}
+
+FUSEDSTEP_HD bool completes_task(Block block, const Sweep& sweep, Work& work) {
+  return comes_last(block, sweep.tickets + work.index, work.task.chunks, work.completes);
+}
+
+FUSEDSTEP_HD bool is_last(Block block, const Sweep& sweep, Work& work) {
+  return comes_last(block, &sweep.progress->ticket, block.count, work.last);
 }
 
 template <class T>
@@ -132,29 +144,14 @@ struct ReduceUnits {
   }
 };
 
-// Of the sums of blocks, from `sums` on: those of every task, into of_task(task, total).
-template <class Store>
-FUSEDSTEP_HD void sum_tasks(Block block, const Sweep& sweep, Work& work, const double* sums,
-                            Store of_task) {
-  const auto blocks = [&](std::uint64_t task) { return reduce_blocks(sweep.tasks[task].size); };
-  sum_units<1, 1>(
-      block, work.lanes, sweep.task_count,
-      [&](std::uint64_t task) { return blocks(task) <= kReduceBlock ? blocks(task) : 0; },
-      [&](std::uint64_t task, std::uint64_t i) {
-        return fresh(sums + sweep.tasks[task].first_block + i);
-      },
-      [](double x, double* sum) { sum[0] = sum[0] + x; },
-      [&](std::uint64_t task, const double* totals) { of_task(task, totals[0]); });
-  for (std::uint64_t k = 0; k < sweep.large_count; ++k) {
-    const std::uint64_t task = sweep.large[k];
-    const double* const own = sums + sweep.tasks[task].first_block;
-    block_tree_sum(
-        block, work.lanes, blocks(task), [own](std::uint64_t i) { return fresh(own + i); },
-        sweep.scratch, &work.total);
-    block.each([&](unsigned thread) {
-      if (thread == 0) of_task(task, work.total);
-    });
-  }
+// Of the sums of blocks, in `sums`: that of this block's task, whose last chunk it is, into
+// work.total. Tasks are summed while others are still being read: at the end there would be one
+// block for all.
+FUSEDSTEP_HD void sum_task(Block block, Work& work, double* sums) {
+  double* const own = sums + work.task.first_block;
+  block_tree_sum(
+      block, work.lanes, reduce_blocks(work.task.size),
+      [own](std::uint64_t i) { return fresh(own + i); }, own, &work.total);
 }
 
 }  // namespace fusedstep::cuda

@@ -313,14 +313,18 @@ bool trees_agree() {
        {std::size_t{0}, std::size_t{1}, kReduceBlock, kReduceBlock + 1, whole, whole + 5000}) {
     std::vector<double> numbers(count);
     for (double& number : numbers) number = uniform(0, 1);
-    std::vector<double> first(reduce_blocks(count)), second(reduce_blocks(count));
-    double* const scratch[2] = {first.data(), second.data()};
-    cuda::Lanes lanes[1];
-    double result = -1.0;
-    cuda::block_tree_sum(
-        cuda::Block{0, 1}, lanes, count, [&](std::uint64_t i) { return numbers[i]; }, scratch,
-        &result);
-    same = same && result == tree_sum(numbers.data(), count);
+    std::vector<double> elsewhere(reduce_blocks(count)), in_place = numbers;
+    const auto sum = [&](std::vector<double>& values, std::vector<double>& scratch) {
+      cuda::Lanes lanes[1];
+      double result = -1.0;
+      cuda::block_tree_sum(
+          cuda::Block{0, 1}, lanes, count, [&](std::uint64_t i) { return values[i]; },
+          scratch.data(), &result);
+      return result;
+    };
+    const double first = sum(numbers, elsewhere), second = sum(in_place, in_place);
+    const double expected = tree_sum(numbers.data(), count);
+    same = same && first == expected && second == expected;
   }
   return same;
 }
