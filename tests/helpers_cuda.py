@@ -101,15 +101,16 @@ class Fake:
 class FakeDLPack:
     """The same through DLPack alone, on a device of one's choice."""
 
-    def __init__(self, memory, device=0, kind=2):
+    def __init__(self, memory, device=0, kind=2, address=None):
         self.memory, self.device, self.kind = memory, device, kind
+        self.address = memory.ctypes.data if address is None else address
 
     def __dlpack_device__(self):
         return (self.kind, self.device)
 
     def __dlpack__(self, *, stream=None, **_):
         assert stream is not None
-        return capsule(self.memory, self.kind, self.device)
+        return capsule(self.memory, self.address, self.kind, self.device)
 
     @property
     def shape(self):
@@ -136,14 +137,14 @@ class _Tensor(ctypes.Structure):
 _lent = {}  # by the address of the memory: what a capsule points to
 
 
-def capsule(a, kind, device):
+def capsule(a, address, kind, device):
     """A capsule of DLPack 0.8 over an array's memory, which lives as long as this process."""
     integers = ctypes.c_int64 * a.ndim
     shape = integers(*a.shape)
     strides = integers(*(stride // a.itemsize for stride in a.strides))
     codes = {"f": 2, "i": 0, "u": 1, "b": 6}
     tensor = _Tensor(
-        *(a.ctypes.data, kind, device, a.ndim, codes[a.dtype.kind], a.itemsize * 8, 1),
+        *(address, kind, device, a.ndim, codes[a.dtype.kind], a.itemsize * 8, 1),
         *(shape, strides, 0, None, None),
     )
     _lent[len(_lent)] = tensor, shape, strides, a

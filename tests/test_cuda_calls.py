@@ -9,6 +9,7 @@ import fusedstep as fs
 from cases import same_bits
 from helpers_cuda import (
     CAPTURING,
+    Fake,
     FakeDLPack,
     FakeLibrary,
     device_array,
@@ -112,6 +113,30 @@ def test_what_waits_is_refused_while_a_graph_is_captured(opt, monkeypatch):
     monkeypatch.undo()
     assert image(opt) != before
     assert opt.step_count == 1  # the played device ran it; a real one would not yet
+
+
+def test_a_gradient_of_a_stream_outside_of_the_capture(opt, monkeypatch):
+    """The captured stream would wait for what is no part of the graph, and the capture be lost."""
+    monkeypatch.setattr(FakeLibrary, "current_stream", CAPTURING)
+    before = [to_numpy(array).tobytes() for array in opt.params.values()]
+    for stream in (1, 2, 7):
+        grad = Fake(floats(2, 3), stream=stream)
+        words = (
+            "expected an array of a stream that takes part in the capture, came one of a stream "
+        )
+        refused(ValueError, f"gradient of 'w': {words}that does not", opt.step, {"w": grad})
+    assert [to_numpy(array).tobytes() for array in opt.params.values()] == before
+    opt.step({"w": Fake(floats(2, 3), stream=CAPTURING)})
+
+
+def test_an_outcome_on_another_device(monkeypatch):
+    def elsewhere(self, array, dtype):  # noqa: ARG001
+        return FakeDLPack(np.zeros((), dtype), device=1)
+
+    monkeypatch.setattr(FakeLibrary, "scalar", elsewhere)
+    opt = fs.SGD({"w": device_array(floats(3))}, max_grad_norm=1.0)
+    words = "applied: expected memory on cuda:0 like the parameters, came memory on cuda:1"
+    refused(ValueError, words, opt.step, {"w": device_array(floats(3))})
 
 
 def test_no_device(monkeypatch, emulated):

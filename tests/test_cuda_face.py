@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from cases import same_bits
-from helpers_cuda import Fake, FakeLibrary, device_array, on_device, to_numpy
+from helpers_cuda import Fake, FakeDLPack, FakeLibrary, device_array, on_device, to_numpy
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -295,11 +295,58 @@ def test_repr_and_config(pair):
     assert all(isinstance(name, str) for name in names)
 
 
-def test_the_stream_of_the_library_is_used(pair, monkeypatch):
-    _, device, grads = pair()
-    seen = []
-    use = type(device._core).use
+class Producer(FakeDLPack):
+    """Notes on which stream its numbers shall be there."""
+
+    streams = ()
+
+    def __dlpack__(self, *, stream=None, **options):
+        Producer.streams += (stream,)
+        return super().__dlpack__(stream=stream, **options)
+
+
+def test_the_stream_of_the_library_is_used(monkeypatch):
+    opt = fs.SGD({"w": device_array(np.zeros(3))})
     monkeypatch.setattr(FakeLibrary, "current_stream", 5)
-    monkeypatch.setattr(type(device._core), "use", lambda s, *a: (seen.append(a[0]), use(s, 0)))
+    opt.step({"w": Producer(np.ones(3))})
+    monkeypatch.setattr(FakeLibrary, "current_stream", 0)
+    opt.step({"w": Producer(np.ones(3))})
+    assert Producer.streams == (5, 1)
+
+
+def test_an_interface_without_a_stream_leaves_it_to_dlpack(monkeypatch):
+    """JAX's does not say when the numbers are there; DLPack waits for them."""
+
+    class Array(Producer):
+        @property
+        def __cuda_array_interface__(self):
+            return {**Fake(self.memory).__cuda_array_interface__, "version": 2, "data": (1, True)}
+
+    monkeypatch.setattr(Producer, "streams", ())
+    w = device_array(np.zeros(3))
+    opt = fs.SGD({"w": w}, lr=1.0)
+    grad = Array(np.ones(3))
+    opt.step({"w": grad})
+    assert Producer.streams == (1,)
+    assert to_numpy(w).tolist() == [-1, -1, -1]
+    with pytest.raises(ValueError, match=r"^gradient of 'w': expected a writeable array"):
+        opt.step({"w": grad}, zero_grads=True)
+
+
+def test_a_group_that_comes_after_a_step(pair):
+    host, device, grads = pair()
+    host.step(grads)
     device.step(on_device(grads))
-    assert set(seen) == {5}
+    more = np.arange(4.0)
+    host.add_group({"params": {"e": more.copy()}, "lr": 0.5})
+    device.add_group({"params": {"e": device_array(more)}, "lr": 0.5})
+    grads["e"] = np.ones(4)
+    host.step(grads)
+    device.step(on_device(grads))
+    assert_same(host, device)
+
+
+def test_the_first_parameter_may_be_empty():
+    opt = fs.SGD({"e": FakeDLPack(np.zeros((0, 2)), device=3), "w": device_array(np.zeros(2))})
+    opt.step({"w": device_array(np.ones(2))})
+    assert to_numpy(opt.params["w"])[0] < 0

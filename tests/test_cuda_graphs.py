@@ -248,6 +248,7 @@ def test_cupy():
     w, grads = np.ones(5001, np.float32), np.random.default_rng(0).standard_normal((4, 5001))
     grads = grads.astype(np.float32)
     host, param, grad = fs.AdamW(w.copy()), cupy.array(w), cupy.array(grads[0])
+    cupy.cuda.Device().synchronize()  # the stream below does not wait for these
     with cupy.cuda.Stream(non_blocking=True) as stream:
         opt = fs.AdamW(param)
         opt.step(grad)

@@ -80,6 +80,8 @@ def on_device(request, monkeypatch):
             return 0
 
     monkeypatch.setattr(cuda, "libraries", [Library(), *cuda.libraries])
+    stream = types.SimpleNamespace(cuda_stream=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)  # noqa: ARG005
     return lambda a, grad=False: torch.tensor(a).requires_grad_(grad).as_subclass(Tensor)
 
 
@@ -184,6 +186,11 @@ def test_cupy(monkeypatch):
     assert Ndarray.asked == asked
     with pytest.raises(ValueError, match=r"^gradient of 'param': expected shape \(3, 4\) like"):
         plain.step(Ndarray(g.T.copy()))
+    # CuPy's interface calls the place of an empty view 0, its attributes do not.
+    empty = Ndarray(np.zeros((0, 3)), data=(0, False))
+    nothing = fs.Adam({"e": empty, "w": Ndarray(p.copy())})
+    for _ in range(2):
+        nothing.step({"e": Ndarray(np.zeros((0, 3)), data=(0, False)), "w": Ndarray(g)})
 
 
 def test_numba(monkeypatch):

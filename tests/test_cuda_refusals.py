@@ -210,6 +210,14 @@ GRADIENTS = {
             "came shape (2, 3) with strides (4, 8)"
         ),
     ),
+    "memory that is gone": (
+        lambda: FakeDLPack(floats(2, 3), address=0),
+        ValueError,
+        (
+            "expected memory on a CUDA device, "
+            "came shape (2, 3) with strides (12, 4) without memory (its storage was let go?)"
+        ),
+    ),
     "raises": (
         lambda: Raises(RuntimeError("gone")),
         TypeError,

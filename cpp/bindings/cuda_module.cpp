@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
+#include <memory>
 #include <utility>
 
 #include "device_space.hpp"
@@ -10,33 +12,7 @@ namespace {
 
 cuda::Stream stream_of(std::uintptr_t number) { return reinterpret_cast<cuda::Stream>(number); }
 
-class DeviceStepper : public PyStepper<DeviceSpace> {
- public:
-  using PyStepper::PyStepper;
-
-  bool measures() const { return engine_.measures(); }
-
-  // The stream of what comes next; `applied` and `grad_norm` are arrays of one bool and one
-  // float64, where the next step measures.
-  void use(std::uintptr_t stream, const py::object& applied, const py::object& grad_norm) {
-    const Exclusive lock(*this);
-    DeviceSpace& space = members_.space;
-    for (const DeviceArray& param : members_.params)
-      if (space.device < 0) space.device = param.device;
-    space.stream = stream_of(stream);
-    space.applied = applied;
-    space.grad_norm = grad_norm;
-    engine_.use(std::max(space.device, 0), space.stream,
-                static_cast<bool*>(address_of(applied, "applied")),
-                static_cast<double*>(address_of(grad_norm, "grad_norm")));
-  }
-
- private:
-  void* address_of(const py::object& scalar, const std::string& name) const {
-    if (scalar.is_none()) return nullptr;
-    return read_object(scalar, {"", name}, "a CUDA array", members_.space.stream).data;
-  }
-};
+using DeviceStepper = PyStepper<DeviceSpace>;
 
 // Checks arrays as parameters are; before state is allocated for them.
 void check(const std::string& role, const std::vector<std::string>& names,
@@ -99,9 +75,14 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
 
   py::class_<DeviceStepper> c(m, "Stepper",
                               "Parameters on a CUDA device, their state and their counters.");
+  c.def(py::init([](const std::string& rule, std::string gradient, std::string like,
+                    py::typing::Callable<int()> stream,
+                    py::typing::Callable<py::object(std::string)> scalar) {
+          return std::make_unique<DeviceStepper>(rule, std::move(gradient), std::move(like),
+                                                 DeviceSpace(std::move(stream), std::move(scalar)));
+        }),
+        py::arg("rule"), py::arg("gradient") = "gradient of", py::arg("like") = "its parameter",
+        py::kw_only(), py::arg("stream"), py::arg("scalar"),
+        "`stream()` is the number of the current stream; `scalar(dtype)` an array of one number.");
   bind_methods<DeviceStepper>(c);
-  c.def_property_readonly("measures", &DeviceStepper::measures,
-                          "Whether a step begins by reading all gradients.")
-      .def("use", &DeviceStepper::use, py::arg("stream"), py::arg("applied") = py::none(),
-           py::arg("grad_norm") = py::none());
 }

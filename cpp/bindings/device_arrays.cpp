@@ -40,11 +40,14 @@ DeviceArray checked(DeviceObject&& object, py::handle owner, const Subject& subj
     refuse(PyExc_ValueError, subject,
            "an aligned array (address divisible by " + std::to_string(result.item) + ")",
            "an address " + std::to_string(offset) + " bytes off");
+  if (result.size != 0 && result.data == nullptr)
+    refuse(PyExc_ValueError, subject, "memory on a CUDA device",
+           object.layout_text() + " without memory (its storage was let go?)");
   result.owner = py::reinterpret_borrow<py::object>(owner);
   result.source = std::move(object.capsule);
   result.dtype = object.dtype == "float32" ? DType::float32 : DType::float64;
   result.order = order_of(object);
-  result.device = object.device;
+  result.device = result.size == 0 ? -1 : object.device;  // an empty array fits anywhere
   result.origin = object.origin;
   result.writeable = object.writeable;
   result.shape = std::move(object.shape);
@@ -217,7 +220,8 @@ void check_beside(const DeviceArray& first, const std::string& first_name, const
 
 bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
   dlpack::Tensor tensor;
-  const bool described = target.origin == Origin::torch && describe_fast(object, tensor);
+  const bool described =
+      target.origin == Origin::torch && is_torch(object) && describe_fast(object, tensor);
   const bool known = described
                          ? is_twin(tensor, target)
                          : (target.order & kC) != 0 &&
@@ -231,6 +235,7 @@ bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
                                                 static_cast<std::intptr_t>(tensor.byte_offset)
                                           : address_now(object, target.origin);
   if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
+  if (address == 0 && target.size != 0) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
   out.data = reinterpret_cast<void*>(address);
   out.size = target.size;
@@ -244,7 +249,8 @@ bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
 }
 
 void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
-  if (checked.origin != Origin::dlpack &&
+  // Where nothing lies, libraries call the place one thing or another.
+  if (checked.size != 0 && checked.origin != Origin::dlpack &&
       address_now(checked.owner, checked.origin) != reinterpret_cast<std::intptr_t>(checked.data))
     refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
            "one that was resized, retyped or reallocated since");
@@ -273,8 +279,10 @@ void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream st
       value, name_of(array.dtype), (array.order & kC) != 0 ? "C" : "F");
   if (static_cast<std::size_t>(ordered.size()) != array.size)
     throw std::invalid_argument("a value has its array's shape");
+  const void* const from = ordered.data();
+  const py::gil_scoped_release unlocked;
   const cuda::OnDevice on(std::max(array.device, 0));
-  if (array.size != 0) cuda::copy_in(array.data, ordered.data(), array.size * array.item, stream);
+  if (array.size != 0) cuda::copy_in(array.data, from, array.size * array.item, stream);
 }
 
 }  // namespace fusedstep::bindings

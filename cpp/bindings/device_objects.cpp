@@ -44,7 +44,28 @@ Sizes c_strides(const Sizes& shape, std::size_t item) {
 
 std::string tuple_text(const Sizes& sizes) { return text_of(py::tuple(py::cast(sizes))); }
 
-DeviceObject from_torch(py::handle object) {
+// Work on `stream` from here on follows what `producer` holds.
+void wait_for(std::uintptr_t producer, int device, const Subject& subject, cuda::Stream stream) {
+  // As the interface numbers them: 1 is the legacy default stream, 2 the default stream of the
+  // thread. These numbers are handles of the runtime's, too, but of the current device.
+  const auto before = reinterpret_cast<cuda::Stream>(producer);
+  const bool is_default = producer == 1 || before == nullptr;
+  if (before == stream || (is_default && stream == nullptr)) return;
+  const cuda::OnDevice on(std::max(device, 0));
+  if (cuda::is_capturing(stream) && (is_default || !cuda::is_capturing(before)))
+    refuse(PyExc_ValueError, subject, "an array of a stream that takes part in the capture",
+           "one of a stream that does not");
+  cuda::order(before, stream);
+}
+
+// torch has a current stream; whoever works on another one has to wait for it.
+void wait_for_torch(const DeviceObject& object, const Subject& subject, cuda::Stream stream) {
+  const py::object current =
+      py::module_::import("torch.cuda").attr("current_stream")(object.device);
+  wait_for(py::cast<std::uintptr_t>(current.attr("cuda_stream")), object.device, subject, stream);
+}
+
+DeviceObject from_torch(py::handle object, const Subject& subject, cuda::Stream stream) {
   DeviceObject result;
   result.origin = Origin::torch;
   result.dtype = text_of(object.attr("dtype"));
@@ -55,15 +76,12 @@ DeviceObject from_torch(py::handle object) {
   for (py::ssize_t& stride : result.strides) stride *= static_cast<py::ssize_t>(result.item);
   result.data = reinterpret_cast<void*>(py::cast<std::uintptr_t>(object.attr("data_ptr")()));
   result.device = py::cast<int>(object.attr("get_device")());
+  if (result.size() != 0) wait_for_torch(result, subject, stream);
   return result;
 }
 
-// A producer's stream as the interface numbers them is a handle of the runtime's, too: 1 is the
-// legacy default stream, 2 the default stream of the thread.
-void wait_for(std::uintptr_t producer, cuda::Stream stream) {
-  const auto before = reinterpret_cast<cuda::Stream>(producer);
-  const bool same = before == stream || (producer == 1 && stream == nullptr);
-  if (!same) cuda::order(before, stream);
+bool is_read_only(const py::dict& interface) {
+  return py::cast<bool>(py::cast<py::tuple>(interface["data"])[1]);
 }
 
 DeviceObject from_interface(py::handle object, const py::dict& interface, const Subject& subject,
@@ -77,7 +95,7 @@ DeviceObject from_interface(py::handle object, const py::dict& interface, const 
   result.dtype = typestr[0] == '>' ? typestr : text_of(dtype.attr("name"));
   const auto data = py::cast<py::tuple>(interface["data"]);
   result.data = reinterpret_cast<void*>(py::cast<std::uintptr_t>(data[0]));
-  result.writeable = !py::cast<bool>(data[1]);
+  result.writeable = !is_read_only(interface);
   const auto optional = [&](const char* key) -> py::object {
     return interface.contains(key) ? py::object(interface[key]) : py::none();
   };
@@ -92,8 +110,9 @@ DeviceObject from_interface(py::handle object, const py::dict& interface, const 
     if (result.device < 0)
       refuse(PyExc_ValueError, subject, "memory on a CUDA device",
              "an address that is on none (" + type_name(object) + ")");
+    if (!producer.is_none())
+      wait_for(py::cast<std::uintptr_t>(producer), result.device, subject, stream);
   }
-  if (!producer.is_none()) wait_for(py::cast<std::uintptr_t>(producer), stream);
   return result;
 }
 
@@ -117,7 +136,9 @@ std::string dtype_text(const dlpack::Tensor& tensor) {
 }
 
 // Asks for a capsule as DLPack 1 has it, or as it was before. 1 is how DLPack calls the default.
-py::object capsule_of(py::handle object, cuda::Stream stream) {
+// Some give none while another device is the current one.
+py::object capsule_of(py::handle object, int device, cuda::Stream stream) {
+  const cuda::OnDevice on(std::max(device, 0));
   const auto number = stream == nullptr ? 1 : reinterpret_cast<std::uintptr_t>(stream);
   try {
     return object.attr("__dlpack__")(py::arg("stream") = number,
@@ -130,10 +151,10 @@ py::object capsule_of(py::handle object, cuda::Stream stream) {
 }
 
 // The capsule is kept as it came: one that nobody renamed lets go of its memory when it dies.
-DeviceObject from_dlpack(py::handle object, cuda::Stream stream) {
+DeviceObject from_dlpack(py::handle object, int device, cuda::Stream stream) {
   DeviceObject result;
   result.origin = Origin::dlpack;
-  result.capsule = capsule_of(object, stream);
+  result.capsule = capsule_of(object, device, stream);
   const dlpack::Tensor* tensor = nullptr;
   PyObject* const capsule = result.capsule.ptr();
   if (PyCapsule_IsValid(capsule, "dltensor_versioned") != 0) {
@@ -189,20 +210,32 @@ DeviceObject read(py::handle object, const Subject& subject, const std::string& 
     if (text_of(object.attr("layout")) != "torch.strided")
       refuse(PyExc_TypeError, subject, "a dense tensor",
              "one of layout " + text_of(object.attr("layout")));
-    return from_torch(object);
+    return from_torch(object, subject, stream);
   }
   if (py::isinstance<py::array>(object)) refuse(PyExc_TypeError, subject, expected, on_cpu(object));
-  if (const py::object interface = attribute(object, "__cuda_array_interface__"))
-    return from_interface(object, py::cast<py::dict>(interface), subject, stream);
-  if (const py::object device = attribute(object, "__dlpack_device__")) {
-    const int type = py::cast<int>(py::cast<py::tuple>(device())[0]);
-    if (type == dlpack::kCPU || type == dlpack::kCUDAHost)
+  const py::object interface = attribute(object, "__cuda_array_interface__");
+  const py::object where = attribute(object, "__dlpack_device__");
+  // An interface without a stream does not say when the numbers are there: DLPack waits for them.
+  const bool by_interface =
+      interface && (!where || is_cupy(object) || py::dict(interface).contains("stream"));
+  if (by_interface) return from_interface(object, py::dict(interface), subject, stream);
+  if (!where) refuse(PyExc_TypeError, subject, expected, type_name(object));
+  const auto place = py::cast<std::pair<int, int>>(where());
+  switch (place.first) {
+    case dlpack::kCPU:
+    case dlpack::kCUDAHost:
       refuse(PyExc_TypeError, subject, expected, on_cpu(object));
-    if (type == dlpack::kCUDA || type == dlpack::kCUDAManaged) return from_dlpack(object, stream);
-    refuse(PyExc_TypeError, subject, expected,
-           "an array on DLPack's device type " + std::to_string(type));
+    case dlpack::kCUDA:
+    case dlpack::kCUDAManaged:
+      break;
+    default:
+      refuse(PyExc_TypeError, subject, expected,
+             "an array on DLPack's device type " + std::to_string(place.first));
   }
-  refuse(PyExc_TypeError, subject, expected, type_name(object));
+  DeviceObject result = from_dlpack(object, place.second, stream);
+  if (interface)  // old capsules do not tell
+    result.writeable = result.writeable && !is_read_only(py::dict(interface));
+  return result;
 }
 
 }  // namespace

@@ -2,17 +2,49 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 namespace fusedstep::bindings {
+
+void DeviceSpace::enter(Engine& engine, const std::vector<DeviceArray>& params) {
+  stream_ = reinterpret_cast<cuda::Stream>(py::cast<std::uintptr_t>(current_stream_()));
+  for (const DeviceArray& param : params)
+    if (device_ < 0) device_ = param.device;
+  if (!params.empty()) leader_ = params.front().origin;
+  engine.use(std::max(device_, 0), stream_);
+}
+
+void DeviceSpace::expect_outcome(Engine& engine) {
+  applied_ = grad_norm_ = py::none();
+  if (engine.measures()) {
+    applied_ = scalar_("bool");
+    grad_norm_ = scalar_("float64");
+  }
+  bool* const applied = address_of<bool>(applied_, "applied");
+  engine.tell(applied, address_of<double>(grad_norm_, "grad_norm"));
+}
+
+template <class T>
+T* DeviceSpace::address_of(const py::object& scalar, const std::string& name) const {
+  if (scalar.is_none()) return nullptr;
+  const Subject subject{"", name};
+  const DeviceObject object = read_object(scalar, subject, "a CUDA array", stream_);
+  // Numba allocates on its current device, whichever the parameters' is.
+  if (device_ >= 0 && object.device != device_)
+    refuse(PyExc_ValueError, subject, "memory on " + device_text(device_) + " like the parameters",
+           "memory on " + device_text(object.device));
+  return static_cast<T*>(object.data);
+}
 
 Scale DeviceSpace::scale_of(const py::object& value) {
   if (PyFloat_Check(value.ptr()) != 0) return {py::cast<double>(value)};
   static const std::string name = "grad_scale";
   const Subject subject{"", name};
   const std::string expected =
-      "a number, or a CUDA array of one float32 or float64 on " + device_text(device);
-  DeviceObject scalar = read_object(value, subject, expected, stream);
+      "a number, or a CUDA array of one float32 or float64 on " + device_text(device_);
+  DeviceObject scalar = read_object(value, subject, expected, stream_);
   const bool fits = (scalar.dtype == "float32" || scalar.dtype == "float64") &&
-                    scalar.size() == 1 && (device < 0 || scalar.device == device);
+                    scalar.size() == 1 && (device_ < 0 || scalar.device == device_);
   if (!fits)
     refuse(PyExc_ValueError, subject, expected,
            scalar.dtype + " of shape " + scalar.shape_text() + " on " + device_text(scalar.device));
@@ -31,9 +63,10 @@ static py::array read_indices(py::handle indices, const Subject& subject, cuda::
     refuse(PyExc_ValueError, subject, "contiguous indices on the device", object.layout_text());
   refuse_while_capturing(subject.text() + " on the device", stream);
   py::array result(py::dtype(wide ? "int64" : "int32"), object.shape);
+  void* const to = result.mutable_data();
+  const py::gil_scoped_release unlocked;
   const cuda::OnDevice on(std::max(object.device, 0));
-  if (object.size() != 0)
-    cuda::copy_out(result.mutable_data(), object.data, object.size() * object.item, stream);
+  if (object.size() != 0) cuda::copy_out(to, object.data, object.size() * object.item, stream);
   return result;
 }
 
@@ -51,7 +84,7 @@ CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle 
   const std::vector<std::int64_t> numbers =
       py::isinstance<py::array>(indices)
           ? row_numbers(indices, limit, which)
-          : row_numbers(read_indices(indices, which, stream), limit, which);
+          : row_numbers(read_indices(indices, which, stream_), limit, which);
 
   CheckedRows<DeviceArray> result;
   const Subject subject{"rows of", name};

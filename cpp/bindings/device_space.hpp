@@ -14,23 +14,29 @@ class DeviceSpace {
   using Array = DeviceArray;
   using ScaleArgument = py::object;
 
-  // Where the next step runs, and where it leaves its outcome (or None).
-  cuda::Stream stream = nullptr;
-  py::object applied = py::none(), grad_norm = py::none();
-  int device = -1;  // of the parameters
+  // `current_stream()` is the number of the stream that calls are to run on; `scalar(dtype)` makes
+  // an array of one "bool" or "float64" beside the parameters.
+  DeviceSpace(py::function current_stream, py::function scalar)
+      : current_stream_(std::move(current_stream)), scalar_(std::move(scalar)) {}
+
+  // Every call hears anew which stream is current, under the lock of its optimizer.
+  void enter(Engine& engine, const std::vector<DeviceArray>& params);
+  // Makes the arrays that a step tells its outcome in; none where it measures nothing.
+  void expect_outcome(Engine& engine);
+  static bool knows_counters(const Engine& engine) { return engine.knows_counters(); }
 
   Scale scale_of(const py::object& value);
 
   DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable) const {
-    return bindings::check_numbers(object, subject, writeable, stream);
+    return bindings::check_numbers(object, subject, writeable, stream_);
   }
   DeviceArray check_companion(py::handle object, const DeviceArray& target, const Subject& subject,
                               bool writeable) const {
-    return bindings::check_companion(object, target, subject, writeable, stream);
+    return bindings::check_companion(object, target, subject, writeable, stream_);
   }
   DeviceArray check_copy(py::handle object, const DeviceArray& target,
                          const Subject& subject) const {
-    return bindings::check_copy(object, target, subject, stream);
+    return bindings::check_copy(object, target, subject, stream_);
   }
   static DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
                                const std::string& what_for) {
@@ -43,25 +49,34 @@ class DeviceSpace {
   // `indices` may lie on the device: they are read, which waits for it.
   CheckedRows<DeviceArray> check_rows(py::handle indices, py::handle rows, const DeviceArray& param,
                                       const std::string& name) const;
-  static bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
-    return bindings::take_twin(object, target, out);
+  // Another library's current stream is another one: its arrays go the slow way, which waits.
+  bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) const {
+    return target.origin == leader_ && bindings::take_twin(object, target, out);
   }
   static void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
   }
 
-  py::object copy_of(const DeviceArray& array) const { return copy_out_of(array, stream); }
+  py::object copy_of(const DeviceArray& array) const { return copy_out_of(array, stream_); }
   void assign(const DeviceArray& array, const py::array& value) const {
-    copy_into(array, value, stream);
+    copy_into(array, value, stream_);
   }
 
   static void groups_changed(Engine& engine) { engine.publish_groups(); }
   // The arrays that the step writes, unread; None where it measures nothing.
   py::object result(const Outcome&) const {
-    return applied.is_none() ? py::object(py::none()) : py::make_tuple(applied, grad_norm);
+    return applied_.is_none() ? py::object(py::none()) : py::make_tuple(applied_, grad_norm_);
   }
 
  private:
+  template <class T>
+  T* address_of(const py::object& scalar, const std::string& name) const;
+
+  py::function current_stream_, scalar_;
+  cuda::Stream stream_ = nullptr;
+  int device_ = -1;                    // of the parameters
+  Origin leader_ = Origin::interface;  // of the first parameter, whose library's stream it is
+  py::object applied_ = py::none(), grad_norm_ = py::none();
   py::object scale_;  // what the last step read its scale from
 };
 

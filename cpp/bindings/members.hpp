@@ -39,8 +39,11 @@ class Members {
  public:
   using Array = typename Space::Array;
 
-  Members(const std::string& rule, std::string gradient, std::string like)
-      : engine(rule_index(rule)), gradient_(std::move(gradient)), like_(std::move(like)) {}
+  Members(const std::string& rule, std::string gradient, std::string like, Space here)
+      : space(std::move(here)),
+        engine(rule_index(rule)),
+        gradient_(std::move(gradient)),
+        like_(std::move(like)) {}
 
   // All or none.
   void add(const std::vector<Entry>& entries) {

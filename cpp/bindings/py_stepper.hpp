@@ -15,8 +15,8 @@ class PyStepper {
   using ScaleArgument = typename Space::ScaleArgument;
 
   // `gradient` and `like` are what messages call a gradient and what it must resemble.
-  PyStepper(const std::string& rule, std::string gradient, std::string like)
-      : members_(rule, std::move(gradient), std::move(like)) {}
+  PyStepper(const std::string& rule, std::string gradient, std::string like, Space space = {})
+      : members_(rule, std::move(gradient), std::move(like), std::move(space)) {}
 
   // Scalars, variant, coupled decay, maximize, max_grad_norm, max_grad_value.
   using Settings = std::tuple<std::vector<double>, unsigned, double, bool, std::optional<double>,
@@ -108,8 +108,7 @@ class PyStepper {
     if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) return py::none();
     checked.gradients.tensor = tensor;
     checked.gradients.scale = members_.space.scale_of(scale);
-    engine_.prepare(checked.gradients);
-    return run();
+    return run(checked.gradients);
   }
 
   void freeze(std::size_t tensor, bool frozen) {
@@ -119,8 +118,12 @@ class PyStepper {
 
   bool is_frozen(std::size_t tensor) const { return engine_.is_frozen(tensor); }
 
-  std::int64_t step_count() { return engine_.step_count(); }
-  std::int64_t steps_of(std::size_t tensor) { return engine_.steps().at(tensor); }
+  std::int64_t step_count() {
+    return counters([&] { return engine_.step_count(); });
+  }
+  std::int64_t steps_of(std::size_t tensor) {
+    return counters([&] { return engine_.steps().at(tensor); });
+  }
 
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
     const Exclusive lock(*this);
@@ -136,6 +139,7 @@ class PyStepper {
     std::vector<py::object> copies;
     for (const auto& checked : of_params ? members_.params : members_.states)
       copies.push_back(members_.space.copy_of(checked));
+    const py::gil_scoped_release unlocked;
     return {engine_.step_count(), engine_.steps(), std::move(copies)};
   }
 
@@ -157,6 +161,12 @@ class PyStepper {
     explicit Exclusive(PyStepper& owner) : owner_(owner) {
       if (owner.busy_.exchange(true))
         throw std::runtime_error("a step is in progress on this optimizer in another thread");
+      try {
+        owner.members_.space.enter(owner.engine_, owner.members_.params);
+      } catch (...) {
+        owner.busy_ = false;
+        throw;
+      }
     }
     ~Exclusive() { owner_.busy_ = false; }
     Exclusive(const Exclusive&) = delete;
@@ -202,14 +212,17 @@ class PyStepper {
     const Scale divides = members_.space.scale_of(scale);
     members_.check_written();
     if (zero) gradients.check_zeroable(set_count, members_);
-    engine_.prepare({gradients.pointers.data(), set_count, weights, divisor, divides, zero});
-    return run();
+    return run(GradientSets{gradients.pointers.data(), set_count, weights, divisor, divides, zero});
   }
 
-  py::object run() {
+  // Without the lock of Python from here on: who waits for a device may wait for somebody's Python.
+  template <class OfCall>
+  py::object run(const OfCall& gradients) {
+    members_.space.expect_outcome(engine_);
     Outcome outcome;
     {
       const py::gil_scoped_release unlocked;
+      engine_.prepare(gradients);
       outcome = engine_.run();
     }
     if (outcome.nonfinite && engine_.policy().error_if_nonfinite) {
@@ -222,6 +235,15 @@ class PyStepper {
     return members_.space.result(outcome);
   }
 
+  // Counters that the host knows are read at any time, also while another thread makes a step.
+  template <class Read>
+  std::int64_t counters(Read read) {
+    if (members_.space.knows_counters(engine_)) return read();
+    const Exclusive lock(*this);
+    const py::gil_scoped_release unlocked;
+    return read();
+  }
+
   std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
   Gradients<Space> bound_, passed_;
   std::atomic<bool> busy_{false};
@@ -231,9 +253,7 @@ class PyStepper {
 template <class Bound, class Class>
 void bind_methods(Class& c) {
   using Argument = typename Bound::ScaleArgument;
-  c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
-        py::arg("gradient") = "gradient of", py::arg("like") = "its parameter")
-      .def("add_group", &Bound::add_group, py::arg("settings"))
+  c.def("add_group", &Bound::add_group, py::arg("settings"))
       .def("set_group", &Bound::set_group, py::arg("index"), py::arg("settings"))
       .def("drop_groups", &Bound::drop_groups, py::arg("left"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),

@@ -93,10 +93,13 @@ bool is_capturing(Stream stream) {
 
 OnDevice::OnDevice(int device) : before_(device) {
   check(cudaGetDevice(&before_), "asking for the current device");
-  if (before_ != device) check(cudaSetDevice(device), "choosing a device");
+  changed_ = before_ != device;
+  if (changed_) check(cudaSetDevice(device), "choosing a device");
 }
 
-OnDevice::~OnDevice() { cudaSetDevice(before_); }
+OnDevice::~OnDevice() {
+  if (changed_) cudaSetDevice(before_);  // else a context might be made for nothing
+}
 
 Buffer::~Buffer() {
   if (data_ == nullptr) return;  // else a context would be made for nothing

@@ -27,6 +27,7 @@ class OnDevice {
 
  private:
   int before_;
+  bool changed_ = false;
 };
 
 // Device memory of its own. May be asked for while a stream is being captured.

@@ -45,9 +45,12 @@ void put(Buffer& buffer, const std::vector<std::byte>& bytes, Stream stream) {
 
 }  // namespace
 
-void Stepper::use(int device, Stream stream, bool* applied, double* grad_norm) {
+void Stepper::use(int device, Stream stream) {
   device_ = device;
   stream_ = stream;
+}
+
+void Stepper::tell(bool* applied, double* grad_norm) {
   applied_ = applied;
   grad_norm_ = grad_norm;
 }
@@ -59,7 +62,7 @@ void Stepper::add(Tensor tensor) {
   pull_counters();
   enlist(std::move(tensor));
   steps_.push_back(0);
-  counters_are_there_ = dense_.valid = false;
+  counters_are_there_ = groups_are_there_ = dense_.valid = false;
 }
 
 std::int64_t Stepper::step_count() {
@@ -94,9 +97,13 @@ void Stepper::push_counters() {
   counters_are_there_ = true;
 }
 
+// As long as the host has seen every step, and whether it was applied.
+bool Stepper::knows_counters() const {
+  return !counters_are_there_ || (!policy_.skip_nonfinite && captured_.empty());
+}
+
 void Stepper::pull_counters() {
-  // What is here is right as long as the host has seen every step and whether it was applied.
-  if (!counters_are_there_ || (!policy_.skip_nonfinite && captured_.empty())) return;
+  if (knows_counters()) return;
   if (is_capturing(stream_))
     throw std::invalid_argument(
         "step counters: expected to be read outside of a capture, since the host does not know "

@@ -24,13 +24,17 @@ class Stepper : public Roster {
  public:
   explicit Stepper(std::size_t rule) : Roster(rule) {}
 
-  // Where the next step runs, and where on the device it tells what became of it (bool, double):
-  // written where the step measures, and not otherwise. All tensors live on `device`.
-  void use(int device, Stream stream, bool* applied, double* grad_norm);
+  // Where the next call runs. All tensors live on `device`.
+  void use(int device, Stream stream);
+  // Where on the device the next step tells what became of it: written where it measures, and not
+  // otherwise.
+  void tell(bool* applied, double* grad_norm);
 
   // Throws std::invalid_argument once a step was captured: its graph knows the tables of then.
   void add(Tensor tensor);
-  // These wait for the device, unless the host knows: no skip_nonfinite, and no captured step.
+  // Whether the counters can be read without waiting: no skip_nonfinite, and no captured step.
+  bool knows_counters() const;
+  // These wait for the device, unless the host knows.
   std::int64_t step_count();
   const std::vector<std::int64_t>& steps();  // of each tensor, so far
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);

@@ -10,8 +10,10 @@ class Stepper:
     """
     Parameters on a CUDA device, their state and their counters.
     """
-    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter') -> None:
-        ...
+    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter', *, stream: collections.abc.Callable[[], typing.SupportsInt | typing.SupportsIndex], scalar: collections.abc.Callable[[str], typing.Any]) -> None:
+        """
+        `stream()` is the number of the current stream; `scalar(dtype)` an array of one number.
+        """
     def add(self, entries: collections.abc.Sequence[tuple[str, typing.Any, collections.abc.Sequence[typing.Any], typing.SupportsInt | typing.SupportsIndex, typing.Any, typing.Any]]) -> None:
         ...
     def add_group(self, settings: tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]) -> int:
@@ -42,13 +44,6 @@ class Stepper:
         ...
     def steps_of(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
-    def use(self, stream: typing.SupportsInt | typing.SupportsIndex, applied: typing.Any = None, grad_norm: typing.Any = None) -> None:
-        ...
-    @property
-    def measures(self) -> bool:
-        """
-        Whether a step begins by reading all gradients.
-        """
     @property
     def step_count(self) -> int:
         ...

@@ -14,6 +14,7 @@ captured in a CUDA graph. While one is being captured, these are a ValueError.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -166,83 +167,6 @@ def library_of(array: object, subject: str = "array") -> Library:
     )
 
 
-class Stepper(_cuda.Stepper):
-    """The engine, which hears before every call of the stream that is current."""
-
-    def __init__(self, library: Library, leaf: object, rule: str, *words: str) -> None:
-        super().__init__(rule, *words)
-        self._library, self._leaf = library, leaf
-
-    def _go(self) -> None:
-        stream = self._library.stream(self._leaf)
-        if self.measures:
-            scalar = self._library.scalar
-            self.use(stream, scalar(self._leaf, "bool"), scalar(self._leaf, "float64"))
-        else:
-            self.use(stream)
-
-    def _here(self) -> None:
-        self.use(self._library.stream(self._leaf))
-
-    def step(self, gradients: Any = None, scale: Any = 1.0, zero: bool = False) -> Any:
-        """As on the CPU."""
-        self._go()
-        return super().step(gradients, scale, zero)
-
-    def step_combined(
-        self,
-        sets: Sequence[Any],
-        weights: Sequence[Any],
-        divisor: Any,
-        scale: Any = 1.0,
-        zero: bool = False,
-    ) -> Any:
-        """As on the CPU."""
-        self._go()
-        return super().step_combined(sets, weights, divisor, scale, zero)
-
-    def step_rows(self, tensor: Any, indices: Any, rows: Any, scale: Any = 1.0) -> Any:
-        """As on the CPU."""
-        self._go()
-        return super().step_rows(tensor, indices, rows, scale)
-
-    def add(self, entries: Sequence[Any]) -> None:
-        """As on the CPU."""
-        self._here()
-        super().add(entries)
-
-    def bind(self, gradients: Any) -> None:
-        """As on the CPU."""
-        self._here()
-        super().bind(gradients)
-
-    def set_group(self, index: Any, settings: Any) -> None:
-        """As on the CPU."""
-        self._here()
-        super().set_group(index, settings)
-
-    def snapshot(self, of_params: bool = False) -> tuple[int, list[int], list[Any]]:
-        """As on the CPU; waits."""
-        self._here()
-        return super().snapshot(of_params)
-
-    def restore(self, step_count: Any, steps: Any, values: Any, of_params: bool = False) -> None:
-        """As on the CPU."""
-        self._here()
-        super().restore(step_count, steps, values, of_params)
-
-    def steps_of(self, tensor: Any) -> int:
-        """As on the CPU; waits."""
-        self._here()
-        return super().steps_of(tensor)
-
-    @property
-    def step_count(self) -> int:
-        """As on the CPU; waits where only the device knows."""
-        self._here()
-        return super().step_count
-
-
 class _Kind(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -260,7 +184,8 @@ class DeviceSpace:
 
     def stepper(self, rule: str, *words: str) -> _core.Stepper:
         """See Space."""
-        stepper: Any = Stepper(self._library, self._leaf, rule, *words)
+        scalar = functools.partial(self._library.scalar, self._leaf)
+        stepper: Any = _cuda.Stepper(rule, *words, stream=self._stream, scalar=scalar)
         return stepper  # type: ignore[no-any-return]
 
     def zeros(

@@ -187,7 +187,9 @@ def space_of(names: Sequence[str], leaves: Sequence[Any], role: str = "parameter
         raise RuntimeError(
             f"{subject}: expected a CUDA device for it {what}, came none: {module.why_no_device()}"
         )
-    space: Space = importlib.import_module("fusedstep.cuda").DeviceSpace(subject, leaves[0])
+    # An empty array is nowhere: the stream is that of the first which is somewhere.
+    leader = next((leaf for leaf in leaves if 0 not in getattr(leaf, "shape", ())), leaves[0])
+    space: Space = importlib.import_module("fusedstep.cuda").DeviceSpace(subject, leader)
     return space
 
 

@@ -25,7 +25,7 @@ bool is_capturing(Stream stream) {
 }
 
 OnDevice::OnDevice(int device) : before_(device) {}
-OnDevice::~OnDevice() = default;
+OnDevice::~OnDevice() { changed_ = false; }
 
 Buffer::~Buffer() { std::free(data_); }
 Buffer::Buffer(Buffer&& other) noexcept

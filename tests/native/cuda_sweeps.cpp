@@ -196,7 +196,7 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   bool applied = true;
   double norm = -1.0;
   const double there = scale;
-  device.use(0, nullptr, &applied, &norm);
+  device.tell(&applied, &norm);
   host.prepare(call(host_sets, {scale}));
   device.prepare(call(device_sets, once_in(2) ? Scale{scale} : Scale{1.0, &there, DType::float64}));
   bool same = run_both(host, device, applied, norm);
@@ -234,7 +234,7 @@ bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   theirs.first = mine.first;
   bool applied = true;
   double norm = -1.0;
-  device.use(0, nullptr, &applied, &norm);
+  device.tell(&applied, &norm);
   host.prepare(mine);
   device.prepare(theirs);
   return run_both(host, device, applied, norm);
