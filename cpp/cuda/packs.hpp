@@ -16,14 +16,24 @@ struct alignas(Width * sizeof(T)) Pack {
   T at[Width];
 };
 
+// Element i of an array that is in device memory: an address from a table might be anywhere, for
+// all that a compiler knows.
+template <class T>
+FUSEDSTEP_HD T* element(T* array, std::uint64_t i) {
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(array + i));
+#endif
+  return array + i;
+}
+
 template <std::uint64_t Width, class T>
 FUSEDSTEP_HD Pack<T, Width> load(const void* array, std::uint64_t i) {
-  return *reinterpret_cast<const Pack<T, Width>*>(static_cast<const T*>(array) + i);
+  return *reinterpret_cast<const Pack<T, Width>*>(element(static_cast<const T*>(array), i));
 }
 
 template <std::uint64_t Width, class T>
 FUSEDSTEP_HD void store(void* array, std::uint64_t i, const Pack<T, Width>& pack) {
-  *reinterpret_cast<Pack<T, Width>*>(static_cast<T*>(array) + i) = pack;
+  *reinterpret_cast<Pack<T, Width>*>(element(static_cast<T*>(array), i)) = pack;
 }
 
 // How many elements come before the first whole pack.

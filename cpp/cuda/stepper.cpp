@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "block.hpp"
 #include "launch.hpp"
 
 namespace fusedstep::cuda {
@@ -222,20 +223,28 @@ void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots
     blocks += reduce_blocks(tasks[i].size);
     elements += tasks[i].size;
   }
-  const std::uint64_t size =
-      chunk_size(elements, static_cast<std::uint64_t>(processor_count(device_)));
-  std::vector<Chunk> chunks;
+  const auto processors = static_cast<std::uint64_t>(processor_count(device_));
   std::vector<std::uint32_t> task_of_slot(slots, kNone);
+  const auto cut = [&](std::uint64_t size) {
+    std::vector<Chunk> chunks;
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      for (std::uint64_t begin = 0; begin < tasks[i].size; begin += size)
+        chunks.push_back({begin, static_cast<std::uint32_t>(i)});
+    return chunks;
+  };
+  // A block that sums has a warp for each block of the tree.
+  const std::uint64_t size = chunk_size(elements, processors, kReduceBlock),
+                      sum_size = chunk_size(elements, processors, kWarps * kReduceBlock);
+  const std::vector<Chunk> chunks = cut(size), sum_chunks = cut(sum_size);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const auto index = static_cast<std::uint32_t>(i);
-    for (std::uint64_t begin = 0; begin < tasks[i].size; begin += size, ++tasks[i].chunks)
-      chunks.push_back({begin, index});
-    if (tasks[i].size != 0) task_of_slot[tasks[i].slot] = index;
+    if (tasks[i].size != 0) task_of_slot[tasks[i].slot] = static_cast<std::uint32_t>(i);
+    tasks[i].chunks = static_cast<std::uint32_t>((tasks[i].size + sum_size - 1) / sum_size);
   }
 
   Bundle bundle;
   const std::size_t to_tasks = bundle.add(tasks), to_chunks = bundle.add(chunks),
-                    to_counters = bundle.add(counters), to_slots = bundle.add(task_of_slot),
+                    to_sum_chunks = bundle.add(sum_chunks), to_counters = bundle.add(counters),
+                    to_slots = bundle.add(task_of_slot),
                     to_tickets = bundle.add(std::vector<unsigned>(tasks.size()));
   put(tables.plan, bundle.bytes(), stream_);
   tables.sums.reserve((2 * blocks + tasks.size() + reduce_blocks(slots)) * sizeof(double));
@@ -243,12 +252,11 @@ void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots
   Sweep& sweep = tables.sweep;
   sweep = {};
   sweep.tasks = at<Task>(tables.plan, to_tasks);
-  sweep.chunks = at<Chunk>(tables.plan, to_chunks);
+  sweep.chunks = {at<Chunk>(tables.plan, to_chunks), chunks.size(), size};
+  tables.sum_chunks = {at<Chunk>(tables.plan, to_sum_chunks), sum_chunks.size(), sum_size};
   sweep.counters = at<std::uint32_t>(tables.plan, to_counters);
   sweep.task_of_slot = at<std::uint32_t>(tables.plan, to_slots);
   sweep.tickets = at<unsigned>(tables.plan, to_tickets);
-  sweep.chunk_count = chunks.size();
-  sweep.chunk_size = size;
   sweep.counter_count = counters.size();
   sweep.slot_count = slots;
   double* free = at<double>(tables.sums, 0);
@@ -303,11 +311,15 @@ void Stepper::ready(Tables& tables, const Scale& scale) {
 Outcome Stepper::run() {
   const OnDevice on(device_);
   const Sweep& sweep = next_->sweep;
-  const auto blocks = static_cast<unsigned>(std::max<std::uint64_t>(sweep.chunk_count, 1));
+  Sweep sums = sweep;
+  sums.chunks = next_->sum_chunks;
+  const auto blocks = [](const Sweep& of) {
+    return static_cast<unsigned>(std::max<std::uint64_t>(of.chunks.count, 1));
+  };
   const RuleLaunches& rule = launches_of(rule_);
-  if (sweep.measures) launch_measure(sweep, blocks, stream_);
-  if (rule.probe != nullptr) rule.probe(sweep, blocks, stream_);
-  rule.update(sweep, blocks, stream_);
+  if (sweep.measures) launch_measure(sums, blocks(sums), stream_);
+  if (rule.probe != nullptr) rule.probe(sums, blocks(sums), stream_);
+  rule.update(sweep, blocks(sweep), stream_);
   check_launch();
   Outcome outcome;
   if (policy_.error_if_nonfinite) {

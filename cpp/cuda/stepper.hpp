@@ -16,6 +16,7 @@ namespace fusedstep::cuda {
 struct Tables {
   Buffer plan, call, sums;
   Sweep sweep = {};               // what of it does not change from one step to the next
+  Chunks sum_chunks = {};         // of the sweeps that sum
   std::vector<std::byte> called;  // what `call` holds
   bool valid = false;
 };

@@ -75,10 +75,11 @@ struct Updater {
   template <std::uint64_t Width, std::size_t... I>
   FUSEDSTEP_HD void update(std::uint64_t i, std::uint64_t at, std::index_sequence<I...>) const {
     Pack<T, Width> param = load<Width, T>(view.param, i), state[kMaxStates], average;
-    const Pack<T, Width> g = source.template gradient<Width>(i);
     ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(view.state[I], at)) : void()),
      ...);
     if (view.average != nullptr) average = load<Width, T>(view.average, i);
+    // Last, since it computes: all loads are on their way before the first is waited for.
+    const Pack<T, Width> g = source.template gradient<Width>(i);
     for (std::uint64_t k = 0; k < Width; ++k)
       rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
     store<Width, T>(view.param, i, param);
@@ -245,11 +246,12 @@ struct Measure {
     sum_units<1, 8>(
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
         [&](std::uint64_t unit, std::uint64_t i) {
-          return source.template gradient<1>(units.start(unit) + i).at[0];
+          return source.template combine<1>(units.start(unit) + i).at[0];
         },
-        [&](T g, double* sums) {
+        [&](T combined, double* sums) {  // a division beside the loads would wait for each of them
+          const T g = source.unscale(combined);
+          if (!(g - g == T(0))) lower(&sweep.progress->nonfinite, work.task.slot);
           const double x = double(g);
-          if (!(x - x == 0.0)) lower(&sweep.progress->nonfinite, work.task.slot);
           sums[0] = sums[0] + x * x;
         },
         [&](std::uint64_t unit, const double* totals) {

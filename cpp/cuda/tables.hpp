@@ -19,15 +19,21 @@ struct Task {
   std::uint64_t first_block;     // of the sums of its blocks (reduce.hpp)
   std::uint32_t group, counter;  // its group, and the counter that numbers its steps
   std::uint32_t slot;            // its place in the norm
-  std::uint32_t chunks;          // that it is cut into
+  std::uint32_t chunks;          // that it is cut into where it is summed
   DType dtype;
 };
 
-// The elements from `begin` on of one task, as many as Sweep::chunk_size and the task have: the
-// work of one block. `begin` is a multiple of kReduceBlock.
+// The elements from `begin` on of one task, as many as Chunks::size and the task have: the work of
+// one block. `begin` is a multiple of kReduceBlock.
 struct Chunk {
   std::uint64_t begin;
   std::uint32_t task;
+};
+
+// What a launch is cut into, a block each.
+struct Chunks {
+  const Chunk* list;
+  std::uint64_t count, size;
 };
 
 struct GroupOptions {
@@ -49,11 +55,11 @@ struct Progress {
 struct Sweep {
   // Who takes part.
   const Task* tasks;
-  const Chunk* chunks;
+  Chunks chunks;
   const std::uint32_t* counters;      // that move
   const std::uint32_t* task_of_slot;  // kNone: nobody there, or no elements
   unsigned* tickets;                  // of tasks: how many of its chunks are summed
-  std::uint64_t chunk_count, chunk_size, counter_count, slot_count;
+  std::uint64_t counter_count, slot_count;
   const GroupOptions* groups;
   std::uint64_t group_count;
 
@@ -82,12 +88,13 @@ struct Sweep {
 };
 
 // How many elements a block takes: enough blocks to keep all processors busy, few enough for what
-// a block begins with not to count.
-constexpr std::uint64_t chunk_size(std::uint64_t elements, std::uint64_t processors) {
+// a block begins with not to count. At least `smallest`, a multiple of kReduceBlock.
+constexpr std::uint64_t chunk_size(std::uint64_t elements, std::uint64_t processors,
+                                   std::uint64_t smallest) {
   constexpr std::uint64_t kBlocksPerProcessor = 16, kLargest = 32 * kReduceBlock;
   const std::uint64_t fair = elements / (processors * kBlocksPerProcessor);
   const std::uint64_t whole = (fair + kReduceBlock - 1) / kReduceBlock * kReduceBlock;
-  return whole < kReduceBlock ? kReduceBlock : whole > kLargest ? kLargest : whole;
+  return whole < smallest ? smallest : whole > kLargest ? kLargest : whole;
 }
 
 }  // namespace fusedstep::cuda

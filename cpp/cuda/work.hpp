@@ -43,14 +43,14 @@ FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
   block.each([&](unsigned thread) {
     if (thread != 0) return;
     work.begin = work.end = 0;
-    if (block.index >= sweep.chunk_count) return;  // a step without elements has a block, too
-    const Chunk chunk = sweep.chunks[block.index];
+    if (block.index >= sweep.chunks.count) return;  // a step without elements has a block, too
+    const Chunk chunk = sweep.chunks.list[block.index];
     work.index = chunk.task;
     work.task = sweep.tasks[chunk.task];
     work.group = sweep.groups[work.task.group];
     const std::uint64_t rest = work.task.size - chunk.begin;
     work.begin = chunk.begin;
-    work.end = chunk.begin + (rest < sweep.chunk_size ? rest : sweep.chunk_size);
+    work.end = chunk.begin + (rest < sweep.chunks.size ? rest : sweep.chunks.size);
     work.scale = scale_of(sweep);
     work.clip = sweep.measures ? sweep.clips[work.task.group] : 1.0;
     work.combined = sweep.weights != nullptr || work.task.set_count > 1;
@@ -103,10 +103,9 @@ struct Source {
         combined(work.combined),
         scaled(work.scale != 1.0) {}
 
-  // The gradients of `Width` elements, combined and unscaled. Dividing by a power of two is what
-  // the CPU's multiplication is.
+  // The gradients of `Width` elements, combined.
   template <std::uint64_t Width>
-  FUSEDSTEP_HD Pack<T, Width> gradient(std::uint64_t i) const {
+  FUSEDSTEP_HD Pack<T, Width> combine(std::uint64_t i) const {
     Pack<T, Width> g = load<Width, T>(first, i);
     if (combined) {
       FUSEDSTEP_ROLLED
@@ -118,8 +117,16 @@ struct Source {
       }
       for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / divisor;
     }
-    if (scaled)
-      for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = g.at[k] / scale;
+    return g;
+  }
+
+  // Dividing by a power of two is what the CPU's multiplication is.
+  FUSEDSTEP_HD T unscale(T g) const { return scaled ? g / scale : g; }
+
+  template <std::uint64_t Width>
+  FUSEDSTEP_HD Pack<T, Width> gradient(std::uint64_t i) const {
+    Pack<T, Width> g = combine<Width>(i);
+    for (std::uint64_t k = 0; k < Width; ++k) g.at[k] = unscale(g.at[k]);
     return g;
   }
 
