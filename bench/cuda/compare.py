@@ -7,11 +7,13 @@ Writes results.json and report.md into the output directory after every case, an
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +25,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from devices import Card, Device, Rehearsal
 from figures import goals_table, left_out, markdown, summary
 from gate import reason_of
-from lists import cases
+from lists import Case, cases
 from rounds import measure, measure_graph
 
 import fusedstep as fs
@@ -95,23 +97,34 @@ def main() -> None:
         "graphs": {},
         "missing": [],
     }
-    for case in cases(device.free_memory(), arguments.rehearse):
-        if not any(fnmatchcase(case.name, pattern) for pattern in arguments.only):
-            continue
+    chosen = [
+        case
+        for case in cases(device.free_memory(), arguments.rehearse)
+        if any(fnmatchcase(case.name, pattern) for pattern in arguments.only)
+    ]
+
+    def attempt(name: str, keep: Callable[[], None]) -> None:
         begun = time.time()
         try:
-            result["cases"].append(measure(device, case, arguments.rounds, arguments.stretch))
-        except Exception as error:  # noqa: BLE001 - the next case goes on
-            result["missing"].append(f"{case.name} ({reason_of(error)})")
+            keep()
+        except Exception as error:  # noqa: BLE001 - the next one goes on
+            result["missing"].append(f"{name} ({reason_of(error)})")
         device.clean()
-        try:
-            if case.name in CAPTURED:
-                result["graphs"][case.title] = measure_graph(device, case.sizes, arguments.rounds)
-        except Exception as error:  # noqa: BLE001
-            result["missing"].append(f"captured, {case.name} ({reason_of(error)})")
-        device.clean()
-        print(f"  {case.title}: {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
+        print(f"  {name}: {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
         write(result, arguments.output, start)
+
+    def compare(case: Case) -> None:
+        result["cases"].append(measure(device, case, arguments.rounds, arguments.stretch))
+
+    def capture(case: Case) -> None:
+        result["graphs"][case.title] = measure_graph(device, case.sizes, arguments.rounds)
+
+    for case in chosen:
+        attempt(case.title, functools.partial(compare, case))
+    # Last: torch's profiler, once used, stays between the program and the driver.
+    for case in chosen:
+        if case.name in CAPTURED:
+            attempt(f"captured, {case.title}", functools.partial(capture, case))
     print(summary(result), goals_table(result), sep="\n\n")
     if missing := left_out(result):
         print(f"\nLeft out: {missing}.")
