@@ -62,13 +62,13 @@ def roofline(states: int, average: bool = False) -> Maker:
             for state in own:
                 state.fill(1)  # a page never written is read from one shared page, in cache
         core = _core.Stepper("roofline")
-        core.add_group(([], (1 << states) - 1, 0.0, False, None, None))
         core.set_policy(False, False, False, 0.5 if average else 0.0)
         core.add(
+            [([], (1 << states) - 1, 0.0, False, None, None)],
             [
                 (n, p, s[:states], 0, s[states] if average else None, None)
                 for n, p, s in zip(names, params, buffers, strict=True)
-            ]
+            ],
         )
         core.bind(grads)
         return Contestant(core.step, lambda: params)

@@ -21,10 +21,10 @@ constexpr int kMaxThreads = 4096;
 
 // libgomp's pool does not survive fork(): a parallel region in the child waits for ever for
 // threads that exist in the parent only. A child therefore steps on its own thread.
-std::atomic<bool> forked{false};
+std::atomic<int> forks{0};
 
 #ifdef FUSEDSTEP_HAS_FORK
-const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+const int fork_handler = pthread_atfork(nullptr, nullptr, [] { ++forks; });
 #endif
 
 int threads_from_environment() {
@@ -48,6 +48,8 @@ std::atomic<int>& requested() {
 
 int requested_threads() { return requested(); }
 
+int fork_count() { return forks; }
+
 void set_thread_limit(int n) {
   if (n < 0 || n > kMaxThreads)
     throw std::invalid_argument("num_threads: expected an integer from 1 to " +
@@ -60,13 +62,13 @@ void set_thread_limit(int n) {
 bool has_openmp() { return true; }
 
 int thread_limit() {
-  if (forked) return 1;
+  if (forks > 0) return 1;
   const int n = requested();
   return n > 0 ? n : omp_get_max_threads();
 }
 
 void parallel_run(int parts, void (*body)(void* context, int part), void* context) {
-  if (parts <= 1 || forked) {
+  if (parts <= 1 || forks > 0) {
     for (int k = 0; k < parts; ++k) body(context, k);
     return;
   }

@@ -20,4 +20,7 @@ void parallel_run(int parts, void (*body)(void* context, int part), void* contex
 
 bool has_openmp();
 
+// How many fork()s this process is away from the one that loaded the library.
+int fork_count();
+
 }  // namespace fusedstep

@@ -99,6 +99,13 @@ class Roster {
  protected:
   explicit Roster(std::size_t rule) : rule_(rule) {}
 
+  // Room for more: after it, neither enlist() nor groups().push_back() can fail.
+  void reserve(std::size_t groups, std::size_t tensors) {
+    groups_.reserve(groups_.size() + groups);
+    tensors_.reserve(tensors_.size() + tensors);
+    frozen_.reserve(frozen_.size() + tensors);
+  }
+
   void enlist(Tensor tensor) {
     tensors_.push_back(std::move(tensor));
     frozen_.push_back(false);

@@ -10,6 +10,11 @@
 
 namespace fusedstep {
 
+void Stepper::reserve(std::size_t groups, std::size_t tensors) {
+  Roster::reserve(groups, tensors);
+  steps_.reserve(steps_.size() + tensors);
+}
+
 void Stepper::add(Tensor tensor) {
   enlist(std::move(tensor));
   steps_.push_back(0);

@@ -18,6 +18,8 @@ class Stepper : public Roster {
   const std::vector<std::int64_t>& steps() const { return steps_; }        // of each tensor, so far
   int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the step prepared
 
+  // Room for more groups and tensors: add() does not fail then.
+  void reserve(std::size_t groups, std::size_t tensors);
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
   // A frozen tensor's gradients are as good as none.

@@ -185,9 +185,9 @@ def test_the_roofline_has_the_streams_of_the_rule(monkeypatch):
         def __init__(self, rule):
             self.real = stepper(rule)
 
-        def add_group(self, settings):
-            variants.append(settings[1])
-            return self.real.add_group(settings)
+        def add(self, settings, entries):
+            variants.append(settings[0][1])
+            return self.real.add(settings, entries)
 
         def __getattr__(self, name):
             return getattr(self.real, name)

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,8 @@ namespace fusedstep::bindings {
 
 // The arrays of a tensor that are written: the parameter, its states, its average, its copy.
 constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
+
+constexpr const char* kInUse = "the optimizer is in use by another call";
 
 inline std::size_t rule_index(const std::string& name) {
   for (std::size_t i = 0; i < registry().size(); ++i)
@@ -45,14 +48,19 @@ class Members {
         gradient_(std::move(gradient)),
         like_(std::move(like)) {}
 
-  // All or none.
-  void add(const std::vector<Entry>& entries) {
-    Addition addition{{}, {}, {}, {}, occupied};
+  // New groups and their tensors, all or none: what can fail comes before the first change.
+  void add(const std::vector<Group>& groups, const std::vector<Entry>& entries) {
+    Addition addition{groups, {}, {}, {}, {}, occupied};
     for (const Entry& entry : entries) check_entry(entry, addition);
+    engine.reserve(groups.size(), addition.tensors.size());
+    params.reserve(params.size() + addition.params.size());
+    states.reserve(states.size() + addition.states.size());
+    copies_.reserve(copies_.size() + addition.copies.size());
     for (Tensor& tensor : addition.tensors) engine.add(std::move(tensor));
-    params.insert(params.end(), addition.params.begin(), addition.params.end());
-    states.insert(states.end(), addition.states.begin(), addition.states.end());
-    copies_.insert(copies_.end(), addition.copies.begin(), addition.copies.end());
+    for (const Group& group : groups) engine.groups().push_back(group);
+    append(params, addition.params);
+    append(states, addition.states);
+    append(copies_, addition.copies);
     occupied = std::move(addition.occupied);
   }
 
@@ -104,14 +112,24 @@ class Members {
 
   // What add() has checked and not yet made its own.
   struct Addition {
+    const std::vector<Group>& groups;
     std::vector<Tensor> tensors;
     std::vector<Array> params, states;
     Copies copies;
     Occupied occupied;
   };
 
+  template <class T>
+  static void append(std::vector<T>& to, std::vector<T>& from) {
+    static_assert(std::is_nothrow_move_constructible_v<T>);
+    for (T& one : from) to.push_back(std::move(one));
+  }
+
   void check_entry(const Entry& entry, Addition& addition) const {
     const auto& [name, param, own, group, average, copy] = entry;
+    const std::size_t groups = engine.groups().size();
+    // A group that is not new came by another thread's call, between the caller's look and this.
+    if (group < groups) throw std::runtime_error(kInUse);
     const std::size_t index = params.size() + addition.params.size();
     const Subject subject{"parameter", name};
     const Array target =
@@ -136,7 +154,7 @@ class Members {
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);
-    const States& names = rule.states[engine.groups().at(group).variant];
+    const States& names = rule.states[addition.groups.at(group - groups).variant];
     if (own.size() != names.used()) throw std::invalid_argument("a state too few or too many");
     for (std::size_t k = 0, given = 0; k < names.size(); ++k)
       if (names.state[k].used) tensor.state[k] = claim_companion(own[given++], 1 + k);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <optional>
 
+#include "../parallel.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
 
@@ -22,11 +23,19 @@ class PyStepper {
   using Settings = std::tuple<std::vector<double>, unsigned, double, bool, std::optional<double>,
                               std::optional<double>>;
 
-  std::size_t add_group(const Settings& settings) {
+  // New groups and their tensors, whose entries have the groups' numbers; bound gradients are let
+  // go of. All or none.
+  void add(const std::vector<Settings>& settings, const std::vector<Entry>& entries) {
     const Exclusive lock(*this);
-    engine_.groups().push_back(make_group(settings));
-    return engine_.groups().size() - 1;
+    std::vector<Group> groups;
+    for (const Settings& own : settings) groups.push_back(make_group(own));
+    std::vector<const void*> apart(members_.params.size() + entries.size());
+    members_.add(groups, entries);
+    apart_ = std::move(apart);
+    bound_.clear();
   }
+
+  std::size_t tensor_count() const { return members_.params.size(); }
 
   void set_group(std::size_t index, const Settings& settings) {
     const Exclusive lock(*this);
@@ -34,23 +43,10 @@ class PyStepper {
     members_.space.groups_changed(engine_);
   }
 
-  // Takes back groups that were added in vain.
-  void drop_groups(std::size_t left) {
-    const Exclusive lock(*this);
-    engine_.groups().resize(left);
-  }
-
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
                   double ema_decay) {
     const Exclusive lock(*this);
     engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay};
-  }
-
-  void add(const std::vector<Entry>& entries) {
-    const Exclusive lock(*this);
-    members_.add(entries);
-    apart_.assign(members_.params.size(), nullptr);
-    bound_.clear();
   }
 
   void bind(py::handle gradients) {
@@ -159,20 +155,28 @@ class PyStepper {
   class Exclusive {
    public:
     explicit Exclusive(PyStepper& owner) : owner_(owner) {
-      if (owner.busy_.exchange(true))
-        throw std::runtime_error("a step is in progress on this optimizer in another thread");
+      int holder = kNobody;
+      if (!owner.holder_.compare_exchange_strong(holder, fork_count())) refuse(holder);
       try {
         owner.members_.space.enter(owner.engine_, owner.members_.params);
       } catch (...) {
-        owner.busy_ = false;
+        owner.holder_ = kNobody;
         throw;
       }
     }
-    ~Exclusive() { owner_.busy_ = false; }
+    ~Exclusive() { owner_.holder_ = kNobody; }
     Exclusive(const Exclusive&) = delete;
     Exclusive& operator=(const Exclusive&) = delete;
 
    private:
+    // Another thread's call, or one that this call came from: an array's own code may do anything.
+    [[noreturn]] static void refuse(int holder) {
+      if (holder == fork_count()) throw std::runtime_error(kInUse);
+      throw std::runtime_error(
+          "this optimizer was forked in the middle of a step: its arrays may be half-updated; load "
+          "a saved state into a new one");
+    }
+
     PyStepper& owner_;
   };
 
@@ -246,19 +250,19 @@ class PyStepper {
 
   std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
   Gradients<Space> bound_, passed_;
-  std::atomic<bool> busy_{false};
+  static constexpr int kNobody = -1;
+  std::atomic<int> holder_{kNobody};  // whose call is under way: fork_count() of its process
 };
 
 // The methods that the steppers of all spaces have.
 template <class Bound, class Class>
 void bind_methods(Class& c) {
   using Argument = typename Bound::ScaleArgument;
-  c.def("add_group", &Bound::add_group, py::arg("settings"))
+  c.def("add", &Bound::add, py::arg("settings"), py::arg("entries"))
+      .def_property_readonly("tensor_count", &Bound::tensor_count)
       .def("set_group", &Bound::set_group, py::arg("index"), py::arg("settings"))
-      .def("drop_groups", &Bound::drop_groups, py::arg("left"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
-      .def("add", &Bound::add, py::arg("entries"))
       .def("bind", &Bound::bind, py::arg("gradients"))
       .def("step", &Bound::step, py::arg("gradients") = py::none(),
            py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false)

@@ -31,6 +31,11 @@ class Stepper : public Roster {
   // otherwise.
   void tell(bool* applied, double* grad_norm);
 
+  // Room for more groups and tensors: only the first add() after it can fail then.
+  void reserve(std::size_t groups, std::size_t tensors) {
+    Roster::reserve(groups, tensors);
+    steps_.reserve(steps_.size() + tensors);
+  }
   // Throws std::invalid_argument once a step was captured: its graph knows the tables of then.
   void add(Tensor tensor);
   // Whether the counters can be read without waiting: no skip_nonfinite, and no captured step.

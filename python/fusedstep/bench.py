@@ -93,11 +93,13 @@ def roofline_maker(n_states: int) -> Maker:
 
     def make(p: Array, g: Array) -> Step:
         stepper = _core.Stepper("roofline")
-        group = stepper.add_group(([], (1 << n_states) - 1, 0.0, False, None, None))
         [states] = _core.zeros_in_phase("parameter", ["p"], [p], n_states)
         for state in states:
             state.fill(1.0)  # memory never written is one page of zeros, in the cache
-        stepper.add([("p", p, states, group, None, None)])
+        stepper.add(
+            [([], (1 << n_states) - 1, 0.0, False, None, None)],
+            [("p", p, states, 0, None, None)],
+        )
         stepper.bind([g])
         return stepper.step
 

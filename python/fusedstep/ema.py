@@ -69,9 +69,9 @@ class EMA(Mapping[str, Any]):
             for average, value in zip(self._averages, leaves, strict=True):
                 self._space.copy(average, value)
         self._core = self._space.stepper("ema", "value of", "its average")
-        self._core.add_group(([self._decay], 0, 0.0, False, None, None))
         self._core.add(
-            [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)]
+            [([self._decay], 0, 0.0, False, None, None)],
+            [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)],
         )
         self._core.bind(leaves)
 

@@ -62,8 +62,7 @@ class RuleFunction:
         if grad is None:
             raise TypeError("gradient of 'param': expected an array, came None")
         core = space_of(["param"], [param]).stepper(self._cls.rule)
-        core.add_group(settings)
-        core.add([("param", param, list(states), 0, None, None)])
+        core.add([settings], [("param", param, list(states), 0, None, None)])
         core.set_counters(0, [count - 1])
         core.step([grad])
 

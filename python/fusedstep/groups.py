@@ -28,13 +28,14 @@ class Group(Mapping[str, Any]):
         core: _core.Stepper,
         names: list[str],
         given: Mapping[str, object],
+        number: int,
     ) -> None:
         self._rule = rule
         self._core = core
         self._names = tuple(names)
         self._values = rule.check_options(given)
         self._variant = variant_of(rule.info, self._values)
-        self._number = core.add_group(self._settings())
+        self._number = number
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -111,7 +112,8 @@ class Group(Mapping[str, Any]):
 
     def push(self) -> None:
         """Tell the compiled core the values of the next step."""
-        self._core.set_group(self._number, self._settings())
+        self._core.set_group(self._number, self.settings())
 
-    def _settings(self) -> Settings:
+    def settings(self) -> Settings:
+        """The values of the next step, as the compiled core takes them."""
         return core_settings(self._rule.info, self._values, self.lr)

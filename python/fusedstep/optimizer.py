@@ -151,30 +151,36 @@ class Optimizer(Steps):
                 f"working_copy: expected names of parameters ({', '.join(names)}), "
                 f"came {', '.join(map(repr, unknown))}"
             )
+        groups = [
+            Group(
+                type(self),
+                self._core,
+                [name for name, group in zip(names, group_of, strict=True) if group == i],
+                {**self._defaults, **own},
+                i,
+            )
+            for i, own in enumerate(overrides, before)
+        ]
+        buffers = [own for group in groups for own in self._allocate(group, structure)]
+        entries = []
+        for i, (name, own) in enumerate(zip(names, buffers, strict=True), here):
+            states = [array for state, array in own.items() if state != "ema"]
+            copy = self._space.as_copy(copies.get(name))
+            leaf, group = structure.leaves[i], structure.group_of[i]
+            entries.append((name, leaf, states, group, own.get("ema"), copy))
+        settings = [group.settings() for group in groups]
+        interrupt = None
         try:
-            groups = [
-                Group(
-                    type(self),
-                    self._core,
-                    [name for name, group in zip(names, group_of, strict=True) if group == i],
-                    {**self._defaults, **own},
-                )
-                for i, own in enumerate(overrides, before)
-            ]
-            buffers = [own for group in groups for own in self._allocate(group, structure)]
-            entries = []
-            for i, (name, own) in enumerate(zip(names, buffers, strict=True), here):
-                states = [array for state, array in own.items() if state != "ema"]
-                copy = self._space.as_copy(copies.get(name))
-                leaf, group = structure.leaves[i], structure.group_of[i]
-                entries.append((name, leaf, states, group, own.get("ema"), copy))
-            self._core.add(entries)
-        except BaseException:
-            self._core.drop_groups(before)
-            raise
+            self._core.add(settings, entries)
+        except KeyboardInterrupt as error:  # mostly one that came meanwhile, raised when it is done
+            if self._core.tensor_count != len(structure.names):
+                raise
+            interrupt = error
         self._structure, self._index = structure, structure.index
         self._groups += groups
         self._buffers += buffers
+        if interrupt is not None:
+            raise interrupt
 
     # What a rule may override ------------------------------------------------------------------
 

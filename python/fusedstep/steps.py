@@ -88,7 +88,7 @@ class Steps:
         FloatingPointError
             A gradient holds NaN or infinity, with ``error_if_nonfinite``.
         RuntimeError
-            Neither `grads` nor bound gradients, or a step is in progress in another thread.
+            Neither `grads` nor bound gradients, or another call uses the optimizer.
         OverflowError
             A step counter is at 2**63 - 1.
 
