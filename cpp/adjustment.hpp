@@ -1,6 +1,7 @@
 // What a step does to one number, in registers, beside the rule: host and device share it.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -51,8 +52,9 @@ inline double exact_reciprocal(double scale, DType dtype) {
   return exact ? 1.0 / scale : 0.0;
 }
 
-// torch.nn.utils.clip_grad_norm_. A NaN stays one.
+// torch.nn.utils.clip_grad_norm_. A NaN stays one; but infinity clips nothing, whatever the norm.
 FUSEDSTEP_HD double clip_factor(double max_norm, double norm) {
+  if (max_norm > DBL_MAX) return 1.0;
   const double factor = max_norm / (norm + 1e-6);
   return factor > 1.0 ? 1.0 : factor;
 }

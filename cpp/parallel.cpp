@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "float_environment.hpp"
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -73,8 +75,11 @@ void parallel_run(int parts, void (*body)(void* context, int part), void* contex
     return;
   }
 #pragma omp parallel num_threads(parts)
-  // OpenMP may give fewer threads than were asked for; every part is run all the same.
-  for (int k = omp_get_thread_num(); k < parts; k += omp_get_num_threads()) body(context, k);
+  {
+    const FloatEnvironment ours;
+    // OpenMP may give fewer threads than were asked for; every part is run all the same.
+    for (int k = omp_get_thread_num(); k < parts; k += omp_get_num_threads()) body(context, k);
+  }
 }
 
 #else

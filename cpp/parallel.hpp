@@ -14,8 +14,8 @@ void set_thread_limit(int n);
 // What set_thread_limit or the environment asked for; 0 where nobody did.
 int requested_threads();
 
-// body(context, k) once for every k in [0, parts), in one parallel region, none where parts == 1.
-// `body` must not throw.
+// body(context, k) once for every k in [0, parts), in one parallel region, none where parts == 1;
+// on its threads, in our floating-point environment. `body` must not throw.
 void parallel_run(int parts, void (*body)(void* context, int part), void* context);
 
 bool has_openmp();

@@ -6,6 +6,7 @@
 
 #include "adjustment.hpp"
 #include "dispatch.hpp"
+#include "float_environment.hpp"
 #include "parallel.hpp"
 
 namespace fusedstep {
@@ -33,6 +34,7 @@ void Stepper::freeze(std::size_t tensor, bool frozen) {
 }
 
 void Stepper::prepare(const GradientSets& gradients) {
+  const FloatEnvironment ours;
   if (!is_arranged(gradients)) arrange(gradients);
   for (Cohort& cohort : dense_.cohorts) refresh(cohort, gradients);
   ready(dense_, tensors_.size());
@@ -117,6 +119,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
 
 // A row is a tensor of its own, but for the counters; rows with as many gradients are a cohort.
 void Stepper::prepare(const RowGradients& gradients) {
+  const FloatEnvironment ours;
   rows_.clear();
   const Task whole = task_of(gradients.tensor);
   std::vector<std::size_t> cohort_of_count;
@@ -163,6 +166,7 @@ void Stepper::clip(double norm) noexcept {
 }
 
 Outcome Stepper::run() noexcept {
+  const FloatEnvironment ours;
   Outcome outcome;
   if (measures_) {
     const bool finite = next_->measure();

@@ -413,6 +413,8 @@ def grad_norm(grads, scale=1.0):
 
 
 def clip_factor(limit, norm):
+    if limit == np.inf:
+        return 1.0
     with np.errstate(all="ignore"):
         factor = np.float64(limit) / (norm + 1e-6)
     return min(factor, 1.0)  # a NaN stays

@@ -225,6 +225,20 @@ def test_large_finite_doubles_are_finite():
     assert np.all(w == 1.0)
 
 
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_infinity_clips_nothing_whatever_the_norm(bad):
+    params = [np.ones(2), np.ones(2)]
+    opt = fs.SGD(params, lr=0.5, max_grad_norm=math.inf)
+    norm = opt.step([np.array([bad, 1.0]), np.ones(2)]).grad_norm
+    assert not math.isfinite(norm)
+    assert [p[-1] for p in params] == [0.5, 0.5]
+    assert not math.isfinite(params[0][0])
+    huge = [np.ones(1), np.ones(1)]
+    opt = fs.SGD(huge, lr=1e-200, max_grad_norm=math.inf, skip_nonfinite=True)
+    assert opt.step([np.full(1, 1e200), np.full(1, 5e199)]) == (True, math.inf)
+    assert (huge[0][0], huge[1][0]) == (0.0, 0.5)
+
+
 # NaN and infinity --------------------------------------------------------------------------------
 
 
