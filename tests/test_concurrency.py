@@ -2,12 +2,13 @@
 
 import sys
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
-from helpers_memory import everything, needs_dlpack, python, refused
+from helpers_memory import everything, needs_dlpack, python, refused, same_everywhere
 
 IN_USE = "the optimizer is in use by another call"
 
@@ -162,3 +163,39 @@ def test_a_fork_in_the_middle_of_a_step():
         "saved state into a new one"
     )
     assert (done.returncode, done.stdout.splitlines()[-2:]) == (0, [words] * 2), done.stderr
+
+
+def test_ctrl_c_while_a_state_is_loaded():
+    opt, other = (fs.Momentum({"w": np.ones(3)}, lr=lr) for lr in (1.0, 2.0))
+    other.groups[0]["beta"] = 0.5
+    other.step({"w": np.ones(3)})
+    go_on = interrupt(opt, "restore")
+    with pytest.raises(KeyboardInterrupt):
+        opt.load_state_dict(other.state_dict())
+    go_on()
+    assert (opt.lr, opt.groups[0]["beta"], opt.step_count) == (2.0, 0.5, 1)
+    opt.params["w"][:] = other.params["w"]
+    for each in (opt, other):
+        each.step({"w": np.ones(3)})
+    assert same_everywhere(opt, other)
+
+
+def test_a_step_beside_load_state_dict_leaves_all_or_nothing():
+    """Counters and options are loaded in one call of the core: none can come between them."""
+    opt = fs.Momentum({"w": np.ones(1 << 22, "float32")}, lr=0.0)
+    saved = opt.state_dict()
+    saved["groups"][0]["beta"], saved["step_count"], saved["state"]["w"]["step"] = 0.5, 2**40, 2**40
+    grads, done = {"w": np.ones(1 << 22, "float32")}, threading.Event()
+
+    def work():
+        while not done.is_set():
+            with suppress(RuntimeError):
+                opt.step(grads)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with suppress(RuntimeError):
+        opt.load_state_dict(saved)
+    done.set()
+    thread.join()
+    assert (opt.groups[0]["beta"] == 0.5) == (opt.step_count >= 2**40)

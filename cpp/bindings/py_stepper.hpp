@@ -43,6 +43,12 @@ class PyStepper {
     members_.space.groups_changed(engine_);
   }
 
+  // Of all groups, all or none.
+  void set_groups(const std::vector<Settings>& settings) {
+    const Exclusive lock(*this);
+    replace_groups(make_groups(settings));
+  }
+
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
                   double ema_decay) {
     const Exclusive lock(*this);
@@ -139,16 +145,23 @@ class PyStepper {
     return {engine_.step_count(), engine_.steps(), std::move(copies)};
   }
 
-  // The way back. `values` have the dtype and shape of what each replaces.
+  // The way back, and the settings of all groups with it, if there are any. `values` have the dtype
+  // and shape of what each replaces.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
-               const std::vector<py::array>& values, bool of_params) {
+               const std::vector<py::array>& values, const std::vector<Settings>& settings,
+               bool of_params) {
     const Exclusive lock(*this);
     const auto& targets = of_params ? members_.params : members_.states;
     if (steps.size() != members_.params.size() || values.size() != targets.size())
       throw std::invalid_argument("restore: one counter a parameter, one value an array");
+    std::vector<Group> groups = settings.empty() ? engine_.groups() : make_groups(settings);
     of_params ? members_.check_written() : members_.check_states();
-    for (std::size_t k = 0; k < values.size(); ++k) members_.space.assign(targets[k], values[k]);
+    std::vector<py::array> ready;
+    for (std::size_t k = 0; k < values.size(); ++k)
+      ready.push_back(members_.ready_value(targets[k], values[k]));
+    for (std::size_t k = 0; k < ready.size(); ++k) members_.space.assign(targets[k], ready[k]);
     engine_.set_counters(step_count, steps);
+    replace_groups(std::move(groups));
   }
 
  protected:
@@ -211,6 +224,19 @@ class PyStepper {
     return group;
   }
 
+  std::vector<Group> make_groups(const std::vector<Settings>& settings) const {
+    if (settings.size() != engine_.groups().size())
+      throw std::invalid_argument("one settings a group");
+    std::vector<Group> groups;
+    for (const Settings& own : settings) groups.push_back(make_group(own));
+    return groups;
+  }
+
+  void replace_groups(std::vector<Group> groups) {
+    engine_.groups() = std::move(groups);
+    members_.space.groups_changed(engine_);
+  }
+
   py::object execute(const Gradients<Space>& gradients, std::size_t set_count,
                      const double* weights, double divisor, const ScaleArgument& scale, bool zero) {
     const Scale divides = members_.space.scale_of(scale);
@@ -261,6 +287,7 @@ void bind_methods(Class& c) {
   c.def("add", &Bound::add, py::arg("settings"), py::arg("entries"))
       .def_property_readonly("tensor_count", &Bound::tensor_count)
       .def("set_group", &Bound::set_group, py::arg("index"), py::arg("settings"))
+      .def("set_groups", &Bound::set_groups, py::arg("settings"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
       .def("bind", &Bound::bind, py::arg("gradients"))
@@ -276,7 +303,7 @@ void bind_methods(Class& c) {
       .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("snapshot", &Bound::snapshot, py::arg("of_params") = false)
       .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("values"),
-           py::arg("of_params") = false)
+           py::arg("settings"), py::arg("of_params") = false)
       .def("steps_of", &Bound::steps_of, py::arg("tensor"))
       .def_property_readonly("step_count", &Bound::step_count);
 }

@@ -139,5 +139,6 @@ class EMA(Mapping[str, Any]):
             int(state_dict["step_count"]),
             [int(saved[name]["step"]) for name in self._index],
             [saved[name]["average"] for name in self._index],
+            [],
             of_params=True,
         )

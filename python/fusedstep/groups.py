@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fusedstep import _core
@@ -11,7 +11,7 @@ from fusedstep.options import Number, Settings, core_settings, variant_of
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
 
-__all__ = ["Group"]
+__all__ = ["Group", "replace"]
 
 
 class Group(Mapping[str, Any]):
@@ -54,10 +54,7 @@ class Group(Mapping[str, Any]):
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
-        lr = self._values["lr"]
-        if not callable(lr):
-            return float(lr)
-        return Number().check(f"lr (of the schedule, at step {step})", lr(step))
+        return _rate(self._values["lr"], step)
 
     @property
     def has_schedule(self) -> bool:
@@ -101,19 +98,47 @@ class Group(Mapping[str, Any]):
 
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
-        before = self._values, self._variant
-        self._values = self.check(changes)
-        self._variant = variant_of(self._rule.info, self._values)
-        try:
-            self.push()
-        except BaseException:
-            self._values, self._variant = before
-            raise
+        values = self.check(changes)
+        replace([self], [values], lambda new: self._core.set_group(self._number, *new))
+
+    def take(self, values: dict[str, Any]) -> None:
+        """Have these values, which the compiled core has been told."""
+        self._values, self._variant = values, variant_of(self._rule.info, values)
 
     def push(self) -> None:
         """Tell the compiled core the values of the next step."""
         self._core.set_group(self._number, self.settings())
 
-    def settings(self) -> Settings:
-        """The values of the next step, as the compiled core takes them."""
-        return core_settings(self._rule.info, self._values, self.lr)
+    def settings(
+        self, values: Mapping[str, Any] | None = None, step: int | None = None
+    ) -> Settings:
+        """These values as the compiled core takes them, after `step` steps: as they are now."""
+        values = self._values if values is None else values
+        step = self._core.step_count if step is None else step
+        return core_settings(self._rule.info, values, _rate(values["lr"], step))
+
+
+def _rate(lr: Any, step: int) -> float:
+    if not callable(lr):
+        return float(lr)
+    return Number().check(f"lr (of the schedule, at step {step})", lr(step))
+
+
+def replace(
+    groups: Sequence[Group],
+    values: Sequence[dict[str, Any]],
+    tell: Callable[[list[Settings]], None],
+    step: int | None = None,
+) -> None:
+    """Give groups other values, as after `step` steps: all or none, as the compiled core is told."""
+    pairs = [*zip(groups, values, strict=True)]
+    settings = [group.settings(own, step) for group, own in pairs]
+    interrupt = None
+    try:
+        tell(settings)
+    except KeyboardInterrupt as error:  # one that came meanwhile, raised when it is done
+        interrupt = error
+    for group, own in pairs:
+        group.take(own)
+    if interrupt is not None:
+        raise interrupt

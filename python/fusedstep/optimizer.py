@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from fusedstep import _core
 from fusedstep.averages import Averages
-from fusedstep.groups import Group
+from fusedstep.groups import Group, replace
 from fusedstep.options import Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
 from fusedstep.pipeline import GROUP_OPTIONS, Policy
@@ -301,8 +301,8 @@ class Optimizer(Steps):
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
-        for group in self._groups:
-            group["lr"] = value
+        values = [group.check({"lr": value}) for group in self._groups]
+        replace(self._groups, values, self._core.set_groups)
 
     @property
     def groups(self) -> tuple[Group, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fusedstep.groups import replace
 
 if TYPE_CHECKING:
     from fusedstep.groups import Group
@@ -41,14 +44,14 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
                 differences.append(f"group {i}: {error}")
     refuse(type(optimizer).__name__, differences)
 
-    state = saved["state"]
-    optimizer._core.restore(
-        int(saved["step_count"]),
+    state, step_count = saved["state"], int(saved["step_count"])
+    restore = partial(
+        optimizer._core.restore,
+        step_count,
         [int(state[name]["step"]) for name in buffers],
         [state[name][buffer] for name, own in buffers.items() for buffer in own],
     )
-    for group, changes in zip(optimizer.groups, options, strict=True):
-        group.update(changes)
+    replace(optimizer.groups, options, restore, step_count)
 
 
 def check_keys(saved: object, keys: tuple[str, ...]) -> None:
@@ -124,7 +127,7 @@ def _compare_buffers(
 def _compare_groups(
     optimizer: Optimizer, saved: object, differences: list[str]
 ) -> list[dict[str, Any]]:
-    """The options to set, group by group."""
+    """All options as they are to be, group by group."""
     if not isinstance(saved, (list, tuple)):
         differences.append(f"groups: expected a list, came {type(saved).__name__}")
         return []
@@ -156,7 +159,7 @@ def _compare_options(
         if name != "params" and name not in group:
             differences.append(f"{what}: option {name!r} unexpected")
     try:
-        group.check(changes)
+        return group.check(changes)
     except (TypeError, ValueError) as error:
         differences.append(f"{what}: {error}")
-    return changes
+        return {}
