@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <stdexcept>
 
 #include "arrays.hpp"
@@ -9,9 +10,10 @@ namespace fusedstep::bindings {
 namespace {
 
 py::array zeros_like(const py::array& model, std::byte* address, std::shared_ptr<Arena> arena) {
-  const py::capsule owner(new std::shared_ptr<Arena>(std::move(arena)), [](void* shared) {
-    delete static_cast<std::shared_ptr<Arena>*>(shared);
-  });
+  auto shared = std::make_unique<std::shared_ptr<Arena>>(std::move(arena));
+  const py::capsule owner(
+      shared.get(), [](void* pointer) { delete static_cast<std::shared_ptr<Arena>*>(pointer); });
+  shared.release();  // the capsule's now
   const std::vector<py::ssize_t> shape(model.shape(), model.shape() + model.ndim());
   const std::vector<py::ssize_t> strides(model.strides(), model.strides() + model.ndim());
   return py::array(model.dtype(), shape, strides, address, owner);
