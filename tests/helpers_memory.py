@@ -193,7 +193,9 @@ CAME_STRIDES = "shape {shape} with strides ("
 
 # What no array of numbers may be.
 COMMON = {
-    "scalar": Fault(lambda a: a.dtype.type(1), TypeError, AN_ARRAY, "{dtype}"),
+    "scalar": Fault(
+        lambda a: a.dtype.type(1), TypeError, "an array", "a NumPy scalar: use np.asarray(...)"
+    ),
     "float": Fault(lambda a: 1.0, TypeError, AN_ARRAY, "float"),  # noqa: ARG005
     "string": Fault(lambda a: "abc", TypeError, AN_ARRAY, "str"),  # noqa: ARG005
     "masked": Fault(np.ma.array, TypeError, "a plain NumPy array", "a masked array"),

@@ -367,25 +367,6 @@ print("alive")
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["alive"]), done.stderr
 
 
-@needs_dlpack
-@every_dtype
-def test_torch_arrays(dtype):
-    torch = pytest.importorskip("torch", reason="torch lends CPU tensors through DLPack")
-    opt, grads = running("adam", dtype), numbers(4, dtype)
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in opt.params.items()}
-    twin = fs.create("adam", tensors, **richest("adam"))
-    twin.load_state_dict(opt.state_dict())
-    opt.step(grads)
-    twin.step({name: torch.from_numpy(array) for name, array in grads.items()})
-    assert all(same_bits(tensors[n].numpy(), opt.params[n]) for n in NAMES)
-    assert all(twin.params[name] is tensors[name] for name in NAMES)
-    with pytest.raises(TypeError, match="parameter 'w'") as caught:
-        fs.SGD({"w": torch.nn.Parameter(torch.ones(3, 5))})
-    assert "detach()" in f"{caught.value} {caught.value.__cause__}"
-    with pytest.raises(ValueError, match="parameter 'w': expected a contiguous array"):
-        fs.SGD({"w": torch.ones(3, 4)[:, ::2]})
-
-
 # NaN and infinity ------------------------------------------------------------------------------
 
 

@@ -15,6 +15,13 @@ bool is_native(const py::dtype& dtype) {
   return dtype.byteorder() != (little ? '>' : '<');
 }
 
+// What NumPy may view: a tensor that autograd follows lends its memory through its detached twin.
+py::object lendable(py::handle object) {
+  const bool followed = py::hasattr(object, "requires_grad") && py::hasattr(object, "detach") &&
+                        py::cast<bool>(py::bool_(object.attr("requires_grad")));
+  return followed ? object.attr("detach")() : py::reinterpret_borrow<py::object>(object);
+}
+
 // NumPy before 2.1 cannot be told not to copy, and locks what it views.
 py::array view_through_dlpack(py::handle object) {
   const py::module_ numpy = py::module_::import("numpy");
@@ -25,7 +32,33 @@ py::array view_through_dlpack(py::handle object) {
     PyErr_SetString(PyExc_TypeError, ("that takes NumPy 2.1, here is " + version).c_str());
     throw py::error_already_set();
   }
-  return numpy.attr("from_dlpack")(object, py::arg("copy") = false);
+  return numpy.attr("from_dlpack")(lendable(object), py::arg("copy") = false);
+}
+
+// "torch.bfloat16" is called bfloat16 elsewhere.
+std::string dtype_name(py::handle object) {
+  if (!py::hasattr(object, "dtype")) return "";
+  const std::string name = text_of(object.attr("dtype"));
+  return name.substr(name.rfind('.') + 1);
+}
+
+// `model`: whose dtype is wanted; null: either of those that kernels are compiled for.
+[[noreturn]] void refuse_dtype(const py::array* model, const Subject& subject,
+                               const std::string& came) {
+  refuse(PyExc_TypeError, subject,
+         model == nullptr ? "dtype float32 or float64"
+                          : "dtype " + text_of(model->dtype()) + " like " + subject.like,
+         came);
+}
+
+// As as_array(). NumPy cannot view what it has no dtype for: that is refused like other dtypes.
+py::array as_floats(py::handle object, const py::array* model, const Subject& subject) {
+  try {
+    return as_array(object, subject);
+  } catch (const py::error_already_set&) {
+    if (dtype_name(object) == "bfloat16") refuse_dtype(model, subject, "bfloat16");
+    throw;
+  }
 }
 
 bool has_order(const py::array& a, int order) { return (a.flags() & order) != 0; }
@@ -72,6 +105,8 @@ py::array as_array(py::handle object, const Subject& subject) {
       refuse(PyExc_TypeError, subject, "a plain NumPy array", "a masked array");
     return py::reinterpret_borrow<py::array>(object);
   }
+  if (py::isinstance(object, py::module_::import("numpy").attr("generic")))
+    refuse(PyExc_TypeError, subject, "an array", "a NumPy scalar: use np.asarray(...)");
   if (!py::hasattr(object, "__dlpack__"))
     refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that speaks DLPack)",
            type_name(object));
@@ -88,10 +123,9 @@ py::array as_array(py::handle object, const Subject& subject) {
 }
 
 CheckedArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
-  py::array a = as_array(object, subject);
+  py::array a = as_floats(object, nullptr, subject);
   const int type = a.dtype().num();
-  if (type != kFloat32 && type != kFloat64)
-    refuse(PyExc_TypeError, subject, "dtype float32 or float64", text_of(a.dtype()));
+  if (type != kFloat32 && type != kFloat64) refuse_dtype(nullptr, subject, text_of(a.dtype()));
   check_byte_order(a, subject);
   if (writeable) check_writeable(a, subject);
   if (!has_order(a, py::array::c_style) && !has_order(a, py::array::f_style))
@@ -142,12 +176,9 @@ static CheckedArray check_layout(py::array a, py::handle object, const CheckedAr
 
 CheckedArray check_companion(py::handle object, const CheckedArray& target, const Subject& subject,
                              bool writeable) {
-  py::array a = as_array(object, subject);
   const py::array model = target.array();
-  if (a.dtype().num() != model.dtype().num())
-    refuse(PyExc_TypeError, subject,
-           "dtype " + text_of(model.dtype()) + std::string(" like ") + subject.like,
-           text_of(a.dtype()));
+  py::array a = as_floats(object, &model, subject);
+  if (a.dtype().num() != model.dtype().num()) refuse_dtype(&model, subject, text_of(a.dtype()));
   return check_layout(std::move(a), object, target, subject, writeable);
 }
 

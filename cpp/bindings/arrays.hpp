@@ -29,7 +29,8 @@ struct CheckedArray {
   Extent extent() const { return {data, size * item}; }
 };
 
-// A NumPy array as it is, or a view of what speaks DLPack on the CPU. Never a copy.
+// A NumPy array as it is, or a view of what speaks DLPack on the CPU, gradients of its own or not.
+// Never a copy.
 py::array as_array(py::handle object, const Subject& subject);
 
 // An array of numbers that kernels run over: float32 or float64, native, contiguous, aligned, and

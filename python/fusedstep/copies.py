@@ -13,12 +13,37 @@ __all__ = ["as_array", "as_bits"]
 
 def as_array(leaf: Any) -> NDArray[Any]:
     """A parameter that was taken, as NumPy's view of its memory."""
-    return leaf if isinstance(leaf, np.ndarray) else np.from_dlpack(leaf)
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    # A tensor that autograd follows lends its memory through its detached twin alone.
+    return np.from_dlpack(leaf.detach() if getattr(leaf, "requires_grad", False) else leaf)
+
+
+class _Bits:
+    """A torch tensor of bfloat16 as its bits, which NumPy can view.
+
+    Not the view alone: that would keep old memory where the tensor's own is exchanged, which
+    `data_ptr` tells.
+    """
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **options: Any) -> Any:
+        bits = self._tensor.detach().view(sys.modules["torch"].uint16)
+        return bits.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._tensor.__dlpack_device__()
+
+    def data_ptr(self) -> int:
+        """The address of the tensor's memory."""
+        return int(self._tensor.data_ptr())
 
 
 def as_bits(copy: object) -> object:
-    """A torch tensor of bfloat16 as its bits, which NumPy can view; anything else as it is."""
+    """A torch tensor of bfloat16 as its bits; anything else as it is."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(copy, torch.Tensor) and copy.dtype == torch.bfloat16:
-        return copy.view(torch.uint16)
+        return _Bits(copy)
     return copy

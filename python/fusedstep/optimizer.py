@@ -56,8 +56,8 @@ class Optimizer(Steps):
     params
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
-        library that speaks DLPack on the CPU (torch); or all on one CUDA device (torch, CuPy,
-        Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or Fortran order), native
+        library that speaks DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
+        device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or Fortran order), native
         byte order. They are never copied: what cannot be updated in place is refused.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as

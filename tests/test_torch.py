@@ -1,0 +1,131 @@
+"""PyTorch's CPU tensors, those of a model among them."""
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from cases import DTYPES, same_bits
+from helpers_memory import NAMES, needs_dlpack, numbers, richest, running
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+pytestmark = needs_dlpack
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
+def test_tensors_are_stepped_in_place(dtype, wrap):
+    opt, grads = running("adam", dtype), numbers(4, dtype)
+    tensors = {name: wrap(torch.from_numpy(array.copy())) for name, array in opt.params.items()}
+    twin = fs.create("adam", tensors, **richest("adam"))
+    twin.load_state_dict(opt.state_dict())
+    opt.step(grads)
+    twin.step({name: torch.from_numpy(array) for name, array in grads.items()})
+    assert all(same_bits(tensors[n].detach().numpy(), opt.params[n]) for n in NAMES)
+    assert all(twin.params[name] is tensors[name] for name in NAMES)
+
+
+def test_gaps_are_refused():
+    with pytest.raises(ValueError, match="parameter 'w': expected a contiguous array"):
+        fs.SGD({"w": torch.ones(3, 4)[:, ::2]})
+
+
+def model_and_data():
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 2)
+    return torch.nn.Sequential(*layers), torch.randn(64, 5), torch.randn(64, 2)
+
+
+def losses(model, x, y, step):
+    for _ in range(20):
+        model.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        step()
+        yield loss.item()
+
+
+def test_a_model_trains_as_with_torch():
+    mine, x, y = model_and_data()
+    theirs, _, _ = model_and_data()
+    opt = fs.Adam(mine.parameters(), lr=0.01)
+    other = torch.optim.Adam(theirs.parameters(), lr=0.01)
+    ours = list(losses(mine, x, y, lambda: opt.step([p.grad for p in mine.parameters()])))
+    assert ours == pytest.approx(list(losses(theirs, x, y, other.step)), rel=1e-5)
+    assert ours[-1] < ours[0]
+
+
+def test_tensors_that_require_grad_can_be_anything():
+    w, bias = torch.nn.Parameter(torch.ones(3)), torch.ones(3, requires_grad=True)
+    ema = fs.EMA({"w": w}, decay=0.5, init="copy")
+    grad = torch.full((3,), 2.0, requires_grad=True)  # as of backward(create_graph=True)
+    opt = fs.SGD({"w": w, "b": bias}, lr=0.5, ema_decay=0.5)
+    opt.bind({"w": grad})
+    opt.step()
+    opt.step_mean([{"w": grad, "b": grad}])
+    opt.step_rows("b", np.array([0]), grad[:1])
+    assert w.tolist() == [-1.0] * 3
+    assert bias.tolist() == [-1.0, 0.0, 0.0]
+    ema.update()
+    assert ema["w"][0] == 0.0
+    with opt.ema.swapped_in():
+        assert w.tolist() == [-0.25] * 3
+    fs.functional.sgd(w, grad, step=1, lr=1.0)
+    assert w.tolist() == [-3.0] * 3
+
+
+def resize(tensor):
+    with torch.no_grad():
+        tensor.requires_grad_(False).resize_(1 << 22)
+
+
+EXCHANGES = {
+    "resized": resize,
+    "assigned": lambda tensor: setattr(tensor, "data", torch.zeros(1 << 20)),
+    "freed": lambda tensor: tensor.untyped_storage().resize_(0),
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
+@pytest.mark.parametrize("exchange", EXCHANGES.values(), ids=EXCHANGES)
+def test_a_tensor_whose_memory_was_exchanged(exchange, wrap):
+    tensor, grad = wrap(torch.ones(1 << 20)), torch.ones(1 << 20)
+    opt = fs.SGD([tensor])
+    opt.step([grad])
+    exchange(tensor)
+    with pytest.raises(ValueError, match="parameter '0': expected the array as it was"):
+        opt.step([grad])
+    assert opt.step_count == 1
+
+
+def test_a_model_whose_dtype_was_changed_later():
+    model, _, _ = model_and_data()
+    opt = fs.SGD(model.parameters())
+    opt.bind([torch.ones_like(p) for p in model.parameters()])
+    model.double()
+    with pytest.raises(ValueError, match="parameter '0': expected the array as it was"):
+        opt.step()
+
+
+def test_a_working_copy_whose_memory_was_exchanged():
+    w = np.ones(3, np.float32)
+    copy = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    opt = fs.SGD({"w": w}, lr=1.0, working_copy={"w": copy})
+    opt.step({"w": np.full_like(w, -1.0)})
+    assert copy.tolist() == [2.0] * 3
+    copy.data = torch.zeros(3, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="working copy of 'w': expected the array as it was"):
+        opt.step({"w": np.ones_like(w)})
+
+
+def test_bfloat16_is_refused_in_the_words_for_numpy():
+    half = torch.zeros(3, dtype=torch.bfloat16)
+    with pytest.raises(
+        TypeError, match=r"^parameter 'w': expected dtype float32 or float64, came bfloat16$"
+    ):
+        fs.SGD({"w": half})
+    opt = fs.SGD({"w": torch.zeros(3)})
+    with pytest.raises(
+        TypeError,
+        match=r"^gradient of 'w': expected dtype float32 like its parameter, came bfloat16$",
+    ):
+        opt.step({"w": half})
