@@ -5,6 +5,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, same_bits
+from fusedstep import tensors
 from helpers_memory import NAMES, needs_dlpack, numbers, richest, running
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
@@ -15,13 +16,13 @@ pytestmark = needs_dlpack
 @pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
 def test_tensors_are_stepped_in_place(dtype, wrap):
     opt, grads = running("adam", dtype), numbers(4, dtype)
-    tensors = {name: wrap(torch.from_numpy(array.copy())) for name, array in opt.params.items()}
-    twin = fs.create("adam", tensors, **richest("adam"))
+    leaves = {name: wrap(torch.from_numpy(array.copy())) for name, array in opt.params.items()}
+    twin = fs.create("adam", leaves, **richest("adam"))
     twin.load_state_dict(opt.state_dict())
     opt.step(grads)
     twin.step({name: torch.from_numpy(array) for name, array in grads.items()})
-    assert all(same_bits(tensors[n].detach().numpy(), opt.params[n]) for n in NAMES)
-    assert all(twin.params[name] is tensors[name] for name in NAMES)
+    assert all(same_bits(leaves[n].detach().numpy(), opt.params[n]) for n in NAMES)
+    assert all(twin.params[name] is leaves[name] for name in NAMES)
 
 
 def test_gaps_are_refused():
@@ -129,3 +130,94 @@ def test_bfloat16_is_refused_in_the_words_for_numpy():
         match=r"^gradient of 'w': expected dtype float32 like its parameter, came bfloat16$",
     ):
         opt.step({"w": half})
+
+
+# What autograd is told ---------------------------------------------------------------------------
+
+
+def test_a_graph_from_before_the_step_is_an_error():
+    model, x, _ = model_and_data()
+    opt = fs.SGD(model.parameters())
+    loss = model(x).sum()
+    loss.backward(retain_graph=True)
+    opt.step([p.grad for p in model.parameters()])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def versions(*tensors):
+    return [tensor._version for tensor in tensors]
+
+
+@pytest.mark.parametrize("way", ["step", "bind", "mean", "scaled"])
+def test_versions_count_what_was_written(way):
+    a, b, c = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    opt = fs.SGD({"a": a, "n": np.ones(2, np.float32), "b": b, "c": c})
+    grads = {name: torch.ones(2) for name in "anc"}
+    opt.freeze("c")
+    if way == "bind":
+        opt.bind(grads)
+    steps = {
+        "step": lambda: opt.step(grads),
+        "bind": opt.step,
+        "mean": lambda: opt.step_mean([grads, grads]),
+        "scaled": lambda: opt.step(grads, grad_scale=2.0),
+    }
+    steps[way]()
+    assert versions(a, b, c) == [1, 0, 0]
+    opt.unfreeze("c")
+    steps[way]()
+    assert versions(a, b, c) == [2, 0, 1]
+
+
+def test_versions_count_what_a_group_added_later_writes():
+    w = torch.ones(2)
+    opt = fs.SGD({"n": np.ones(2)})
+    opt.add_group({"params": {"w": w}})
+    opt.step({"n": np.ones(2)})
+    assert versions(w) == [0]
+    opt.step({"w": torch.ones(2)})
+    assert versions(w) == [1]
+
+
+def test_a_step_that_is_skipped_counts_nothing():
+    w = torch.ones(2)
+    opt = fs.SGD({"w": w}, skip_nonfinite=True)
+    assert not opt.step({"w": torch.full((2,), np.nan)}).applied
+    assert versions(w) == [0]
+    assert opt.step({"w": torch.ones(2)}).applied
+    assert versions(w) == [1]
+
+
+def test_versions_count_all_other_writes():
+    table, copy = torch.ones(3, 2), torch.zeros(3, 2, dtype=torch.bfloat16)
+    opt = fs.SGD({"w": table, "v": torch.ones(1)}, working_copy={"w": copy}, ema_decay=0.5)
+    opt.step_rows("w", np.array([1]), torch.ones(1, 2))
+    assert versions(table, copy, opt.params["v"]) == [1, 1, 0]
+    with opt.ema.swapped_in():
+        assert versions(table) == [2]
+    assert versions(table) == [3]
+    fs.functional.sgd(table, torch.ones(3, 2), step=1)
+    assert versions(table) == [4]
+
+
+def test_arrays_of_numpy_have_nobody_to_tell():
+    opt = fs.SGD([np.ones(2)])
+    assert opt._tensors is None
+
+
+def test_a_torch_that_counts_one_tensor_at_a_time_or_none(monkeypatch):
+    graph = torch.autograd.graph
+    newest = graph.increment_version
+    monkeypatch.setattr(graph, "increment_version", lambda tensor: newest([tensor.detach()]))
+    tensors._increment_version.cache_clear()
+    try:
+        pair = torch.ones(2), torch.ones(2)
+        fs.SGD(pair).step([torch.ones(2)] * 2)
+        assert versions(*pair) == [1, 1]
+        monkeypatch.delattr(graph, "increment_version")
+        tensors._increment_version.cache_clear()
+        fs.SGD(pair).step([torch.ones(2)] * 2)
+        assert versions(*pair) == [1, 1]
+    finally:
+        tensors._increment_version.cache_clear()

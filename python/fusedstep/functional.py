@@ -18,6 +18,7 @@ from fusedstep.checks import as_integer
 from fusedstep.optimizer import Optimizer, registry
 from fusedstep.options import core_settings
 from fusedstep.spaces import space_of
+from fusedstep.tensors import note_written, tensors_among
 
 
 class RuleFunction:
@@ -65,6 +66,7 @@ class RuleFunction:
         core.add([settings], [("param", param, list(states), 0, None, None)])
         core.set_counters(0, [count - 1])
         core.step([grad])
+        note_written(tensors_among([param, *states]))
 
     def __repr__(self) -> str:
         return f"<fusedstep.functional.{self.__name__}>"

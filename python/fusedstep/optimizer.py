@@ -17,6 +17,7 @@ from fusedstep.pipeline import GROUP_OPTIONS, Policy
 from fusedstep.resume import FORMAT, load
 from fusedstep.spaces import space_of
 from fusedstep.steps import Steps
+from fusedstep.tensors import Tensors
 
 __all__ = ["Optimizer", "available", "create"]
 
@@ -132,6 +133,7 @@ class Optimizer(Steps):
         self._groups: list[Group] = []
         self._buffers: list[dict[str, Any]] = []
         self._pause = ""
+        self._tensors = None
         self._append(structure, 0, overrides, dict(policy.working_copy or {}))
 
     def _append(
@@ -179,6 +181,10 @@ class Optimizer(Steps):
         self._structure, self._index = structure, structure.index
         self._groups += groups
         self._buffers += buffers
+        tensors = self._tensors or Tensors()
+        for i, name in enumerate(names, here):
+            tensors.add(i, (structure.leaves[i], copies.get(name)))
+        self._tensors = tensors if len(tensors) > 0 else None
         if interrupt is not None:
             raise interrupt
 
@@ -277,6 +283,8 @@ class Optimizer(Steps):
             )
         for name in names or self._index:
             self._core.freeze(self._index[name], frozen)
+            if self._tensors is not None:
+                self._tensors.rest(self._index[name], frozen)
 
     @property
     def frozen(self) -> frozenset[str]:

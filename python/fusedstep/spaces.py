@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fusedstep import _core
 from fusedstep.copies import as_array, as_bits
 from fusedstep.pipeline import check_grad_scale
+from fusedstep.tensors import note_written, tensors_among
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -111,6 +112,7 @@ class HostSpace:
     def copy(self, to: Any, value: Any) -> None:
         """See Space."""
         np.copyto(as_array(to), as_array(value))
+        note_written(tensors_among([to]))
 
     def copy_of(self, array: Any) -> Any:
         """See Space."""

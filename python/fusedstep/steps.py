@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fusedstep.groups import Group
     from fusedstep.params import Structure
     from fusedstep.spaces import Space
+    from fusedstep.tensors import Tensors
 
 __all__ = ["Steps"]
 
@@ -35,6 +36,7 @@ class Steps:
     _index: dict[str, int]
     _groups: list[Group]
     _pause: str  # why no step may be made at the moment
+    _tensors: Tensors | None  # those of torch, where there are any
 
     def _begin(self) -> None:
         """What precedes every step: refuse it where it may not be, and follow the schedules."""
@@ -45,6 +47,14 @@ class Steps:
         for group in self._groups:
             if group.has_schedule:
                 group.push()
+
+    def _end(
+        self, outcome: tuple[bool, float] | None, grads: Sequence[object] | None
+    ) -> StepResult:
+        """What follows every step over these gradients, or the bound ones."""
+        if self._tensors is not None:
+            self._tensors.after_step(outcome, grads)
+        return _APPLIED if outcome is None else StepResult(*outcome)
 
     @contextmanager
     def _paused(self, why: str) -> Iterator[None]:
@@ -106,12 +116,12 @@ class Steps:
         flat = None if grads is None else self._structure.flatten(grads)
         # Of an array on a device no `==` is asked: it would wait.
         if type(grad_scale) is float and grad_scale == 1.0 and zero_grads is False:
-            return _result(self._core.step(flat))
+            return self._end(self._core.step(flat), flat)
         scale, zero = (
             self._space.check_grad_scale(grad_scale),
             Switch().check("zero_grads", zero_grads),
         )
-        return _result(self._core.step(flat, scale, zero))
+        return self._end(self._core.step(flat, scale, zero), flat)
 
     def bind(self, grads: object) -> None:
         """Check `grads` once and use them for every :meth:`step` without arguments.
@@ -119,7 +129,10 @@ class Steps:
         The arrays are kept and read anew at each step: write the next gradients into them.
         ``bind(None)`` lets go of them.
         """
-        self._core.bind(None if grads is None else self._structure.flatten(grads))
+        flat = None if grads is None else self._structure.flatten(grads)
+        self._core.bind(flat)
+        if self._tensors is not None and flat is not None:
+            self._tensors.bind(flat)
 
     def step_mean(
         self,
@@ -166,7 +179,8 @@ class Steps:
     ) -> StepResult:
         scale, zero = self._space.check_grad_scale(scale), Switch().check("zero_grads", zero)
         self._begin()
-        return _result(self._core.step_combined(sets, weights, divisor, scale, zero))
+        outcome = self._core.step_combined(sets, weights, divisor, scale, zero)
+        return self._end(outcome, sets[0])  # all have gradients of the same parameters
 
     def step_rows(
         self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
@@ -203,7 +217,11 @@ class Steps:
             raise ValueError(f"name: expected one of {', '.join(self._index)}, came {name!r}")
         self._begin()
         scale = self._space.check_grad_scale(grad_scale)
-        return _result(self._core.step_rows(self._index[name], indices, rows, scale))
+        number = self._index[name]
+        outcome = self._core.step_rows(number, indices, rows, scale)
+        if self._tensors is not None:
+            self._tensors.note(outcome, [number])
+        return _result(outcome)
 
     def _gradient_sets(
         self, grad_sets: Iterable[object], weights: Iterable[float] | None

@@ -1,0 +1,85 @@
+"""torch's tensors among what is written: autograd hears of it, as of its own optimizers' steps.
+
+Without that, a second ``backward()`` over a graph from before the step would compute with the new
+values and say nothing. torch is never imported here: where it is not, there are no tensors.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any
+
+__all__ = ["Tensors", "note_written", "tensors_among"]
+
+
+def tensors_among(arrays: Iterable[object]) -> list[Any]:
+    """Those that are torch's."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    return [array for array in arrays if isinstance(array, torch.Tensor)]
+
+
+def note_written(tensors: Sequence[Any]) -> None:
+    """Tell autograd that torch tensors were written."""
+    if tensors:
+        _increment_version()(tensors)
+
+
+@cache
+def _increment_version() -> Callable[[Sequence[Any]], None]:
+    graph = sys.modules["torch"].autograd.graph
+    increment: Callable[[Any], None] | None = getattr(graph, "increment_version", None)
+    if increment is None:  # torch before 2.1
+        return lambda _: None
+    try:
+        increment([])
+    except (TypeError, AttributeError):  # a torch whose function takes one tensor
+        return partial(_one_by_one, increment)
+    return increment
+
+
+def _one_by_one(increment: Callable[[Any], None], tensors: Sequence[Any]) -> None:
+    for tensor in tensors:
+        increment(tensor)
+
+
+class Tensors:
+    """The torch tensors that an optimizer writes: parameters and working copies, by number."""
+
+    def __init__(self) -> None:
+        self._written: dict[int, list[Any]] = {}
+        self._bound: list[int] = []
+        self._resting: set[int] = set()  # frozen
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def add(self, number: int, arrays: Iterable[object]) -> None:
+        """Take in what is torch's of what a step over a parameter writes."""
+        if tensors := tensors_among(arrays):
+            self._written[number] = tensors
+
+    def rest(self, number: int, frozen: bool) -> None:
+        """Remember whether a parameter is frozen."""
+        (self._resting.add if frozen else self._resting.discard)(number)
+
+    def bind(self, grads: Sequence[object]) -> None:
+        """Remember which parameters have a bound gradient."""
+        self._bound = self._with_gradient(grads)
+
+    def after_step(self, outcome: Any, grads: Sequence[object] | None) -> None:
+        """Note what a step has written; `grads` are None where the bound ones were used."""
+        self.note(outcome, self._bound if grads is None else self._with_gradient(grads))
+
+    def note(self, outcome: Any, numbers: Iterable[int]) -> None:
+        """Note that a step over these parameters has written those that are not frozen."""
+        if outcome is not None and outcome[0] is False:
+            return  # skipped; on a CUDA device that is an array, which nobody waits for
+        moved = [number for number in numbers if number not in self._resting]
+        note_written([tensor for number in moved for tensor in self._written.get(number, ())])
+
+    def _with_gradient(self, grads: Sequence[object]) -> list[int]:
+        return [number for number in self._written if grads[number] is not None]
