@@ -264,33 +264,6 @@ class Optimizer(Steps):
         space_of(structure.names, structure.leaves)  # all in one place
         self._append(structure, here, overrides, dict(copies or {}))
 
-    def freeze(self, *names: str) -> None:
-        """Leave these parameters, their state and counters untouched, whatever gradients come.
-
-        They do not count in the norm. Without names: all.
-        """
-        self._set_frozen(names, True)
-
-    def unfreeze(self, *names: str) -> None:
-        """Let these parameters move again; without names, all."""
-        self._set_frozen(names, False)
-
-    def _set_frozen(self, names: tuple[str, ...], frozen: bool) -> None:
-        if unknown := [name for name in names if name not in self._index]:
-            raise ValueError(
-                f"names: expected parameters ({', '.join(self._index)}), "
-                f"came {', '.join(map(repr, unknown))}"
-            )
-        for name in names or self._index:
-            self._core.freeze(self._index[name], frozen)
-            if self._tensors is not None:
-                self._tensors.rest(self._index[name], frozen)
-
-    @property
-    def frozen(self) -> frozenset[str]:
-        """The names of the frozen parameters."""
-        return frozenset(name for name, i in self._index.items() if self._core.is_frozen(i))
-
     # What is there to see and to set -----------------------------------------------------------
 
     @property

@@ -223,6 +223,47 @@ class Steps:
             self._tensors.note(outcome, [number])
         return _result(outcome)
 
+    def freeze(self, *names: str) -> None:
+        """Leave these parameters, their state and counters untouched, whatever gradients come.
+
+        They do not count in the norm. All of them: ``opt.freeze(*opt.params)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No name, or one that no parameter has; then nothing has changed.
+        """
+        self._set_frozen("freeze", names, True)
+
+    def unfreeze(self, *names: str) -> None:
+        """Let these parameters move again; errors as of :meth:`freeze`."""
+        self._set_frozen("unfreeze", names, False)
+
+    def _set_frozen(self, verb: str, names: tuple[str, ...], frozen: bool) -> None:
+        if not names:  # as of an empty selection, which must not mean all
+            raise ValueError(
+                f"{verb}: expected at least one name, came none (of all: opt.{verb}(*opt.params))"
+            )
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"{verb}: expected names (str), came {name!r} (of a list: opt.{verb}(*names))"
+                )
+        if unknown := [name for name in names if name not in self._index]:
+            raise ValueError(
+                f"{verb}: expected names of parameters ({', '.join(self._index)}), "
+                f"came {', '.join(map(repr, unknown))}"
+            )
+        for name in names:
+            self._core.freeze(self._index[name], frozen)
+            if self._tensors is not None:
+                self._tensors.rest(self._index[name], frozen)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the frozen parameters."""
+        return frozenset(name for name, i in self._index.items() if self._core.is_frozen(i))
+
     def _gradient_sets(
         self, grad_sets: Iterable[object], weights: Iterable[float] | None
     ) -> tuple[list[Any], list[float]]:
