@@ -27,3 +27,36 @@ def test_names_that_cannot_be_frozen(names, error, words):
         with pytest.raises(error, match=f"^{verb}: {words.format(verb)}"):
             getattr(opt, verb)(*names)
         assert opt.frozen == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("weight_decay", r"set it by group: opt.groups\[i\]\['weight_decay'\] = ..."),
+        ("max_grad_norm", r"set it by group: opt.groups\[i\]\['max_grad_norm'\] = ..."),
+        ("ema_decay", r"it is given at construction: SGD\(..., ema_decay=...\)"),
+        ("learning_rate", "there is no such option; there are lr, momentum, "),
+    ],
+)
+def test_attributes_that_no_step_would_see(name, hint):
+    opt = fs.SGD(np.ones(3))
+    with pytest.raises(AttributeError, match=rf"^SGD.{name} cannot be set: {hint}"):
+        setattr(opt, name, 0.5)
+    assert not hasattr(opt, name)
+
+
+def test_where_the_hints_lead():
+    w = np.ones(3)
+    opt = fs.SGD(w, lr=1.0)
+    opt.groups[0]["weight_decay"] = 0.5
+    opt.groups[0]["max_grad_norm"] = 1.0
+    opt.step(np.zeros(3))
+    assert np.all(w == 0.5)
+
+
+def test_state_is_written_into_not_replaced():
+    opt = fs.Adam({"w": np.ones(3)})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        opt.state["w"]["exp_avg"] = np.ones(3)
+    opt.state["w"]["exp_avg"][...] = 1.0
+    assert np.all(opt.state["w"]["exp_avg"] == 1.0)

@@ -25,15 +25,16 @@ __all__ = ["Optimizer", "available", "create"]
 registry: dict[str, type[Optimizer]] = {}
 
 
-class _StateView(Mapping[str, dict[str, Any]]):
-    """State by parameter name: ``step`` and the live buffers."""
+class _StateView(Mapping[str, Mapping[str, Any]]):
+    """State by parameter name: ``step`` and the live buffers, to be written into, not replaced."""
 
     def __init__(self, owner: Optimizer) -> None:
         self._owner = owner
 
-    def __getitem__(self, name: str) -> dict[str, Any]:
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
         i = self._owner._index[name]
-        return {"step": self._owner._core.steps_of(i), **self._owner._buffers[i]}
+        steps = self._owner._core.steps_of(i)
+        return MappingProxyType({"step": steps, **self._owner._buffers[i]})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._owner._index)
@@ -264,6 +265,18 @@ class Optimizer(Steps):
         space_of(structure.names, structure.leaves)  # all in one place
         self._append(structure, here, overrides, dict(copies or {}))
 
+    def __setattr__(self, name: str, value: object) -> None:
+        # Python would take a slip such as `opt.weight_decay = 0.1`, and no step would see it.
+        if not (name.startswith("_") or hasattr(type(self), name)):
+            if name in self.options:
+                hint = f"set it by group: opt.groups[i][{name!r}] = ..."
+            elif name in Policy.names():
+                hint = f"it is given at construction: {type(self).__name__}(..., {name}=...)"
+            else:
+                hint = f"there is no such option; there are {', '.join(self.options)}"
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be set: {hint}")
+        super().__setattr__(name, value)
+
     # What is there to see and to set -----------------------------------------------------------
 
     @property
@@ -296,10 +309,11 @@ class Optimizer(Steps):
         return MappingProxyType(dict(zip(self._index, self._structure.leaves, strict=True)))
 
     @property
-    def state(self) -> Mapping[str, dict[str, Any]]:
+    def state(self) -> Mapping[str, Mapping[str, Any]]:
         """State by parameter name: ``state["w"]["exp_avg"]`` is the live buffer.
 
-        A NumPy view of it; on a CUDA device an array of the parameter's library.
+        A NumPy view of it; on a CUDA device an array of the parameter's library. Write into it:
+        ``state["w"]["exp_avg"][...] = 0``.
         """
         return _StateView(self)
 
