@@ -1,5 +1,8 @@
 """What a first-time user gets wrong is refused, in words that say what to do instead."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -60,3 +63,27 @@ def test_state_is_written_into_not_replaced():
         opt.state["w"]["exp_avg"] = np.ones(3)
     opt.state["w"]["exp_avg"][...] = 1.0
     assert np.all(opt.state["w"]["exp_avg"] == 1.0)
+
+
+@pytest.mark.parametrize("make", [fs.Adam, fs.EMA])
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_holds_memory_is_not_copied(make, copying):
+    name = make.__name__
+    with pytest.raises(TypeError, match=f"^{name}: it holds the memory .* into a new {name}$"):
+        copying(make({"w": np.ones(3)}))
+
+
+@pytest.mark.parametrize("make", [fs.Adam, fs.EMA])
+def test_a_saved_state_is_copied(make):
+    w = {"w": np.ones(3)}
+    saved = pickle.loads(pickle.dumps(copy.deepcopy(make(w).state_dict())))
+    make(w).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("make", "keys"),
+    [(fs.SGD, "format, rule, step_count, groups, state"), (fs.EMA, "decay, step_count, state")],
+)
+def test_an_empty_state(make, keys):
+    with pytest.raises(ValueError, match=f"^state_dict: missing keys: {keys}$"):
+        make({"w": np.ones(3)}).load_state_dict({})

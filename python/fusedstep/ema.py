@@ -8,13 +8,13 @@ from typing import Any, Literal
 from fusedstep.averages import corrected
 from fusedstep.options import Number
 from fusedstep.params import Structure
-from fusedstep.resume import check_keys, compare_counter, compare_state, refuse
+from fusedstep.resume import HoldsMemory, check_keys, compare_counter, compare_state, refuse
 from fusedstep.spaces import space_of
 
 __all__ = ["EMA"]
 
 
-class EMA(Mapping[str, Any]):
+class EMA(Mapping[str, Any], HoldsMemory):
     """Averages arrays over time, in one sweep an update::
 
         v = decay * v + (1 - decay) * x
@@ -113,7 +113,7 @@ class EMA(Mapping[str, Any]):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: raw averages (copied) and counters, by name."""
+        """Raw averages (copied) and counters, by name, and the decay."""
         step_count, steps, copies = self._core.snapshot(of_params=True)
         return {
             "decay": self._decay,

@@ -14,7 +14,7 @@ from fusedstep.groups import Group, replace
 from fusedstep.options import Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
 from fusedstep.pipeline import GROUP_OPTIONS, Policy
-from fusedstep.resume import FORMAT, load
+from fusedstep.resume import FORMAT, HoldsMemory, load
 from fusedstep.spaces import space_of
 from fusedstep.steps import Steps
 from fusedstep.tensors import Tensors
@@ -47,7 +47,7 @@ class _StateView(Mapping[str, Mapping[str, Any]]):
         return f"State({buffers})"
 
 
-class Optimizer(Steps):
+class Optimizer(Steps, HoldsMemory):
     """Updates arrays in place from their gradients; the rules derive from this.
 
     Every rule takes the arguments below, beside options of its own. Options of a rule, and the
@@ -330,7 +330,13 @@ class Optimizer(Steps):
         return self._core.step_count
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, as a plain dict of numbers, strings and copied arrays."""
+        """State, averages, counters and the groups' options, as a dict of numbers and copied arrays.
+
+        A resumed run also needs what is not in it: the parameters (save them beside it, before the
+        next step), schedules (their rate of the moment is saved, the new optimizer brings its own),
+        the names of frozen parameters, and what holds for the whole optimizer and is given at
+        construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
+        """
         step_count, steps, copies = self._core.snapshot()
         arrays = iter(copies)
         return {

@@ -1,4 +1,4 @@
-"""Loading a state_dict: compare all of it first, then copy."""
+"""What outlives a process: loading a state_dict, where all is compared first, then copied."""
 
 from __future__ import annotations
 
@@ -15,10 +15,29 @@ if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
     from fusedstep.spaces import Kind
 
-__all__ = ["FORMAT", "check_keys", "compare_counter", "compare_state", "load", "refuse"]
+__all__ = [
+    "FORMAT",
+    "HoldsMemory",
+    "check_keys",
+    "compare_counter",
+    "compare_state",
+    "load",
+    "refuse",
+]
 
 FORMAT = 1  # of what state_dict() returns
 _MAX_STEP = 2**63 - 1
+
+
+class HoldsMemory:
+    """What can be neither copied nor pickled: its arrays would still be, or no longer be, yours."""
+
+    def __reduce_ex__(self, protocol: object) -> Any:  # also what copy and deepcopy ask
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}: it holds the memory of your arrays, and cannot be copied or pickled: copy or "
+            f"pickle its state_dict(), and load that into a new {name}"
+        )
 
 
 def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
@@ -59,7 +78,7 @@ def check_keys(saved: object, keys: tuple[str, ...]) -> None:
     if not isinstance(saved, Mapping):
         raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
     if missing := [key for key in keys if key not in saved]:
-        raise ValueError(f"state_dict: expected the keys {list(keys)}, came none of {missing}")
+        raise ValueError(f"state_dict: missing keys: {', '.join(missing)}")
 
 
 def refuse(what: str, differences: list[str]) -> None:
