@@ -79,6 +79,18 @@ def resize(tensor):
         tensor.requires_grad_(False).resize_(1 << 22)
 
 
+def test_named_parameters_and_indices_of_a_model():
+    embedding = torch.nn.Embedding(4, 2)
+    opt = fs.SGD(embedding.named_parameters(), lr=torch.tensor(0.5))
+    assert opt.lr == 0.5
+    before = embedding.weight.detach().clone()
+    embedding(torch.tensor([1, 3])).sum().backward()
+    opt.step_rows("weight", torch.tensor([3, 1]), embedding.weight.grad[[3, 1]])
+    assert torch.equal(embedding.weight.detach(), before - 0.5 * embedding.weight.grad)
+    with pytest.raises(TypeError, match=r"list of integers or a one-dim.*came dtype float32"):
+        opt.step_rows("weight", torch.tensor([1.0]), torch.zeros(1, 2))
+
+
 EXCHANGES = {
     "resized": resize,
     "assigned": lambda tensor: setattr(tensor, "data", torch.zeros(1 << 20)),

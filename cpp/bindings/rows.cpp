@@ -25,10 +25,10 @@ std::vector<std::int64_t> widened(const py::array& a) {
 
 std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
                                       const Subject& subject) {
-  const char* const expected = "a one-dimensional array of int32 or int64";
-  if (!py::isinstance<py::array>(indices))
+  const char* const expected = "a list of integers or a one-dimensional array of int32 or int64";
+  if (!py::isinstance<py::array>(indices) && !py::hasattr(indices, "__dlpack__"))
     refuse(PyExc_TypeError, subject, expected, type_name(indices));
-  const auto a = py::reinterpret_borrow<py::array>(indices);
+  const py::array a = as_array(indices, subject);
   const auto kind = text_of(a.dtype().attr("str"));
   if ((kind != "<i4" && kind != "<i8") || a.ndim() != 1)
     refuse(PyExc_TypeError, subject, expected,

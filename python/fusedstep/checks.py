@@ -32,13 +32,15 @@ def as_number(
     *,
     finite: bool = True,
 ) -> float:
-    """Return a Python number, a NumPy number or a 0-d array as a float, or raise.
+    """Return a Python number, a NumPy number or a 0-d array of any library as a float, or raise.
 
     `expected` says in the message what `accepts` accepts; NaN never is, infinity unless `finite`.
     """
     message = f"{name}: expected {expected}, came {value!r}"
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
+    elif getattr(value, "shape", None) == () and not isinstance(value, np.generic):
+        value = value.item() if hasattr(value, "item") else value  # torch, JAX
     real = (int, float, np.integer, np.floating)
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, real):
         raise TypeError(message)

@@ -50,6 +50,11 @@ class RuleFunction:
     ) -> None:
         """Update in place; raises what the class's constructor and step raise."""
         count = as_integer("step", step, 1, 2**63 - 1)
+        if named := [name for name in options if name in self._cls.info.states[-1]]:
+            raise TypeError(
+                f"{self.__name__}: expected states by position, {self.__name__}(param, grad, "
+                f"*states, step=...), came {', '.join(f'{name}=' for name in named)}"
+            )
         values = self._cls.check_options(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, came {values['lr']!r}")

@@ -113,6 +113,12 @@ class Optimizer(Steps, HoldsMemory):
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
 
+    def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
+        raise TypeError(
+            f"{type(self).__name__} is abstract: use a rule such as fs.Adam(...), or "
+            "fs.create(name, ...)"
+        )
+
     def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
         """Construct from the arguments of a rule's constructor: its `locals()`."""
         given = {name: arguments[name] for name in self.options if name in arguments}
@@ -377,16 +383,17 @@ class Optimizer(Steps, HoldsMemory):
 
 
 def create(name: str, params: object, **options: Any) -> Optimizer:
-    """Construct a rule by its name: ``create("adamw", params, lr=1e-3)``.
+    """Construct a rule by its name, in any case: ``create("adamw", params, lr=1e-3)``.
 
     Raises
     ------
     ValueError
         No rule has that name.
     """
-    if name not in registry:
+    rule = str(name).lower()
+    if rule not in registry:
         raise ValueError(f"rule: expected one of {', '.join(registry)}, came {name!r}")
-    make: Callable[..., Optimizer] = registry[name]
+    make: Callable[..., Optimizer] = registry[rule]
     return make(params, **options)
 
 

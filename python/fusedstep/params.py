@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, TypeAlias
 
 __all__ = ["Structure", "split_groups"]
@@ -16,6 +17,29 @@ def _kind(tree: object) -> str:
     if isinstance(tree, Mapping):
         return "a mapping"
     return "a list" if isinstance(tree, (list, tuple)) else type(tree).__name__
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first of these names, for a message."""
+    first = list(islice(names, 11))
+    return ", ".join(first[:10]) + (", ..." if len(first) > 10 else "")
+
+
+def _listed(tree: object, what: str) -> object:
+    """An iterator as a list, and pairs of name and array (``named_parameters()``) as a mapping."""
+    if isinstance(tree, Iterator):
+        tree = list(tree)
+    if not (isinstance(tree, list) and tree and all(map(_is_named, tree))):
+        return tree
+    named = dict(tree)
+    if len(named) < len(tree):
+        twice = next(name for name, _ in tree if [key for key, _ in tree].count(name) > 1)
+        raise ValueError(f"{what}: expected every name once, came {twice!r} twice")
+    return named
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)
 
 
 class Structure:
@@ -76,10 +100,19 @@ class Structure:
             with suppress(KeyError):  # every name, in any order: no need to look at the keys
                 return [tree[name] for name in self.names]
         leaves: list[Any] = [None] * len(self.names)
-        if isinstance(tree, Mapping) and all(name in self.index for name in tree):
+        tree = _listed(tree, what)
+        if not isinstance(tree, Mapping):
+            self._fill(self._root, tree, what, leaves)
+        elif all(name in self.index for name in tree):
             for name, leaf in tree.items():
                 leaves[self.index[name]] = leaf
         else:
+            branches = self._root if isinstance(self._root, dict) else {}
+            if unknown := [key for key in tree if key not in branches and key not in self.index]:
+                raise ValueError(
+                    f"{what}: no parameter is named {', '.join(map(repr, unknown))}; "
+                    f"there are {_some(self.names)}"
+                )
             self._fill(self._root, tree, what, leaves)
         return leaves
 
@@ -89,17 +122,19 @@ class Structure:
         if isinstance(spec, int):
             leaves[spec] = tree
         elif isinstance(spec, dict):
+            tree = _listed(tree, path)
             if not isinstance(tree, Mapping):
                 raise TypeError(
                     f"{path}: expected a mapping like the parameters, came {_kind(tree)}"
                 )
             if unknown := [key for key in tree if key not in spec]:
                 raise ValueError(
-                    f"{path}: expected keys among {list(spec)}, came {', '.join(map(repr, unknown))}"
+                    f"{path}: there is no {', '.join(map(repr, unknown))}; there are {_some(spec)}"
                 )
             for key, branch in tree.items():
                 self._fill(spec[key], branch, f"{path}[{key!r}]", leaves)
         else:
+            tree = _listed(tree, path)
             if not isinstance(tree, (list, tuple)):
                 raise TypeError(f"{path}: expected a list like the parameters, came {_kind(tree)}")
             if len(tree) != len(spec):
@@ -108,16 +143,25 @@ class Structure:
                 self._fill(spec[i], branch, f"{path}[{i}]", leaves)
 
 
+def _is_option(value: object) -> bool:
+    """Whether this is an option of a group and no array or branch."""
+    if isinstance(value, tuple):
+        return len(value) > 0 and all(map(_is_option, value))
+    return isinstance(value, (bool, int, float, str)) or callable(value)
+
+
 def split_groups(
     params: object, first: int = 0
 ) -> tuple[list[tuple[str, object]], list[dict[str, Any]]]:
     """Trees with the paths of their names, and the options that each group sets for itself.
 
-    A list of mappings that each have a key ``params`` is a list of groups. Names within a group
+    A list of mappings that each have a key ``params`` is a list of groups. Pairs of name and array,
+    as of torch's ``named_parameters()``, are a mapping. Names within a group
     that is no mapping start with the group's number, counted from `first`.
     """
-    if isinstance(params, Iterator):
-        params = list(params)
+    params = _listed(params, "params")
+    if isinstance(params, Mapping) and "params" in params and any(map(_is_option, params.values())):
+        raise TypeError("params: one group: put it in a list, [{'params': ..., 'lr': ...}]")
     is_groups = (
         isinstance(params, (list, tuple))
         and len(params) > 0
@@ -129,8 +173,7 @@ def split_groups(
     options: list[dict[str, Any]] = []
     for i, group in enumerate(params, first):  # type: ignore[arg-type, var-annotated]
         own = dict(group)
-        tree = own.pop("params")
-        tree = list(tree) if isinstance(tree, Iterator) else tree
+        tree = _listed(own.pop("params"), "params")
         trees.append(("" if isinstance(tree, Mapping) else str(i), tree))
         options.append(own)
     return trees, options

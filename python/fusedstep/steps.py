@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fusedstep.options import Number, Switch
 from fusedstep.pipeline import StepResult
@@ -25,6 +27,16 @@ _APPLIED = StepResult(applied=True, grad_norm=None)
 def _result(outcome: tuple[bool, float] | None) -> StepResult:
     """What the core says of a step; None where there is nothing to say."""
     return _APPLIED if outcome is None else StepResult(*outcome)
+
+
+def _as_indices(indices: object) -> object:
+    """A list of integers as an array; all else as it is, for the core to check."""
+    if isinstance(indices, (list, tuple)) and all(
+        isinstance(index, (int, np.integer)) and not isinstance(index, bool) for index in indices
+    ):
+        with suppress(OverflowError):
+            return np.array(indices, np.int64)
+    return indices
 
 
 class Steps:
@@ -74,8 +86,8 @@ class Steps:
         Parameters
         ----------
         grads
-            Gradients in the structure of the parameters, or a mapping from parameter names; of the
-            parameters' dtypes, shapes and memory order. Where one is None or missing, parameter,
+            Gradients in the structure of the parameters (a generator for a list), or a mapping from
+            parameter names; of the parameters' dtypes, shapes and memory order. Where one is None or missing, parameter,
             state and counter stay untouched; a gradient of zeros still moves them. They are read,
             never written. Without `grads`, those of :meth:`bind` are used.
         grad_scale
@@ -192,9 +204,9 @@ class Steps:
         name
             The parameter: an array of rows (its first axis) in C order.
         indices
-            Which rows: a one-dimensional int32 or int64 array, in any order. Where a row comes
-            several times, its gradients are added first, in the order given. On a CUDA device a
-            NumPy array, or one there, which the step waits for.
+            Which rows: a list of integers or a one-dimensional int32 or int64 array, in any order.
+            Where a row comes several times, its gradients are added first, in the order given. On a
+            CUDA device a NumPy array, or one there, which the step waits for.
         rows
             One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
@@ -218,7 +230,7 @@ class Steps:
         self._begin()
         scale = self._space.check_grad_scale(grad_scale)
         number = self._index[name]
-        outcome = self._core.step_rows(number, indices, rows, scale)
+        outcome = self._core.step_rows(number, _as_indices(indices), rows, scale)
         if self._tensors is not None:
             self._tensors.note(outcome, [number])
         return _result(outcome)
