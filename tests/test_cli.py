@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,21 @@ def test_info(capsys):
     said = capsys.readouterr().out
     fs.show_config()
     assert said == capsys.readouterr().out
+
+
+def test_a_wrong_environment_is_one_line():
+    wrong = environment(FUSEDSTEP_NUM_THREADS="abc")
+    line = "FUSEDSTEP_NUM_THREADS: expected an integer from 1 to 4096, came 'abc'"
+    script = shutil.which("fusedstep", path=str(Path(sys.executable).parent))
+    for command in [[sys.executable, "-m", "fusedstep"], *([[script]] if script else [])]:
+        done = subprocess.run(
+            [*command, "info"], check=False, env=wrong, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"fusedstep: {line}\n"
+    # Anybody else's program gets the exception.
+    done = python("-c", "import fusedstep", env=wrong)
+    assert done.stderr.splitlines()[-1] == f"ImportError: {line}"
 
 
 def test_info_as_json():

@@ -11,8 +11,14 @@ StepResult(applied=True, grad_norm=None)
 array([0.9, 0.9, 0.9], dtype=float32)
 """
 
+from fusedstep.environment import end_command as _end_command
+
+try:
+    from fusedstep._core import __version__
+except ImportError as error:
+    _end_command(error)
+    raise
 from fusedstep import data, functional, schedules
-from fusedstep._core import __version__
 from fusedstep.config import (
     available_isas,
     get_num_threads,

@@ -35,7 +35,7 @@ environment:
 
 exit codes:
   0    done
-  2    wrong usage
+  2    wrong usage, or a wrong environment variable
   3    something that the command needs is missing, or the output cannot be written
   130  interrupted (Ctrl-C)
   141  whoever read the output left before its end (a pipe into `head`, say)
