@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fusedstep import bench
 from fusedstep.cli import main
 from terminal import stderr_on_a_terminal
 
-ROW = re.compile(r"^ *([\d,]+) +([\d.]+) +(\d+)%((?: +[\d.]+x)*)$", re.MULTILINE)
+ROW = re.compile(r"^ *([\d,]+) +([\d.]+) +(\d+)%((?: +[\d.]+x| +disturbed)*)$", re.MULTILINE)
 COMMAND = [sys.executable, "-m", "fusedstep", "bench"]
 # An editable installation that rebuilds would report that on standard output.
 ENVIRONMENT = os.environ | {"SKBUILD_EDITABLE_VERBOSE": "0"}
@@ -22,8 +23,9 @@ ENVIRONMENT = os.environ | {"SKBUILD_EDITABLE_VERBOSE": "0"}
 
 @pytest.fixture(autouse=True)
 def short(tmp_path, monkeypatch):
-    """Short stretches, in a directory of its own."""
+    """Short stretches, in a directory of its own, on a machine that counts as idle."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "_preemptions", lambda: 0)
     monkeypatch.setattr(bench, "STRETCH", 1e-4)
 
 
@@ -74,9 +76,8 @@ def test_every_rule(rule, dtype, without, capsys):
     assert ("Left out: NumPy (takes part for adam alone)." in said.out) == (rule != "adam")
 
 
-def test_json(without, capsys):
+def test_json(tmp_path, without, capsys):
     without("torch")
-    pytest.importorskip("matplotlib")
     assert main(["bench", "--json", "--sizes", "2k", "100", "100", "--threads", "1"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["rule"], said["dtype"], said["threads"]) == ("adam", "float32", 1)
@@ -87,8 +88,33 @@ def test_json(without, capsys):
         assert result["roofline_fraction"] > 0
         assert result["ns_per_parameter"].keys() == others | {"fusedstep", "roofline"}
         assert result["times_fusedstep"].keys() == others
+        assert (result["preemptions_per_second"], result["disturbed"]) == (0, False)
     assert said["left_out"] == {"torch": "not installed here: pip install torch"}
-    assert said["picture"] == "fusedstep-bench.png"
+    assert said["picture"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_and_a_picture_that_was_asked_for(without, capsys):
+    without("torch")
+    pytest.importorskip("matplotlib")
+    assert main(["bench", "--json", "--sizes", "100", "-o", "b.png"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture"] == "b.png"
+    assert Path("b.png").stat().st_size > 0
+
+
+def test_disturbed_rows_are_no_result(without, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    without("torch")
+    # Asked before and after each size: the second is disturbed.
+    monkeypatch.setattr(bench, "_preemptions", iter([0, 0, 0, 10**9]).__next__)
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.axvspan", lambda *args, **_: drawn.append(args[1:]))
+    assert main(["bench", "-q", "--sizes", "100", "2k"]) == 0
+    said = capsys.readouterr().out
+    assert rows(said)["2,000"] == ["disturbed"] * 2
+    assert "disturbed" not in rows(said)["100"]
+    assert "\nDisturbed: other programs took a CPU from this one, up to " in said
+    assert drawn == [(2000 / 1.3, 2000 * 1.3)]
 
 
 def test_threads_are_given_back(without):

@@ -45,6 +45,12 @@ class Timing:
 
     parameters: int
     seconds: Mapping[str, Sequence[float]]
+    preempted: float  # times a second that a thread had to make way for another program
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether threads waited for each other, so that the times mean little."""
+        return self.preempted > BUSY
 
     def nanoseconds(self, name: str) -> float:
         """The median time a parameter."""
@@ -63,7 +69,6 @@ class Benchmark:
     rule: str
     dtype: str
     threads: int
-    preempted: float  # times a second that a thread had to make way for another program
     contestants: Sequence[str]
     left_out: Mapping[str, str]
     timings: Sequence[Timing]
@@ -234,11 +239,13 @@ def measure(size: int, makers: Mapping[str, Maker], dtype: str, tick: Step) -> T
     p, g = (rng.standard_normal(size, dtype=kind) for _ in range(2))
     steps = {name: make(p.copy(), g) for name, make in makers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in makers}
+    start, before = time.monotonic(), _preemptions()
     for _ in range(ROUNDS):
         for name, step in steps.items():
             seconds[name].append(stretch(step))
         tick()
-    return Timing(size, seconds)
+    preempted = (_preemptions() - before) / (time.monotonic() - start)
+    return Timing(size, seconds, preempted)
 
 
 @contextmanager
@@ -272,15 +279,13 @@ def benchmark(rule: str, dtype: str, sizes: Sequence[int], quiet: bool) -> Bench
         del makers[name]
     timings = []
     np.empty(30 << 20, np.uint8)  # freed: from now on glibc keeps memory, the kinder case for NumPy
-    start, before = time.monotonic(), _preemptions()
     with progress(len(sizes), quiet) as tick:
         for size in sizes:
             try:
                 timings.append(measure(size, makers, dtype, tick))
             except MemoryError:
                 raise CommandError(f"not enough memory for {size:,} parameters") from None
-    preempted = (_preemptions() - before) / (time.monotonic() - start)
-    return Benchmark(rule, dtype, fs.get_num_threads(), preempted, list(makers), left_out, timings)
+    return Benchmark(rule, dtype, fs.get_num_threads(), list(makers), left_out, timings)
 
 
 def _preemptions() -> int:
@@ -311,7 +316,10 @@ def print_table(result: Benchmark) -> None:
     for timing in result.timings:
         print(
             f"{timing.parameters:>13,}{timing.nanoseconds(OURS):>15.3f}{timing.ratio(ROOFLINE):>14.0%}",
-            *(f"{timing.ratio(name):>15.1f}x" for name in result.others),
+            *(
+                f"{'disturbed':>16}" if timing.disturbed else f"{timing.ratio(name):>15.1f}x"
+                for name in result.others
+            ),
             sep="",
         )
     print(
@@ -319,10 +327,11 @@ def print_table(result: Benchmark) -> None:
         "Roofline: the same reads and writes with one addition in the place of the rule; 100% is\n"
         "the most that this machine gives."
     )
-    if result.preempted > BUSY:
+    if any(timing.disturbed for timing in result.timings):
+        most = max(timing.preempted for timing in result.timings)
         print(
-            f"Other programs took a CPU from this one {result.preempted:.0f} times a second. Then "
-            "threads wait for\neach other and the table means little: measure on an idle machine, "
+            f"Disturbed: other programs took a CPU from this one, up to {most:.0f} times a second. "
+            "Then threads\nwait for each other and no time means much: measure on an idle machine, "
             "or with --threads 1."
         )
     for name, reason in result.left_out.items():
@@ -337,11 +346,12 @@ def as_json(result: Benchmark, picture: Path | None) -> str:
             "rule": result.rule,
             "dtype": result.dtype,
             "threads": result.threads,
-            "preemptions_per_second": result.preempted,
             "rounds": ROUNDS,
             "results": [
                 {
                     "parameters": timing.parameters,
+                    "preemptions_per_second": timing.preempted,
+                    "disturbed": timing.disturbed,
                     "roofline_fraction": timing.ratio(ROOFLINE),
                     "ns_per_parameter": {n: timing.nanoseconds(n) for n in result.contestants},
                     "times_fusedstep": {name: timing.ratio(name) for name in result.others},
@@ -355,8 +365,10 @@ def as_json(result: Benchmark, picture: Path | None) -> str:
     )
 
 
-def choose_picture(output: Path | None) -> Path | None:
-    """Where the picture goes: nowhere without matplotlib, unless one was asked for."""
+def choose_picture(output: Path | None, json_wanted: bool) -> Path | None:
+    """Where the picture goes: nowhere for programs or without matplotlib, unless asked for."""
+    if json_wanted and output is None:
+        return None
     try:
         importlib.import_module("matplotlib")
     except ModuleNotFoundError:
@@ -386,7 +398,7 @@ def run(
         `output` cannot be written or drawn: before the work, if it can be known by then. Or the
         memory does not suffice.
     """
-    picture = choose_picture(output)
+    picture = choose_picture(output, json_wanted)
     with fs.num_threads(threads) if threads else nullcontext():
         result = benchmark(rule, dtype, sorted(set(sizes)), quiet)
     if picture:

@@ -42,6 +42,10 @@ def draw(ax: Axes, result: Benchmark) -> None:
                 label = "roofline: the same streams, one addition" if name == ROOFLINE else name
                 times = [timing.nanoseconds(name) for timing in result.timings]
                 ax.loglog(sizes, times, label=label, **style)
+    disturbed = [timing.parameters for timing in result.timings if timing.disturbed]
+    for i, size in enumerate(disturbed):
+        name = "" if i else "disturbed by other programs"  # one line of the legend for all
+        ax.axvspan(size / 1.3, size * 1.3, color="0.85", zorder=0, label=name)
     ax.xaxis.set_major_formatter(FuncFormatter(short))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -191,7 +191,8 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=_png,
         metavar="PATH",
-        help="the PNG to write (default: fusedstep-bench.png, and none without matplotlib)",
+        help="the PNG to write (default: fusedstep-bench.png, and none with --json or without "
+        "matplotlib)",
     )
     parser.add_argument(
         "--json",
