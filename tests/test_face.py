@@ -13,6 +13,7 @@ import fusedstep as fs
 from cases import RULES, same_bits
 from fusedstep import _core
 from fusedstep.optimizer import registry
+from fusedstep.pipeline import Pipeline
 
 
 def test_ten_lines():
@@ -52,7 +53,9 @@ def test_docstrings_tell_everything(rule):
         assert word in text.lower(), word
     for state in registry[rule].info.states[-1]:
         assert state in text
+    assert all(name in text for name in Pipeline.__annotations__)
     function = getattr(fs.functional, rule)
+    assert "ema_decay" not in function.__doc__
     assert text.split("\n")[0] in function.__doc__
     assert rule in repr(function)
     assert rule in dir(fs.functional)

@@ -17,6 +17,7 @@ from typing import Any
 from fusedstep.checks import as_integer
 from fusedstep.optimizer import Optimizer, registry
 from fusedstep.options import core_settings
+from fusedstep.pipeline import WHOLE_STEP
 from fusedstep.spaces import space_of
 from fusedstep.tensors import note_written, tensors_among
 
@@ -29,7 +30,7 @@ class RuleFunction:
         self.__name__ = self.__qualname__ = cls.rule
         self.__doc__ = (
             f"One update by {cls.__name__}, in place, of ``param`` and ``states``.\n\n"
-            f"{inspect.cleandoc(cls.__doc__ or '')}"
+            f"{inspect.cleandoc(cls.__doc__ or '').removesuffix(WHOLE_STEP)}"
         )
         kind = inspect.Parameter
         self.__signature__ = inspect.Signature(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from fusedstep.averages import Averages
 from fusedstep.groups import Group, replace
 from fusedstep.options import Option, Schedule, options_of
 from fusedstep.params import Structure, split_groups
-from fusedstep.pipeline import GROUP_OPTIONS, Policy
+from fusedstep.pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy
 from fusedstep.resume import FORMAT, HoldsMemory, load
 from fusedstep.spaces import space_of
 from fusedstep.steps import Steps
@@ -112,6 +113,8 @@ class Optimizer(Steps, HoldsMemory):
             cls.options = MappingProxyType({**options_of(cls.__init__), **GROUP_OPTIONS})
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
+            if cls.__doc__:  # there is none under python -OO
+                cls.__doc__ = inspect.cleandoc(cls.__doc__) + WHOLE_STEP
 
     def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
         raise TypeError(

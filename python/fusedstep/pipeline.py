@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from textwrap import fill
 from typing import Any, NamedTuple, TypedDict
 
 from fusedstep.checks import as_number
 from fusedstep.options import Limit, Number, Option, Switch
 
-__all__ = ["GROUP_OPTIONS", "Pipeline", "Policy", "StepResult", "check_grad_scale"]
+__all__ = [
+    "GROUP_OPTIONS",
+    "WHOLE_STEP",
+    "Pipeline",
+    "Policy",
+    "StepResult",
+    "check_grad_scale",
+]
 
 
 class StepResult(NamedTuple):
@@ -83,6 +91,14 @@ class Policy:
                 f"came {type(policy.working_copy).__name__}"
             )
         return policy
+
+
+# What ends the docstring of every rule.
+WHOLE_STEP = "\n\n" + fill(
+    "Every rule takes the options of the whole step, too, which help(fusedstep.Optimizer) explains: "
+    f"{', '.join(Pipeline.__annotations__)}.",
+    width=96,
+)
 
 
 def check_grad_scale(value: object) -> float:
