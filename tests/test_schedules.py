@@ -18,6 +18,7 @@ EXAMPLES = {
     "Step": fs.schedules.Step(0.1, step_size=30),
     "Exponential": fs.schedules.Exponential(0.1, gamma=0.97),
     "Cosine": fs.schedules.Cosine(1e-3, total_steps=100, warmup_steps=10, final_lr=1e-5),
+    "Linear": fs.schedules.Linear(1e-3, total_steps=100, warmup_steps=10, final_lr=1e-5),
     "OneCycle": fs.schedules.OneCycle(0.1, total_steps=100),
     "InverseSquareRoot": fs.schedules.InverseSquareRoot(1e-3, warmup_steps=20),
 }
@@ -107,6 +108,12 @@ def test_refuses_rates_that_are_none(schedule):
             r"final_lr: expected a rate <= lr = 0.001 \(not a fraction of it\), came 0.1",
         ),
         (
+            "Linear",
+            {"lr": 1, "total_steps": 9, "warmup_steps": 9},
+            ValueError,
+            "warmup_steps: expected fewer than total_steps = 9, came 9",
+        ),
+        (
             "OneCycle",
             {"max_lr": 1, "total_steps": 9, "pct_start": 1},
             ValueError,
@@ -154,6 +161,22 @@ def test_cosine_by_hand():
     assert [schedule(step) for step in (10, 11, 10**30)] == [1.0, 1.0, 1.0]
 
 
+def test_linear_by_hand():
+    schedule = fs.schedules.Linear(lr=2.0, total_steps=8, warmup_steps=4, final_lr=1.0)
+    assert [schedule(step) for step in range(5)] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert [schedule(step) for step in range(5, 10)] == [1.75, 1.5, 1.25, 1.0, 1.0]
+
+
+@given(lr=st.floats(0, 1e3), total=st.integers(2, 1000), warmup=st.floats(0, 0.99))
+def test_linear_is_hugging_faces(lr, total, warmup):
+    """get_linear_schedule_with_warmup, whose factor multiplies the rate."""
+    n = int(warmup * total)
+    schedule = fs.schedules.Linear(lr, total, n)
+    for step in (*range(0, total, max(1, total // 20)), n, total, total + 5):
+        theirs = step / max(1, n) if step < n else max(0.0, (total - step) / max(1, total - n))
+        assert schedule(step) == pytest.approx(lr * theirs, rel=1e-12)
+
+
 def test_inverse_square_root_is_vaswanis():
     d_model, warmup = 512, 4000
     schedule = fs.schedules.InverseSquareRoot((d_model * warmup) ** -0.5, warmup)
@@ -164,13 +187,14 @@ def test_inverse_square_root_is_vaswanis():
 
 
 @given(
+    kind=st.sampled_from([fs.schedules.Cosine, fs.schedules.Linear]),
     lr=st.floats(0, 1e3),
     final=st.floats(0, 1),
     total=st.integers(2, 10_000),
     warmup=st.floats(0, 0.99),
 )
-def test_cosine_rises_then_falls_within_its_bounds(lr, final, total, warmup):
-    schedule = fs.schedules.Cosine(lr, total, int(warmup * total), final * lr)
+def test_rises_then_falls_within_its_bounds(kind, lr, final, total, warmup):
+    schedule = kind(lr, total, int(warmup * total), final * lr)
     steps = sorted({0, *range(0, total, max(1, total // 50)), schedule.warmup_steps, total})
     rates = {step: schedule(step) for step in steps}
     slack = 4 * math.ulp(lr)
@@ -231,6 +255,11 @@ def test_one_cycle_with_its_peak_at_the_first_step():
             fs.schedules.Cosine(0.3, 200, final_lr=1e-4),
             "CosineAnnealingLR",
             {"T_max": 200, "eta_min": 1e-4},
+        ),
+        (
+            fs.schedules.Linear(0.3, 200, final_lr=0.03),
+            "LinearLR",
+            {"start_factor": 1.0, "end_factor": 0.1, "total_iters": 200},
         ),
     ],
 )

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from fusedstep.checks import as_integer, as_number
 
-__all__ = ["Constant", "Cosine", "Exponential", "InverseSquareRoot", "OneCycle", "Step"]
+__all__ = ["Constant", "Cosine", "Exponential", "InverseSquareRoot", "Linear", "OneCycle", "Step"]
 
 
 class _Range(NamedTuple):
@@ -156,7 +156,44 @@ class Exponential(_Schedule):
 
 
 @dataclass(frozen=True)
-class Cosine(_Schedule):
+class _Descent(_Schedule):
+    """A linear warm-up from 0 to `lr`, then a descent to `final_lr`, which it keeps."""
+
+    lr: float
+    total_steps: int
+    warmup_steps: int = 0
+    final_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check_reals(_RATE, "lr", "final_lr")
+        self._check_integer("total_steps", at_least=1)
+        self._check_integer("warmup_steps", at_least=0)
+        name = type(self).__name__
+        if self.warmup_steps >= self.total_steps:
+            raise ValueError(
+                f"{name}: warmup_steps: expected fewer than total_steps = {self.total_steps}, "
+                f"came {self.warmup_steps}"
+            )
+        if self.final_lr > self.lr:
+            raise ValueError(
+                f"{name}: final_lr: expected a rate <= lr = {self.lr} (not a fraction of it), "
+                f"came {self.final_lr}"
+            )
+
+    def _rate(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return self.lr * (step / self.warmup_steps)
+        if step >= self.total_steps:
+            return self.final_lr
+        return self._between((step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+
+    @abstractmethod
+    def _between(self, fraction: float) -> float:
+        """Return the rate after this fraction of the descent, which is below 1."""
+
+
+@dataclass(frozen=True)
+class Cosine(_Descent):
     r"""Linear warm-up from 0 to `lr`, then half a cosine down to `final_lr`, which it keeps.
 
     .. math::
@@ -187,33 +224,40 @@ class Cosine(_Schedule):
     ``T_max``.
     """
 
-    lr: float
-    total_steps: int
-    warmup_steps: int = 0
-    final_lr: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check_reals(_RATE, "lr", "final_lr")
-        self._check_integer("total_steps", at_least=1)
-        self._check_integer("warmup_steps", at_least=0)
-        if self.warmup_steps >= self.total_steps:
-            raise ValueError(
-                f"Cosine: warmup_steps: expected fewer than total_steps = {self.total_steps}, "
-                f"came {self.warmup_steps}"
-            )
-        if self.final_lr > self.lr:
-            raise ValueError(
-                f"Cosine: final_lr: expected a rate <= lr = {self.lr} (not a fraction of it), "
-                f"came {self.final_lr}"
-            )
-
-    def _rate(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return self.lr * (step / self.warmup_steps)
-        if step >= self.total_steps:
-            return self.final_lr
-        fraction = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+    def _between(self, fraction: float) -> float:
         return _cosine_between(self.lr, self.final_lr, fraction)
+
+
+@dataclass(frozen=True)
+class Linear(_Descent):
+    r"""Linear warm-up from 0 to `lr`, then a straight line down to `final_lr`, which it keeps.
+
+    .. math::
+
+        lr · \frac{step}{warmup}
+        \quad\text{then}\quad
+        final + (lr - final) \left(1 - \frac{step - warmup}{total - warmup}\right)
+
+    Parameters
+    ----------
+    lr : float
+        The highest learning rate, >= 0, reached after `warmup_steps`.
+    total_steps : int
+        The step from which the rate is `final_lr`, >= 1. It counts the warm-up too.
+    warmup_steps : int, default 0
+        Length of the warm-up, < `total_steps`.
+    final_lr : float, default 0.0
+        The last learning rate, from 0 to `lr`: a rate, not a fraction of one.
+
+    Notes
+    -----
+    The default of Hugging Face's ``Trainer``, whose ``get_linear_schedule_with_warmup`` it equals
+    at ``final_lr=0``. torch's ``LinearLR`` is one straight line between two factors of the rate,
+    and rises by default; in optax two of ``linear_schedule`` are joined.
+    """
+
+    def _between(self, fraction: float) -> float:
+        return self.final_lr + (self.lr - self.final_lr) * (1.0 - fraction)
 
 
 @dataclass(frozen=True)
