@@ -17,7 +17,7 @@ _Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
 class BatchSizeHint(UserWarning):
-    """A batch size that is no power of two: correct, but it leaves slots of the device empty."""
+    """A batch size that is no power of two: correct, but it may leave slots of a device empty."""
 
 
 class NotFittedError(RuntimeError, AttributeError):
@@ -34,8 +34,8 @@ class MiniBatches:
     each sample comes exactly once. Drawing with replacement is not recommended: an epoch would show
     about 37 % of the samples not at all and others several times. One batch gives one update, with
     the mean of its gradients: ``batch_size=1`` is stochastic gradient descent, ``len(x)`` is batch
-    gradient descent, and between them lie the usual 32, 64 and 128, powers of two because devices
-    work in powers of two: 10 samples occupy 16 slots.
+    gradient descent, and between them lie the usual 32, 64 and 128, powers of two because many
+    devices work in powers of two: there 10 samples occupy 16 slots.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ class MiniBatches:
         slots = 1 << (self._batch_size - 1).bit_length()
         if slots != self._batch_size:
             hint = (
-                f"batch_size {self._batch_size} is no power of two: devices work in powers of two, "
-                f"so it occupies {slots} slots, as {slots} would"
+                f"batch_size {self._batch_size} is no power of two: where a device works in powers "
+                f"of two, it occupies {slots} slots"
             )
             warnings.warn(hint, BatchSizeHint, stacklevel=2)
 
