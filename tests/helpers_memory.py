@@ -424,7 +424,7 @@ SAVED_WRONG = {
     "no option": (remove("groups", 0, "eps"), "group 0: option 'eps' missing"),
     "another option": (replace("groups", 0, "mu", 1), "group 0: option 'mu' unexpected"),
     "bad option": (replace("groups", 0, "eps", -1), "group 0: eps: expected", "came -1"),
-    "other state": (replace("groups", 0, "amsgrad", False), "group 0: amsgrad: expected on"),
+    "other state": (replace("groups", 0, "amsgrad", False), "group 0: amsgrad cannot be changed"),
     "no groups": (replace("groups", None), "groups: expected", "came"),
     "group a list": (replace("groups", 0, [1]), "group 0: expected", "came"),
     "no mapping of state": (replace("state", None), "state: expected", "came"),

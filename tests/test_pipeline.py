@@ -308,8 +308,14 @@ def test_averages_can_be_swapped_in():
     try:
         with opt.ema.swapped_in():
             assert all(same_bits(params[name], opt.ema[name]) for name in params)
-            with pytest.raises(RuntimeError, match="the averages are swapped in"):
+            words = (
+                r"^step\(\) is not possible inside ema.swapped_in\(\): the parameters are the av"
+            )
+            with pytest.raises(RuntimeError, match=words):
                 opt.step(draw(rng, "float32"))
+            words = r"^swapped_in\(\) blocks cannot be nested$"
+            with pytest.raises(RuntimeError, match=words), opt.ema.swapped_in():
+                pass
             raise KeyError
     except KeyError:
         pass
@@ -336,7 +342,7 @@ def test_averages_are_saved_and_loaded():
 
 
 def test_there_is_no_average_without_asking():
-    with pytest.raises(AttributeError, match="ema_decay"):
+    with pytest.raises(AttributeError, match=r"^ema: pass ema_decay=\.\.\. at construction$"):
         _ = fs.Adam(np.ones(3)).ema
 
 

@@ -66,7 +66,7 @@ class Averages(Mapping[str, Any]):
         space, params = opt._space, opt.params
         kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
         values = {name: self[name] for name in params}
-        with opt._paused("the averages are swapped in"):
+        with opt._swapped():
             try:
                 for name, leaf in params.items():
                     space.copy(leaf, values[name])

@@ -323,7 +323,7 @@ def print_table(result: Benchmark) -> None:
             sep="",
         )
     print(
-        f"\nx: so many times as long as fusedstep's step; the medians of {ROUNDS} rounds in turns.\n"
+        f"\nx: time divided by fusedstep's, the median of {ROUNDS} rounds in turns.\n"
         "Roofline: the same reads and writes with one addition in the place of the rule; 100% is\n"
         "the most that this machine gives."
     )

@@ -84,9 +84,9 @@ class Group(Mapping[str, Any]):
         if self._rule.info.states[old] != self._rule.info.states[new]:
             flags = enumerate(self._rule.info.flags)
             flag = next(flag for i, flag in flags if (old ^ new) >> i & 1)
+            how = "" if isinstance(values[flag], bool) else f" {'from' if values[flag] else 'to'} 0"
             raise ValueError(
-                f"{flag}: expected {'off (0)' if values[flag] else 'on (not 0)'} as at "
-                f"construction, since it decides which state there is, came {values[flag]!r}"
+                f"{flag} cannot be changed{how} after construction: it decides which state there is"
             )
         if self._rule.initial_state(values) != self._rule.initial_state(self._values):
             name = next(n for n in changes if values[n] != self._values[n])

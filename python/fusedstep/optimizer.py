@@ -98,8 +98,8 @@ class Optimizer(Steps, HoldsMemory):
     A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look
     for NaN and infinity, clip by norm, clip by value, negate (``maximize``), add coupled
     ``weight_decay``, the rule with a decay of its own, average, copy out, zero the gradients.
-    Looking and measuring need a sweep over the gradients of their own, before. What nobody asks for
-    costs nothing.
+    The check for NaN and infinity and the norm read the gradients once more, before the sweep. What
+    nobody asks for costs nothing.
     """
 
     rule: ClassVar[str] = ""
@@ -264,7 +264,7 @@ class Optimizer(Steps, HoldsMemory):
 
         Options that the group does not set have the values that were given at construction.
         Gradients then come as a list with one structure a group, or as a mapping by name. Bound
-        gradients are let go of. All or nothing.
+        gradients are released. All or nothing.
         """
         if not (isinstance(group, Mapping) and "params" in group):
             raise TypeError(f"group: expected a mapping with the key 'params', came {group!r}")
@@ -328,9 +328,9 @@ class Optimizer(Steps, HoldsMemory):
 
     @property
     def ema(self) -> Averages:
-        """The moving averages of the parameters by name; there where ``ema_decay`` is."""
+        """The moving averages of the parameters by name; needs ``ema_decay``."""
         if self._policy.ema_decay is None:
-            raise AttributeError("ema: expected an optimizer with ema_decay, came one without")
+            raise AttributeError("ema: pass ema_decay=... at construction")
         return Averages(self)
 
     @property

@@ -21,18 +21,19 @@ __all__ = [
 
 
 class StepResult(NamedTuple):
-    """What became of a step.
+    """Whether a step was applied, and the norm of its gradients.
 
-    On a CUDA device, where a step measures, both are arrays of one number there: reading them
-    (``bool(result.applied)``) waits for the device, the step has not.
+    On a CUDA device, with an option that needs the norm, both are arrays of one number there. The
+    step does not wait for the device; reading them (``bool(result.applied)``) does.
     """
 
     applied: bool
-    """False where ``skip_nonfinite`` found NaN or infinity: nothing has moved, counters included."""
+    """False if ``skip_nonfinite`` found NaN or infinity: then nothing was changed, no counter either."""
 
     grad_norm: float | None
-    """The Euclidean norm of all gradients of the step, unscaled and before clipping; None where
-    nobody asked (``max_grad_norm``, ``skip_nonfinite``, ``error_if_nonfinite``)."""
+    """The Euclidean norm of all gradients of the step, after division by ``grad_scale`` and before
+    clipping. None without an option that needs it (``max_grad_norm``, ``skip_nonfinite``,
+    ``error_if_nonfinite``)."""
 
 
 class Pipeline(TypedDict, total=False):
@@ -82,9 +83,9 @@ class Policy:
             given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
         policy = cls(**given)
         if policy.skip_nonfinite and policy.error_if_nonfinite:
-            raise ValueError("skip_nonfinite: expected without error_if_nonfinite, came both")
+            raise ValueError("skip_nonfinite and error_if_nonfinite exclude each other")
         if policy.ema_bias_correction and policy.ema_decay is None:
-            raise ValueError("ema_bias_correction: expected ema_decay with it, came None")
+            raise ValueError("ema_bias_correction needs ema_decay")
         if not isinstance(policy.working_copy, (Mapping, type(None))):
             raise TypeError(
                 "working_copy: expected a mapping from parameter names to arrays of bfloat16, "

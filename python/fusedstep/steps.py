@@ -47,15 +47,13 @@ class Steps:
     _structure: Structure
     _index: dict[str, int]
     _groups: list[Group]
-    _pause: str  # why no step may be made at the moment
+    _pause: str  # where no step may be made, and why; empty where one may
     _tensors: Tensors | None  # those of torch, where there are any
 
     def _begin(self) -> None:
         """What precedes every step: refuse it where it may not be, and follow the schedules."""
         if self._pause:
-            raise RuntimeError(
-                f"step: expected the parameters themselves, came while {self._pause}"
-            )
+            raise RuntimeError(f"step() is not possible {self._pause}")
         for group in self._groups:
             if group.has_schedule:
                 group.push()
@@ -69,10 +67,14 @@ class Steps:
         return _APPLIED if outcome is None else StepResult(*outcome)
 
     @contextmanager
-    def _paused(self, why: str) -> Iterator[None]:
+    def _swapped(self) -> Iterator[None]:
+        """Refuse steps meanwhile: the parameters are not themselves."""
+        inside = "inside ema.swapped_in(): the parameters are the averages there"
+        if self._pause == inside:
+            raise RuntimeError("swapped_in() blocks cannot be nested")
         if self._pause:
-            raise RuntimeError(f"expected one block at a time, came while {self._pause}")
-        self._pause = why
+            raise RuntimeError(f"swapped_in() is not possible {self._pause}")
+        self._pause = inside
         try:
             yield
         finally:
@@ -139,7 +141,7 @@ class Steps:
         """Check `grads` once and use them for every :meth:`step` without arguments.
 
         The arrays are kept and read anew at each step: write the next gradients into them.
-        ``bind(None)`` lets go of them.
+        ``bind(None)`` releases them.
         """
         flat = None if grads is None else self._structure.flatten(grads)
         self._core.bind(flat)

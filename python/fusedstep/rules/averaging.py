@@ -116,12 +116,10 @@ class ScheduleFreeAdamW(Optimizer):
         if self._kept is not None:
             return
         if self._pause:
-            raise RuntimeError(
-                f"eval: expected the parameters themselves, came while {self._pause}"
-            )
+            raise RuntimeError(f"eval() is not possible {self._pause}")
         space, params = self._space, self.params
         self._kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
-        self._pause = "the parameters are those of eval(): call train() first"
+        self._pause = "after eval(): the parameters are the averages until train()"
         for group in self.groups:
             for name in group.params:
                 leaf, z = params[name], space.to_numpy(self._buffers[self._index[name]]["z"])
@@ -139,7 +137,9 @@ class ScheduleFreeAdamW(Optimizer):
 
     def _refuse_in_eval(self, what: str) -> None:
         if self._kept is not None:
-            raise RuntimeError(f"{what}: expected after train(), came while {self._pause}")
+            raise RuntimeError(
+                f"call train() before {what}(): the parameters are the averages after eval()"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""
