@@ -195,7 +195,7 @@ def test_a_missing_library_is_named(module, name, tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["demo", "--output", str(tmp_path / "demo.png")]) == 3
     assert capsys.readouterr().err == (
-        f"fusedstep: demo needs {name}, not installed here: pip install 'fusedstep[demo]'\n"
+        f"fusedstep: demo needs {name}, not installed here: pip install {name}\n"
     )
 
 

@@ -48,7 +48,7 @@ Print how well each learned and what its step took, and draw one picture: the lo
 path of each rule through a narrow ravine.
 
 Everything is computed on this machine, nothing is downloaded. It takes some seconds and needs
-matplotlib, scikit-learn and tqdm: pip install 'fusedstep[demo]'
+matplotlib, scikit-learn and tqdm: pip install matplotlib scikit-learn tqdm
 """
 
 BENCH = """\

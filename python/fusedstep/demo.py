@@ -229,7 +229,8 @@ def check_libraries() -> None:
             missing.append(distribution)
     if missing:
         raise CommandError(
-            f"demo needs {' and '.join(missing)}, not installed here: pip install 'fusedstep[demo]'"
+            f"demo needs {' and '.join(missing)}, not installed here: "
+            f"pip install {' '.join(missing)}"
         )
 
 

@@ -32,8 +32,8 @@ class EMA(Mapping[str, Any], HoldsMemory):
         Read averages as ``v / (1 - decay**t)``, which makes up for the start at 0 (as Adam does).
         Needs ``init="zeros"``.
     init : {"zeros", "copy"}
-        ``"zeros"`` starts at 0, as a series does; ``"copy"`` at the values as they are now, which
-        is usual for weights.
+        ``"zeros"`` starts at 0, as a series does; ``"copy"`` at the values as they are now, as
+        averages of weights should. An optimizer with ``ema_decay`` keeps those in its own sweep.
 
     Examples
     --------

@@ -140,7 +140,9 @@ class Steps:
     def bind(self, grads: object) -> None:
         """Check `grads` once and use them for every :meth:`step` without arguments.
 
-        The arrays are kept and read anew at each step: write the next gradients into them.
+        The arrays are kept and read anew at each step: write the next gradients into them. Another
+        array in their place, as a new entry of a dict or a new ``p.grad`` of torch, is not seen:
+        there use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
         ``bind(None)`` releases them.
         """
         flat = None if grads is None else self._structure.flatten(grads)
