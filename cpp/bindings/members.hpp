@@ -18,6 +18,7 @@
 #include "../overlap.hpp"
 #include "../roster.hpp"
 #include "messages.hpp"
+#include "narrow.hpp"
 
 namespace fusedstep::bindings {
 
@@ -52,6 +53,8 @@ class Members {
   void add(const std::vector<Group>& groups, const std::vector<Entry>& entries) {
     Addition addition{groups, {}, {}, {}, {}, occupied};
     for (const Entry& entry : entries) check_entry(entry, addition);
+    for (std::size_t i = 0; i < groups.size(); ++i)
+      check_group(groups[i], engine.groups().size() + i, addition.tensors);
     engine.reserve(groups.size(), addition.tensors.size());
     params.reserve(params.size() + addition.params.size());
     states.reserve(states.size() + addition.states.size());
@@ -62,6 +65,13 @@ class Members {
     append(states, addition.states);
     append(copies_, addition.copies);
     occupied = std::move(addition.occupied);
+  }
+
+  // Whether all numbers of a group, by its number, are numbers to these tensors of it.
+  void check_group(const Group& group, std::size_t number,
+                   const std::vector<Tensor>& tensors) const {
+    if (const auto misfit = misfit_of(engine.rule(), group))
+      refuse_misfit(*misfit, tensors, [&](const Tensor& t) { return t.group == number; });
   }
 
   // `coming`: tensors that add() has not handed over yet.

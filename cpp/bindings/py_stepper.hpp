@@ -39,7 +39,9 @@ class PyStepper {
 
   void set_group(std::size_t index, const Settings& settings) {
     const Exclusive lock(*this);
-    engine_.groups().at(index) = make_group(settings);
+    const Group group = make_group(settings);
+    members_.check_group(group, index, engine_.tensors());
+    engine_.groups().at(index) = group;
     members_.space.groups_changed(engine_);
   }
 
@@ -87,6 +89,8 @@ class PyStepper {
                            double divisor, const ScaleArgument& scale, bool zero) {
     const Exclusive lock(*this);
     const Release release(passed_);
+    if (const auto misfit = misfit_of(weights, divisor))
+      refuse_misfit(*misfit, engine_.tensors(), [](const Tensor&) { return true; });
     const std::size_t count = sets.size();
     for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_, apart_);
     for (std::size_t i = 0; i < members_.params.size(); ++i)
@@ -228,7 +232,10 @@ class PyStepper {
     if (settings.size() != engine_.groups().size())
       throw std::invalid_argument("one settings a group");
     std::vector<Group> groups;
-    for (const Settings& own : settings) groups.push_back(make_group(own));
+    for (std::size_t i = 0; i < settings.size(); ++i) {
+      groups.push_back(make_group(settings[i]));
+      members_.check_group(groups[i], i, engine_.tensors());
+    }
     return groups;
   }
 
