@@ -1,5 +1,7 @@
 """Steps over some rows of a parameter."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -197,3 +199,23 @@ def test_bad_tables():
     opt.params["w"].flags.writeable = False
     with refused(opt, ValueError, "parameter 'w'", "read-only"):
         opt.step_rows("w", one, np.ones((1, 3)))
+
+
+def test_a_table_that_was_reshaped():
+    """Rows would be others than those that were handed over."""
+    opt = fs.Adam({"w": np.ones((6, 2)), "v": np.ones(3)})
+    opt.params["w"].resize((2, 6), refcheck=False)
+    with refused(opt, ValueError, "parameter 'w'", "expected the array as it was", "resized"):
+        opt.step_rows("w", np.array([1]), np.ones((1, 6)))
+    opt.step({"w": np.ones((2, 6)), "v": None})  # the elements are where they were
+
+
+def test_indices_may_be_spelled_in_any_native_way():
+    for kind in ("i4", "=i4", "i8", "l", "q", "intc"):
+        w = np.ones((4, 3))
+        fs.SGD({"w": w}, lr=1.0).step_rows("w", np.array([2], kind), np.ones((1, 3)))
+        assert (w.sum(axis=1) == [3, 3, 0, 3]).all()
+    opt = fs.SGD({"w": np.ones((4, 3))})
+    for kind in ("u4", "i2", "f4", ">i4" if sys.byteorder == "little" else "<i4"):
+        with refused(opt, TypeError, "indices of 'w'", "int32 or int64"):
+            opt.step_rows("w", np.array([2]).astype(kind), np.ones((1, 3)))

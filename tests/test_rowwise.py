@@ -226,3 +226,21 @@ def test_saved_states_have_one_number_a_row(rule):
         saved["state"]["w"]["sum"] = np.zeros(shape)
         with refused(opt, ValueError, f"state 'sum': expected shape (4,), came {shape}"):
             opt.load_state_dict(saved)
+
+
+@every_rule
+def test_a_table_that_was_reshaped(rule):
+    for shape in [(2, 6), (12, 1), (12,)]:
+        opt = fs.create(rule, {"w": np.ones((6, 2)), "v": np.ones((64, 2))})
+        opt.bind({"w": np.ones((6, 2))})
+        opt.params["w"].resize(shape, refcheck=False)
+        rows = np.ones((1, *shape[1:]))
+        for call in (
+            opt.step,
+            lambda opt=opt, shape=shape: opt.step({"w": np.ones(shape)}),
+            lambda opt=opt, shape=shape, rows=rows: opt.step_rows(
+                "w", np.array([shape[0] - 1]), rows
+            ),
+        ):
+            with refused(opt, ValueError, "parameter 'w'", "expected the array as it was"):
+                call()

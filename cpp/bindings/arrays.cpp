@@ -77,6 +77,10 @@ void check_writeable(const py::array& a, const Subject& subject) {
   if (!a.writeable()) refuse(PyExc_ValueError, subject, "a writeable array", "a read-only one");
 }
 
+std::size_t rows_of(const py::array& a) {
+  return a.ndim() == 0 ? 1 : static_cast<std::size_t>(a.shape(0));
+}
+
 CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   CheckedArray result;
   if (!a.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
@@ -84,6 +88,7 @@ CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   result.order = a.flags() & kOrders;
   result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
   result.size = static_cast<std::size_t>(a.size());
+  result.rows = rows_of(a);
   result.data = const_cast<void*>(a.data());
   result.item = static_cast<std::size_t>(a.itemsize());
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(result.data) % result.item;
@@ -192,7 +197,7 @@ CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
                        const std::string& what_for) {
   if ((param.order & py::array::c_style) == 0) refuse_rows(param, subject, what_for);
   const py::array a = param.array();
-  const py::ssize_t rows = a.ndim() == 0 ? 1 : a.shape(0);
+  const auto rows = static_cast<py::ssize_t>(rows_of(a));
   CheckedArray result = param;
   result.owner = py::array(a.dtype(), {rows}, {a.itemsize()}, a.data(), a);
   result.size = static_cast<std::size_t>(rows);
@@ -217,10 +222,17 @@ static bool source_has_moved(const CheckedArray& checked) {
          reinterpret_cast<std::uintptr_t>(checked.data);
 }
 
+[[noreturn]] static void refuse_changed(const Subject& subject) {
+  refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
+         "one that was resized, retyped or reallocated since");
+}
+
+void check_rows_unchanged(const CheckedArray& checked, const Subject& subject) {
+  if (rows_of(checked.array()) != checked.rows) refuse_changed(subject);
+}
+
 void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable) {
-  if (!is_unchanged(checked, false) || source_has_moved(checked))
-    refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
-           "one that was resized, retyped or reallocated since");
+  if (!is_unchanged(checked, false) || source_has_moved(checked)) refuse_changed(subject);
   if (writeable) check_writeable(checked.array(), subject);
 }
 

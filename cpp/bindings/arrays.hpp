@@ -24,6 +24,7 @@ struct CheckedArray {
   std::size_t item = 0;          // bytes of one element
   DType dtype = DType::float32;  // not of working copies
   int order = 0;                 // NumPy's flags of C and Fortran order
+  std::size_t rows = 1;          // along the first axis
 
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
   Extent extent() const { return {data, size * item}; }
@@ -56,6 +57,10 @@ CheckedArray check_copy(py::handle object, const CheckedArray& target, const Sub
 // check_companion() for what nearly always comes, and is only read: a plain NumPy array with the
 // target's own dtype object, shape and order. False: ask check_companion().
 bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out);
+
+// check_unchanged() takes a reshaped array as it is, since its elements are where they were; its
+// rows may not be.
+void check_rows_unchanged(const CheckedArray& checked, const Subject& subject);
 
 // What is_unchanged() does not find in NumPy's struct: throws what has changed.
 void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable);

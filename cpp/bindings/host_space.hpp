@@ -44,6 +44,9 @@ struct HostSpace {
   static void check_unchanged(const CheckedArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
   }
+  static void check_rows_unchanged(const CheckedArray& checked, const Subject& subject) {
+    bindings::check_rows_unchanged(checked, subject);
+  }
 
   static py::object copy_of(const CheckedArray& array) { return array.owner.attr("copy")("K"); }
   // The value is as Members::ready_value() makes it.

@@ -94,8 +94,12 @@ class Members {
 
   // What the step writes, but for the states: their memory is ours.
   void check_written() const {
-    for (std::size_t i = 0; i < params.size(); ++i)
-      space.check_unchanged(params[i], {"parameter", engine.tensors()[i].name}, true);
+    const bool rowwise = engine.rule().rowwise;
+    for (std::size_t i = 0; i < params.size(); ++i) {
+      const Subject subject{"parameter", engine.tensors()[i].name};
+      space.check_unchanged(params[i], subject, true);
+      if (rowwise) space.check_rows_unchanged(params[i], subject);
+    }
     for (const auto& [tensor, copy] : copies_)
       space.check_unchanged(copy, {"working copy of", engine.tensors()[tensor].name}, true);
   }

@@ -29,8 +29,9 @@ std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
   if (!py::isinstance<py::array>(indices) && !py::hasattr(indices, "__dlpack__"))
     refuse(PyExc_TypeError, subject, expected, type_name(indices));
   const py::array a = as_array(indices, subject);
-  const auto kind = text_of(a.dtype().attr("str"));
-  if ((kind != "<i4" && kind != "<i8") || a.ndim() != 1)
+  const bool is_integer = a.dtype().kind() == 'i' && (a.itemsize() == 4 || a.itemsize() == 8);
+  const bool is_native = py::cast<bool>(a.dtype().attr("isnative"));
+  if (!is_integer || !is_native || a.ndim() != 1)
     refuse(PyExc_TypeError, subject, expected,
            "dtype " + text_of(a.dtype()) + " of " + std::to_string(a.ndim()) + " dimensions");
   std::vector<std::int64_t> result =
@@ -66,6 +67,7 @@ RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t r
 
 CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
                                      const std::string& name) {
+  check_rows_unchanged(param, {"parameter", name});
   const py::array target = param.array();
   if (target.ndim() == 0 || (param.order & py::array::c_style) == 0)
     refuse_rows(param, {"parameter", name}, "step_rows");
