@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, RULES
-from helpers_memory import numbers, refused
+from helpers_memory import needs_dlpack, numbers, refused
 
 POLICY = {
     "max_grad_norm": 0.5,
@@ -63,6 +63,33 @@ def test_a_parameter_of_a_list_is_read_only(rule):
     untouched = [*grads.values(), *others]
     with refused(opt, ValueError, "parameter 'last'", "read-only", untouched=untouched):
         opt.step(grads, zero_grads=True)
+
+
+@needs_dlpack
+def test_a_working_copy_whose_memory_was_exchanged():
+    torch = pytest.importorskip("torch", reason="torch lends CPU tensors through DLPack")
+    exchanges = (
+        lambda copy: setattr(copy, "data", torch.zeros(1000, dtype=torch.bfloat16)),
+        lambda copy: copy.resize_(1 << 20),
+        lambda copy: copy.untyped_storage().resize_(0),
+    )
+    for exchange in exchanges:
+        w, copy = np.ones(1000, np.float32), torch.zeros(1000, dtype=torch.bfloat16)
+        opt = fs.SGD({"w": w}, lr=0.5, working_copy={"w": copy})
+        opt.step({"w": np.ones_like(w)})
+        assert (copy == 0.5).all()
+        exchange(copy)
+        with refused(opt, ValueError, "working copy of 'w'", "expected the array as it was"):
+            opt.step({"w": np.ones_like(w)})
+
+
+def test_one_mapping_is_not_a_list_of_sets():
+    opt = fs.SGD({"w": np.ones(3)})
+    for step in (opt.step_mean, opt.step_sum):
+        with refused(
+            opt, TypeError, "grad_sets: expected a list of gradient sets, came one mapping"
+        ):
+            step({"w": np.ones(3)})
 
 
 def test_a_working_copy_is_locked():

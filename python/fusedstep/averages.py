@@ -60,7 +60,8 @@ class Averages(Mapping[str, Any]):
                 evaluate(model)
 
         Afterwards they hold, bit for bit, what they held before; that is kept in memory meanwhile.
-        Steps within the block are refused.
+        Steps within the block are refused. Working copies stay as the last step left them: copies of
+        the parameters, not of the averages.
         """
         opt = self._optimizer
         space, params = opt._space, opt.params

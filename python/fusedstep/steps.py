@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -284,6 +284,8 @@ class Steps:
         self, grad_sets: Iterable[object], weights: Iterable[float] | None
     ) -> tuple[list[Any], list[float]]:
         """Flatten the sets and check the weights."""
+        if isinstance(grad_sets, Mapping):
+            raise TypeError("grad_sets: expected a list of gradient sets, came one mapping")
         sets = [
             self._structure.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)
         ]

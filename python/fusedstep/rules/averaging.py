@@ -106,7 +106,8 @@ class ScheduleFreeAdamW(Optimizer):
         """Put the averages ``x`` into the parameters, to evaluate or save them.
 
         ``y`` is kept in memory meanwhile. Steps, state_dict, load_state_dict and add_group are
-        refused until :meth:`train`. A second call changes nothing.
+        refused until :meth:`train`. Working copies stay as the last step left them: copies of ``y``.
+        A second call changes nothing.
 
         Raises
         ------
