@@ -37,7 +37,7 @@ DeviceArray numbers_of(const py::object& array, std::uintptr_t stream) {
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
+PYBIND11_MODULE(_cuda, m) {
   using namespace fusedstep::bindings;
   namespace cuda = fusedstep::cuda;
   m.doc() =
