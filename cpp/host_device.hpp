@@ -29,7 +29,7 @@ FUSEDSTEP_HD T absolute(T x) {
 // maxps promises.
 template <class T>
 FUSEDSTEP_HD T maximum(T a, T b) {
-  return (a > b) | (a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 
 template <class T>

@@ -1,5 +1,12 @@
 // Compiled once per instruction set, with FUSEDSTEP_ISA as its name (CMakeLists.txt).
+#include <cfloat>
+
 #include "block_kernel.hpp"
+
+#ifdef __FAST_MATH__
+#error "the numeric contract (docs/numerics.md) cannot be kept with -ffast-math"
+#endif
+static_assert(FLT_EVAL_METHOD == 0, "every operation rounds to its own type");
 
 #define FUSEDSTEP_JOIN_(a, b) a##b
 #define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)

@@ -6,6 +6,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
+#include <unistd.h>
 #define FUSEDSTEP_HAS_MMAP
 #endif
 
@@ -13,7 +14,7 @@ namespace fusedstep {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPage = 4096;  // of addresses that caches take for alike
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 std::size_t checked_sum(std::size_t a, std::size_t b) {
@@ -45,7 +46,7 @@ Arena::Arena(std::size_t bytes) : bytes_(bytes) {
   const std::size_t skip = (kHugePage - reinterpret_cast<std::uintptr_t>(data_) % kHugePage);
   if (skip != kHugePage) munmap(data_, skip);
   data_ += skip == kHugePage ? 0 : skip;
-  const std::size_t used = next_with_phase(bytes, 0, kPage);
+  const std::size_t used = next_with_phase(bytes, 0, std::size_t(sysconf(_SC_PAGESIZE)));
   const std::size_t rest = mapped - (skip == kHugePage ? 0 : skip);
   if (rest > used) munmap(data_ + used, rest - used);
 #ifdef MADV_HUGEPAGE

@@ -5,7 +5,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, same_bits
-from helpers_memory import NAMES, numbers, running
+from helpers_memory import NAMES, numbers, refused, running
 
 BUFFERS = ("exp_avg", "exp_avg_sq")
 
@@ -80,3 +80,24 @@ def test_averages_that_are_views_of_each_other():
     ema.load_state_dict(saved)
     assert (ema["a"] == 0).all()
     assert (ema["b"] == 0.5).all()
+
+
+def test_what_is_no_number_and_no_name():
+    opt = running("adam", "float32")
+    for key in ("format", "rule", "step_count"):
+        saved = opt.state_dict()
+        saved[key] = np.arange(3)
+        with refused(opt, ValueError, f"{key}: expected"):
+            opt.load_state_dict(saved)
+    saved = opt.state_dict()
+    saved["state"]["first"] |= {3: 1, "x": 2, None: 3}
+    with refused(opt, ValueError, "state 3 unexpected", "state 'x' unexpected", "state None unex"):
+        opt.load_state_dict(saved)
+    ema = fs.EMA(np.ones(3))
+    with pytest.raises(ValueError, match="decay: expected"):
+        ema.load_state_dict({**ema.state_dict(), "decay": np.arange(3)})
+
+
+def test_an_average_takes_a_switch():
+    with pytest.raises(TypeError, match="bias_correction: expected True or False, came 'yes'"):
+        fs.EMA(np.ones(3), bias_correction="yes")

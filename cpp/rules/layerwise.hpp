@@ -7,7 +7,7 @@ namespace fusedstep {
 
 // numerator / denominator where both are positive, else 1: a tensor of zeros must be able to move.
 FUSEDSTEP_HD double trust_ratio(double numerator, double denominator) {
-  return (numerator > 0.0) & (denominator > 0.0) ? numerator / denominator : 1.0;
+  return ((numerator > 0.0) & (denominator > 0.0)) ? numerator / denominator : 1.0;
 }
 
 // You et al. 2020, Algorithm 2, with phi(x) = x. The corrections fold as in Adam.

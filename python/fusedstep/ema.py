@@ -6,9 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from fusedstep.averages import corrected
-from fusedstep.options import Number
+from fusedstep.options import Number, Switch
 from fusedstep.params import Structure
-from fusedstep.resume import HoldsMemory, check_keys, compare_counter, compare_state, refuse
+from fusedstep.resume import (
+    HoldsMemory,
+    check_keys,
+    compare_counter,
+    compare_state,
+    differs,
+    refuse,
+)
 from fusedstep.spaces import space_of
 
 __all__ = ["EMA"]
@@ -56,9 +63,9 @@ class EMA(Mapping[str, Any], HoldsMemory):
         self._decay = Number(high=1.0).check("decay", decay)
         if init not in ("zeros", "copy"):
             raise ValueError(f"init: expected 'zeros' or 'copy', came {init!r}")
+        self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
             raise ValueError("bias_correction: expected init='zeros' with it, came init='copy'")
-        self._bias_correction = bool(bias_correction)
         self._structure = Structure([("", values)])
         names, leaves = self._structure.names, self._structure.leaves
         self._index = self._structure.index
@@ -128,7 +135,7 @@ class EMA(Mapping[str, Any], HoldsMemory):
         """Continue from :meth:`state_dict`; ValueError with every difference if it does not fit."""
         differences: list[str] = []
         check_keys(state_dict, ("decay", "step_count", "state"))
-        if state_dict["decay"] != self._decay:
+        if differs(state_dict["decay"], self._decay):
             differences.append(f"decay: expected {self._decay}, came {state_dict['decay']}")
         compare_counter("step_count", state_dict["step_count"], differences)
         saved = state_dict["state"]

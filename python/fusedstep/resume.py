@@ -21,6 +21,7 @@ __all__ = [
     "check_keys",
     "compare_counter",
     "compare_state",
+    "differs",
     "load",
     "refuse",
 ]
@@ -45,7 +46,7 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     differences: list[str] = []
     check_keys(saved, ("format", "rule", "step_count", "groups", "state"))
     for name, expected in (("format", FORMAT), ("rule", optimizer.rule)):
-        if saved[name] != expected:
+        if differs(saved[name], expected):
             differences.append(f"{name}: expected {expected!r}, came {saved[name]!r}")
     compare_counter("step_count", saved["step_count"], differences)
     kind_of = optimizer._space.kind_of
@@ -79,6 +80,11 @@ def check_keys(saved: object, keys: tuple[str, ...]) -> None:
         raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
     if missing := [key for key in keys if key not in saved]:
         raise ValueError(f"state_dict: missing keys: {', '.join(missing)}")
+
+
+def differs(value: object, expected: object) -> bool:
+    """Whether a saved value is not `expected`; an array never is."""
+    return not (isinstance(value, (int, float, str, np.generic)) and value == expected)
 
 
 def refuse(what: str, differences: list[str]) -> None:
@@ -124,9 +130,9 @@ def _compare_buffers(
         )
         return
     expected = {"step", *buffers}
-    for missing in sorted(expected - set(saved)):
+    for missing in sorted(expected - set(saved), key=str):
         differences.append(f"parameter {name!r}: state {missing!r} missing")
-    for unexpected in sorted(set(saved) - expected):
+    for unexpected in sorted(set(saved) - expected, key=str):
         differences.append(f"parameter {name!r}: state {unexpected!r} unexpected")
     if "step" in saved:
         compare_counter(f"parameter {name!r}: step", saved["step"], differences)
