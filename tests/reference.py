@@ -363,7 +363,7 @@ class Run:
             if o.maximize:
                 grad = -grad
             own = self.rule in OWN_DECAY or getattr(o, "decoupled_weight_decay", False)
-            if o.weight_decay and not own:
+            if f(o.weight_decay) and not own:  # one too small for the dtype is none
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
 

@@ -53,7 +53,7 @@ def test_empty_arrays_and_arrays_without_axes(rule, dtype, empty):
             for grads in arrays[1:3]:
                 alone.step([np.array(grads[i])])
             alone.step_mean([[np.array(grads[i])] for grads in arrays[2:]])
-            own, expected = opt.state[str(i)], alone.state["0"]
+            own, expected = dict(opt.state[str(i)]), dict(alone.state["0"])
             assert own.pop("step") == expected.pop("step") == 3
             assert same_bits(opt.params[str(i)].ravel(), alone.params["0"].ravel())
             assert all(same_bits(own[s].ravel(), expected[s].ravel()) for s in expected)

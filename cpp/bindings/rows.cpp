@@ -21,14 +21,27 @@ std::vector<std::int64_t> widened(const py::array& a) {
   return result;
 }
 
+// What NumPy makes of a list; null where that is nothing.
+py::object from_list(py::handle list) {
+  try {
+    return py::module_::import("numpy").attr("asarray")(list);
+  } catch (const py::error_already_set&) {
+    return {};
+  }
+}
+
 }  // namespace
 
 std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
                                       const Subject& subject) {
-  const char* const expected = "a list of integers or a one-dimensional array of int32 or int64";
-  if (!py::isinstance<py::array>(indices) && !py::hasattr(indices, "__dlpack__"))
+  const char* const expected = "a one-dimensional array of int32 or int64";
+  const bool listed = py::isinstance<py::list>(indices) || py::isinstance<py::tuple>(indices);
+  if (listed && py::len(indices) == 0) return {};  // NumPy would make floats of it
+  const py::object given =
+      listed ? from_list(indices) : py::reinterpret_borrow<py::object>(indices);
+  if (!given || !(py::isinstance<py::array>(given) || py::hasattr(given, "__dlpack__")))
     refuse(PyExc_TypeError, subject, expected, type_name(indices));
-  const py::array a = as_array(indices, subject);
+  const py::array a = as_array(given, subject);
   const bool is_integer = a.dtype().kind() == 'i' && (a.itemsize() == 4 || a.itemsize() == 8);
   const bool is_native = py::cast<bool>(a.dtype().attr("isnative"));
   if (!is_integer || !is_native || a.ndim() != 1)

@@ -16,8 +16,8 @@ struct CheckedRows {
   Array values;            // what they point into
 };
 
-// Which rows: a one-dimensional array of int32 or int64, NumPy's or one that NumPy can view, each
-// 0 <= index < limit.
+// Which rows: a one-dimensional array of int32 or int64, NumPy's or one that NumPy can view, or a
+// list; each 0 <= index < limit.
 std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
                                       const Subject& subject);
 

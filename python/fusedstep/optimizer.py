@@ -60,8 +60,9 @@ class Optimizer(Steps, HoldsMemory):
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
         library that speaks DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
-        device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or Fortran order), native
-        byte order. They are never copied: what cannot be updated in place is refused.
+        device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or
+        Fortran order), native byte order. They are never copied: what cannot be updated in place is
+        refused.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
@@ -339,7 +340,7 @@ class Optimizer(Steps, HoldsMemory):
         return self._core.step_count
 
     def state_dict(self) -> dict[str, Any]:
-        """State, averages, counters and the groups' options, as a dict of numbers and copied arrays.
+        """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
 
         A resumed run also needs what is not in it: the parameters (save them beside it, before the
         next step), schedules (their rate of the moment is saved, the new optimizer brings its own),

@@ -156,8 +156,8 @@ def split_groups(
     """Trees with the paths of their names, and the options that each group sets for itself.
 
     A list of mappings that each have a key ``params`` is a list of groups. Pairs of name and array,
-    as of torch's ``named_parameters()``, are a mapping. Names within a group
-    that is no mapping start with the group's number, counted from `first`.
+    as of torch's ``named_parameters()``, are a mapping. Names within a group that is no mapping start
+    with the group's number, counted from `first`.
     """
     params = _listed(params, "params")
     if isinstance(params, Mapping) and "params" in params and any(map(_is_option, params.values())):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fusedstep.options import Number, Switch
 from fusedstep.pipeline import StepResult
@@ -27,16 +25,6 @@ _APPLIED = StepResult(applied=True, grad_norm=None)
 def _result(outcome: tuple[bool, float] | None) -> StepResult:
     """What the core says of a step; None where there is nothing to say."""
     return _APPLIED if outcome is None else StepResult(*outcome)
-
-
-def _as_indices(indices: object) -> object:
-    """A list of integers as an array; all else as it is, for the core to check."""
-    if isinstance(indices, (list, tuple)) and all(
-        isinstance(index, (int, np.integer)) and not isinstance(index, bool) for index in indices
-    ):
-        with suppress(OverflowError):
-            return np.array(indices, np.int64)
-    return indices
 
 
 class Steps:
@@ -89,9 +77,9 @@ class Steps:
         ----------
         grads
             Gradients in the structure of the parameters (a generator for a list), or a mapping from
-            parameter names; of the parameters' dtypes, shapes and memory order. Where one is None or missing, parameter,
-            state and counter stay untouched; a gradient of zeros still moves them. They are read,
-            never written. Without `grads`, those of :meth:`bind` are used.
+            parameter names; of the parameters' dtypes, shapes and memory order. Where one is None
+            or missing, parameter, state and counter stay untouched; a gradient of zeros still moves
+            them. They are read, never written. Without `grads`, those of :meth:`bind` are used.
         grad_scale
             Gradients are divided by it first (loss scaling, or the number of accumulated batches).
             On a CUDA device also an array of one float32 or float64 there, which is not waited for.
@@ -208,9 +196,9 @@ class Steps:
         name
             The parameter: an array of rows (its first axis) in C order.
         indices
-            Which rows: a list of integers or a one-dimensional int32 or int64 array, in any order.
-            Where a row comes several times, its gradients are added first, in the order given. On a
-            CUDA device a NumPy array, or one there, which the step waits for.
+            Which rows: a one-dimensional int32 or int64 array (on the CPU also a list), in any
+            order. Where a row comes several times, its gradients are added first, in the order
+            given. On a CUDA device a NumPy array, or one there, which the step waits for.
         rows
             One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
@@ -234,7 +222,7 @@ class Steps:
         self._begin()
         scale = self._space.check_grad_scale(grad_scale)
         number = self._index[name]
-        outcome = self._core.step_rows(number, _as_indices(indices), rows, scale)
+        outcome = self._core.step_rows(number, indices, rows, scale)
         if self._tensors is not None:
             self._tensors.note(outcome, [number])
         return _result(outcome)
