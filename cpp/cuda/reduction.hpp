@@ -26,8 +26,10 @@ FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size
         for (unsigned k = 0; k < Ahead; ++k) ahead[k] = number(unit, i + k * kWarp);
         for (unsigned k = 0; k < Ahead; ++k) add(ahead[k], sums);
       }
-      FUSEDSTEP_ROLLED
-      for (; i < n; i += kWarp) add(number(unit, i), sums);
+      if constexpr (Ahead > 1) {  // else nothing is left, but nvcc would not know
+        FUSEDSTEP_ROLLED
+        for (; i < n; i += kWarp) add(number(unit, i), sums);
+      }
       for (unsigned kind = 0; kind < Kinds; ++kind) lanes[kind][warp][lane] = sums[kind];
     });
     for (unsigned width = kWarp / 2; width > 0; width /= 2)
