@@ -5,7 +5,7 @@ if(NOT FUSEDSTEP_CUDA_EMULATION)
   check_language(CUDA)
   if(NOT CMAKE_CUDA_COMPILER)
     message(FATAL_ERROR "FUSEDSTEP_CUDA: expected nvcc of CUDA 12 or newer in PATH (or as "
-                        "CMAKE_CUDA_COMPILER), came none")
+                        "CMAKE_CUDA_COMPILER), got none")
   endif()
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # the last: for cards to come

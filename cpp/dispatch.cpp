@@ -46,7 +46,7 @@ void use_isa(const std::string& name, const std::string& source) {
     known += (known.empty() ? "" : ", ") + std::string(table->isa);
   }
   throw std::invalid_argument(source + ": expected one of " + known +
-                              " (what this CPU can run), came '" + name + "'");
+                              " (what this CPU can run), got '" + name + "'");
 }
 
 const KernelTable& current_table() {

@@ -37,7 +37,7 @@ int threads_from_environment() {
   const long n = std::strtol(text, &end, 10);
   if (*end != '\0' || errno != 0 || n < 1 || n > kMaxThreads)
     throw std::invalid_argument("FUSEDSTEP_NUM_THREADS: expected an integer from 1 to " +
-                                std::to_string(kMaxThreads) + ", came '" + text + "'");
+                                std::to_string(kMaxThreads) + ", got '" + text + "'");
   return static_cast<int>(n);
 }
 
@@ -55,7 +55,7 @@ int fork_count() { return forks; }
 void set_thread_limit(int n) {
   if (n < 0 || n > kMaxThreads)
     throw std::invalid_argument("num_threads: expected an integer from 1 to " +
-                                std::to_string(kMaxThreads) + ", came " + std::to_string(n));
+                                std::to_string(kMaxThreads) + ", got " + std::to_string(n));
   requested() = n;
 }
 

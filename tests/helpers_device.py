@@ -186,13 +186,13 @@ class Pair:
     def _order(value):
         return "C" if value.flags.c_contiguous else "F"
 
-    def agree(self, expected, came):
+    def agree(self, expected, got):
         """Both say the same of a step."""
         if expected.grad_norm is None:
-            assert came == expected
+            assert got == expected
             return
-        assert bool(self.library.get(came.applied)) is expected.applied
-        norm = np.asarray(self.library.get(came.grad_norm))
+        assert bool(self.library.get(got.applied)) is expected.applied
+        norm = np.asarray(self.library.get(got.grad_norm))
         assert same_bits(norm.reshape(()), np.float64(expected.grad_norm).reshape(()))
 
     def step(self, grads, scale=1.0, **call):

@@ -167,7 +167,7 @@ class Fault(NamedTuple):
     spoil: object
     error: type
     expected: str
-    came: str
+    got: str
 
     def words(self, role, name, array):
         known = {
@@ -180,7 +180,7 @@ class Fault(NamedTuple):
         return [
             f"{role} '{name}'",
             "expected " + self.expected.format(**known),
-            "came " + self.came.format(**known),
+            "got " + self.got.format(**known),
         ]
 
 
@@ -383,11 +383,11 @@ def remove(*path):
 
 # How the saved state of running("adam", "float32") can be spoilt, and what must be said of it.
 SAVED_WRONG = {
-    "format": (replace("format", 99), "format: expected 1, came 99"),
-    "rule": (replace("rule", "lion"), "rule: expected 'adam', came 'lion'"),
-    "step_count": (replace("step_count", -1), "step_count: expected an integer", "came -1"),
-    "step_count True": (replace("step_count", True), "step_count: expected", "came True"),
-    "step_count too large": (replace("step_count", 2**63), f"2**63 - 1, came {2**63}"),
+    "format": (replace("format", 99), "format: expected 1, got 99"),
+    "rule": (replace("rule", "lion"), "rule: expected 'adam', got 'lion'"),
+    "step_count": (replace("step_count", -1), "step_count: expected an integer", "got -1"),
+    "step_count True": (replace("step_count", True), "step_count: expected", "got True"),
+    "step_count too large": (replace("step_count", 2**63), f"2**63 - 1, got {2**63}"),
     "no parameter": (remove("state", "middle"), "parameter 'middle': missing"),
     "another parameter": (replace("state", "v", {}), "parameter 'v': unexpected"),
     "no state": (remove("state", "last", "exp_avg"), "parameter 'last': state 'exp_avg' missing"),
@@ -399,34 +399,34 @@ SAVED_WRONG = {
     "counter": (
         replace("state", "last", "step", -5),
         "parameter 'last': step: expected",
-        "came -5",
+        "got -5",
     ),
     "shape": (
         replace("state", "last", "exp_avg_sq", np.zeros((5, 3), "float32")),
-        "parameter 'last': state 'exp_avg_sq': expected shape (3, 5), came (5, 3)",
+        "parameter 'last': state 'exp_avg_sq': expected shape (3, 5), got (5, 3)",
     ),
     "dtype": (
         replace("state", "middle", "exp_avg", np.zeros((3, 5))),
-        "parameter 'middle': state 'exp_avg': expected dtype float32, came float64",
+        "parameter 'middle': state 'exp_avg': expected dtype float32, got float64",
     ),
     "byte order": (
         replace(
             "state", "middle", "exp_avg_sq", np.zeros((3, 5), np.dtype("f4").newbyteorder("S"))
         ),
-        "parameter 'middle': state 'exp_avg_sq': expected dtype float32, came",
+        "parameter 'middle': state 'exp_avg_sq': expected dtype float32, got",
     ),
     "list": (
         replace("state", "first", "exp_avg_sq", [[0.0] * 5] * 3),
-        "parameter 'first': state 'exp_avg_sq': expected an array, came list",
+        "parameter 'first': state 'exp_avg_sq': expected an array, got list",
     ),
-    "too many groups": (lambda saved: saved["groups"].append({}), "groups: expected 1, came 2"),
+    "too many groups": (lambda saved: saved["groups"].append({}), "groups: expected 1, got 2"),
     "group": (replace("groups", 0, "params", ["first", "w"]), "group 0: expected the parameters"),
     "no option": (remove("groups", 0, "eps"), "group 0: option 'eps' missing"),
     "another option": (replace("groups", 0, "mu", 1), "group 0: option 'mu' unexpected"),
-    "bad option": (replace("groups", 0, "eps", -1), "group 0: eps: expected", "came -1"),
+    "bad option": (replace("groups", 0, "eps", -1), "group 0: eps: expected", "got -1"),
     "other state": (replace("groups", 0, "amsgrad", False), "group 0: amsgrad cannot be changed"),
-    "no groups": (replace("groups", None), "groups: expected", "came"),
-    "group a list": (replace("groups", 0, [1]), "group 0: expected", "came"),
-    "no mapping of state": (replace("state", None), "state: expected", "came"),
-    "no mapping of a state": (replace("state", "first", 3), "parameter 'first': expected", "came"),
+    "no groups": (replace("groups", None), "groups: expected", "got"),
+    "group a list": (replace("groups", 0, [1]), "group 0: expected", "got"),
+    "no mapping of state": (replace("state", None), "state: expected", "got"),
+    "no mapping of a state": (replace("state", "first", 3), "parameter 'first': expected", "got"),
 }

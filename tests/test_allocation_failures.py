@@ -91,8 +91,8 @@ while True:
     try:
         call(opt)
         error = None
-    except BaseException as came:
-        error = came
+    except BaseException as got:
+        error = got
     left = shim.disarm()
     if left >= 0:
         assert error is None, error

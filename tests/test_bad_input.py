@@ -121,13 +121,13 @@ def test_bad_state_of_functional(rule):
             assert same_bits(param, good)
             assert not any(np.any(state) for state in states)
     for wrong in {*range(5)} - {len(names)}:
-        with pytest.raises(TypeError, match=f"expected {len(names)} states .*, came {wrong}"):
+        with pytest.raises(TypeError, match=f"expected {len(names)} states .*, got {wrong}"):
             functional(rule)(good, good.copy(), *[good.copy()] * wrong, step=1, **richest(rule))
 
 
 def test_lists_are_structure_and_numbers_no_arrays():
     with pytest.raises(
-        TypeError, match=r"parameter 'w\.1\.0': expected a NumPy array .* came float"
+        TypeError, match=r"parameter 'w\.1\.0': expected a NumPy array .* got float"
     ):
         fs.SGD({"w": [np.ones(2), [1.0]]})
 
@@ -172,7 +172,7 @@ def test_overlapping_parameters(rule, dtype, overlap):
             with pytest.raises(ValueError, match="parameter") as caught:
                 fs.create(rule, arrange(dict(zip(NAMES, arrays, strict=True))))
             named = [f"parameter '{name}" for name in shared]
-            complains(caught, ValueError, *named, "expected memory of its own, came", "overlaps")
+            complains(caught, ValueError, *named, "expected memory of its own, got", "overlaps")
     assert image(base) == before
 
 
@@ -285,7 +285,7 @@ def test_axes_of_length_one_have_no_order(rule, shape):
 
 def test_fortran_parameters_want_fortran_gradients():
     opt = fs.Adam({"w": np.ones((2, 3), order="F")})
-    with refused(opt, ValueError, "gradient of 'w'", "in Fortran order like its parameter", "came"):
+    with refused(opt, ValueError, "gradient of 'w'", "in Fortran order like its parameter", "got"):
         opt.step({"w": np.ones((2, 3))})
     opt.step({"w": np.ones((2, 3), order="F")})
 
@@ -305,7 +305,7 @@ def test_a_parameter_locked_later(rule, name):
     opt, grads = running(rule, "float32"), numbers(4, "float32")
     opt.bind(grads)
     locked(opt.params[name])
-    words = f"parameter '{name}'", "expected a writeable array", "came a read-only one"
+    words = f"parameter '{name}'", "expected a writeable array", "got a read-only one"
     for call in (opt.step, lambda: opt.step(grads), lambda: opt.step_mean([grads])):
         with refused(opt, ValueError, *words, untouched=grads.values()):
             call()
@@ -322,11 +322,11 @@ def test_a_parameter_locked_later(rule, name):
 def test_an_exporter_that_fails(error):
     opt, grads = running("adam", "float32"), numbers(4, "float32")
     bad = BadExporter(error("on purpose"))
-    with refused(opt, TypeError, "gradient of 'middle'", "expected", "came", "BadExporter"):
+    with refused(opt, TypeError, "gradient of 'middle'", "expected", "got", "BadExporter"):
         opt.step({**grads, "middle": bad})
     with pytest.raises(TypeError) as caught:
         fs.Adam({"w": bad})
-    complains(caught, TypeError, "parameter 'w'", "expected", "came", "BadExporter")
+    complains(caught, TypeError, "parameter 'w'", "expected", "got", "BadExporter")
     assert type(caught.value.__cause__) is error
 
 

@@ -92,12 +92,12 @@ def test_bad_values(rule, option):
         for call in calls:
             with pytest.raises(error) as caught:
                 call()
-            complains(caught, error, f"{option.name}", "expected", "came")
+            complains(caught, error, f"{option.name}", "expected", "got")
         assert all(same_bits(a, b) for a, b in zip(arrays, before, strict=True))
-        with refused(opt, error, f"{option.name}", "expected", "came"):
+        with refused(opt, error, f"{option.name}", "expected", "got"):
             opt.groups[0][option.name] = value
         if option.name == "lr":
-            with refused(opt, error, "lr: expected", "came"):
+            with refused(opt, error, "lr: expected", "got"):
                 opt.lr = value
 
 
@@ -131,12 +131,12 @@ def test_options_that_the_rule_does_not_have(rule):
                 call()
             complains(caught, TypeError, f"'{name}'")
         assert all(same_bits(a, b) for a, b in zip(arrays, before, strict=True))
-        with refused(opt, TypeError, f"'{name}'", "expected options among", "came"):
+        with refused(opt, TypeError, f"'{name}'", "expected options among", "got"):
             opt.groups[0][name] = True
 
 
 def test_unknown_rules():
-    with pytest.raises(ValueError, match=r"rule: expected one of .*adam, .*, came 'adm'"):
+    with pytest.raises(ValueError, match=r"rule: expected one of .*adam, .*, got 'adm'"):
         fs.create("adm", [np.ones(2)])
     with pytest.raises(AttributeError, match="adm"):
         _ = fs.functional.adm
@@ -166,25 +166,25 @@ def test_options_that_decide_which_state_there_is_are_fixed(rule, name, options)
 
 
 def test_an_integer_that_no_float_can_hold():
-    with pytest.raises(ValueError, match="lr: expected a finite number >= 0, came 1000"):
+    with pytest.raises(ValueError, match="lr: expected a finite number >= 0, got 1000"):
         fs.SGD([np.ones(2)], lr=10**400)
 
 
 def test_the_start_of_the_state_is_fixed():
     opt = fs.Adagrad({"w": np.ones(2)}, initial_accumulator_value=0.1)
-    with refused(opt, ValueError, "initial_accumulator_value", "came 0.5"):
+    with refused(opt, ValueError, "initial_accumulator_value", "got 0.5"):
         opt.groups[0]["initial_accumulator_value"] = 0.5
 
 
 def test_the_start_of_rprops_lengths_is_fixed():
     opt = fs.Rprop({"w": np.ones(2)}, lr=0.1)
-    with refused(opt, ValueError, "lr: expected 0.1 as at construction", "came 0.5"):
+    with refused(opt, ValueError, "lr: expected 0.1 as at construction", "got 0.5"):
         opt.lr = 0.5
     assert fs.Rprop([np.ones(2)], lr=lambda step: 0.5 + step).state["0"]["step_size"][0] == 0.5
 
 
 def test_a_range_that_is_none():
-    with pytest.raises(ValueError, match=r"step_sizes: expected .* <= .*, came \(2.0, 1.0\)"):
+    with pytest.raises(ValueError, match=r"step_sizes: expected .* <= .*, got \(2.0, 1.0\)"):
         fs.Rprop([np.ones(2)], step_sizes=(2, 1))
 
 
@@ -198,7 +198,7 @@ def test_nesterov_wants_momentum():
         with pytest.raises(ValueError, match="nesterov: expected momentum > 0 and dampening = 0"):
             fs.SGD([np.ones(2)], nesterov=True, **options)
     opt = fs.SGD([np.ones(2)], momentum=0.9, nesterov=True)
-    with refused(opt, ValueError, "nesterov: expected", "came momentum=0.9, dampening=0.5"):
+    with refused(opt, ValueError, "nesterov: expected", "got momentum=0.9, dampening=0.5"):
         opt.groups[0]["dampening"] = 0.5
 
 
@@ -210,7 +210,7 @@ def test_nesterov_wants_momentum():
 def test_bad_thread_counts(bad, error):
     before = fs.get_num_threads()
     for call in (fs.set_num_threads, lambda n: fs.num_threads(n).__enter__()):
-        with pytest.raises(error, match=r"num_threads: expected an integer .*, came "):
+        with pytest.raises(error, match=r"num_threads: expected an integer .*, got "):
             call(bad)
     assert fs.get_num_threads() == before
 
@@ -223,23 +223,23 @@ def breaks(exception):
 
 
 BAD_RATES = {
-    "nan": (lambda: math.nan, ValueError, "came nan"),
-    "negative": (lambda: -1, ValueError, "came -1"),
-    "infinite": (lambda: math.inf, ValueError, "came inf"),
-    "str": (lambda: "x", TypeError, "came 'x'"),
-    "None": (lambda: None, TypeError, "came None"),
-    "list": (lambda: [0.1], TypeError, "came [0.1]"),
+    "nan": (lambda: math.nan, ValueError, "got nan"),
+    "negative": (lambda: -1, ValueError, "got -1"),
+    "infinite": (lambda: math.inf, ValueError, "got inf"),
+    "str": (lambda: "x", TypeError, "got 'x'"),
+    "None": (lambda: None, TypeError, "got None"),
+    "list": (lambda: [0.1], TypeError, "got [0.1]"),
     "raises": (lambda: breaks(RuntimeError("broken")), RuntimeError, "broken"),
 }
 every_bad_rate = pytest.mark.parametrize(
-    ("make", "error", "came"), BAD_RATES.values(), ids=BAD_RATES
+    ("make", "error", "got"), BAD_RATES.values(), ids=BAD_RATES
 )
 
 
 @every_rule
 @every_bad_rate
 @pytest.mark.parametrize("bad_group", [0, 1, 2])
-def test_bad_schedules(rule, make, error, came, bad_group):
+def test_bad_schedules(rule, make, error, got, bad_group):
     broken, good = set(), numbers(4, "float32")
 
     def bad_later(step):
@@ -252,7 +252,7 @@ def test_bad_schedules(rule, make, error, came, bad_group):
     opt = fs.create(rule, groups)
     opt.step(good)
     opt.bind(good)
-    words = [came] if error is RuntimeError else ["lr", "schedule", "step 1", "expected", came]
+    words = [got] if error is RuntimeError else ["lr", "schedule", "step 1", "expected", got]
     for call in (opt.step, lambda: opt.step(good), lambda: opt.step_mean([good, good])):
         seen = everything_but_rates(opt)
         broken.add(1)
@@ -265,7 +265,7 @@ def test_bad_schedules(rule, make, error, came, bad_group):
     twin = fs.create(rule, {n: a.copy() for n, a in opt.params.items()}, lr=0.1)
     for place in (twin, twin.groups[0]):
         broken.add(0)
-        with refused(twin, error, came):
+        with refused(twin, error, got):
             place.lr = bad_later if place is twin else place.__setitem__("lr", bad_later)
         broken.clear()
     broken.add(0)
@@ -284,11 +284,11 @@ def everything_but_rates(opt):
 @pytest.mark.parametrize(
     ("grads", "error", "words"),
     [
-        ([np.ones(2)] * 2, ValueError, ["expected", "3", "came 2"]),
-        ([np.ones(2)] * 4, ValueError, ["expected", "3", "came 4"]),
-        (np.ones((3, 2)), TypeError, ["expected a list", "came ndarray"]),
+        ([np.ones(2)] * 2, ValueError, ["expected", "3", "got 2"]),
+        ([np.ones(2)] * 4, ValueError, ["expected", "3", "got 4"]),
+        (np.ones((3, 2)), TypeError, ["expected a list", "got ndarray"]),
         ({"w": np.ones(2)}, ValueError, ["no parameter is named 'w'; there are 0, 1, 2"]),
-        (7, TypeError, ["expected a list", "came int"]),
+        (7, TypeError, ["expected a list", "got int"]),
     ],
     ids=["too few", "too many", "array", "unknown name", "number"],
 )
@@ -318,14 +318,14 @@ def test_step_without_gradients():
 @pytest.mark.parametrize(
     ("sets", "weights", "error", "words"),
     [
-        ([], None, ValueError, ["grad_sets: expected at least one set", "came none"]),
-        ([1, 1], [1.0], ValueError, ["weights: expected 2", "came 1"]),
-        ([1, 1], [1.0, np.nan], ValueError, ["weights[1]: expected", "came nan"]),
-        ([1, 1], [-1.0, 2.0], ValueError, ["weights[0]: expected", "came -1.0"]),
-        ([1, 1], [1.0, "x"], TypeError, ["weights[1]: expected", "came 'x'"]),
-        ([1, 1], [0.0, 0.0], ValueError, ["weights: expected a finite sum > 0", "came 0"]),
-        ([1, None], None, ValueError, ["gradient of 'last'", "came None in set 1"]),
-        ([None, 1], None, ValueError, ["gradient of 'last'", "came None in set 0"]),
+        ([], None, ValueError, ["grad_sets: expected at least one set", "got none"]),
+        ([1, 1], [1.0], ValueError, ["weights: expected 2", "got 1"]),
+        ([1, 1], [1.0, np.nan], ValueError, ["weights[1]: expected", "got nan"]),
+        ([1, 1], [-1.0, 2.0], ValueError, ["weights[0]: expected", "got -1.0"]),
+        ([1, 1], [1.0, "x"], TypeError, ["weights[1]: expected", "got 'x'"]),
+        ([1, 1], [0.0, 0.0], ValueError, ["weights: expected a finite sum > 0", "got 0"]),
+        ([1, None], None, ValueError, ["gradient of 'last'", "got None in set 1"]),
+        ([None, 1], None, ValueError, ["gradient of 'last'", "got None in set 0"]),
     ],
 )
 def test_bad_gradient_sets(sets, weights, error, words):
@@ -379,7 +379,7 @@ def test_saved_state_without_a_key(key):
     del saved[key]
     with refused(opt, ValueError, f"state_dict: missing keys: {key}"):
         opt.load_state_dict(saved)
-    with refused(opt, TypeError, "state_dict: expected a mapping, came list"):
+    with refused(opt, TypeError, "state_dict: expected a mapping, got list"):
         opt.load_state_dict([saved])
 
 
@@ -391,7 +391,7 @@ def test_saved_state_of_another_rule_or_dtype(rule, other):
         if other == rule and (dtype == "float32" or not states_of(rule, richest(rule))):
             opt.load_state_dict(saved)
             continue
-        words = [f"rule: expected '{rule}', came '{other}'"] if other != rule else ["float64"]
+        words = [f"rule: expected '{rule}', got '{other}'"] if other != rule else ["float64"]
         with refused(opt, ValueError, *words):
             opt.load_state_dict(saved)
 
@@ -402,11 +402,11 @@ def test_nothing_is_loaded_where_the_schedule_or_a_lock_refuses():
         own["exp_avg"] += 1
     saved["step_count"] = 100
     opt.lr = lambda step: 0.1 if step < 50 else math.nan
-    with refused(opt, ValueError, "lr", "schedule", "step 100", "came nan"):
+    with refused(opt, ValueError, "lr", "schedule", "step 100", "got nan"):
         opt.load_state_dict(saved)
     opt.lr = 0.1
     opt.state["last"]["exp_avg"].setflags(write=False)
-    with refused(opt, ValueError, "exp_avg of 'last'", "came a read-only one"):
+    with refused(opt, ValueError, "exp_avg of 'last'", "got a read-only one"):
         opt.load_state_dict(saved)
 
 

@@ -68,7 +68,7 @@ def test_info(capsys):
 
 def test_a_wrong_environment_is_one_line():
     wrong = environment(FUSEDSTEP_NUM_THREADS="abc")
-    line = "FUSEDSTEP_NUM_THREADS: expected an integer from 1 to 4096, came 'abc'"
+    line = "FUSEDSTEP_NUM_THREADS: expected an integer from 1 to 4096, got 'abc'"
     script = shutil.which("fusedstep", path=str(Path(sys.executable).parent))
     for command in [[sys.executable, "-m", "fusedstep"], *([[script]] if script else [])]:
         done = subprocess.run(
@@ -114,10 +114,10 @@ def test_help_of_each_command(command, capsys):
         ([], "COMMAND"),
         (["train"], "'train'"),
         (["info", "--xml"], "--xml"),
-        (["demo", "--epochs", "0"], "expected a whole number >= 1, came '0'"),
-        (["demo", "--epochs", "two"], "expected a whole number >= 1, came 'two'"),
-        (["demo", "--seed", "-1"], "expected a whole number >= 0, came '-1'"),
-        (["demo", "--output", "demo.pdf"], "expected a name that ends in .png, came 'demo.pdf'"),
+        (["demo", "--epochs", "0"], "expected a whole number >= 1, got '0'"),
+        (["demo", "--epochs", "two"], "expected a whole number >= 1, got 'two'"),
+        (["demo", "--seed", "-1"], "expected a whole number >= 0, got '-1'"),
+        (["demo", "--output", "demo.pdf"], "expected a name that ends in .png, got 'demo.pdf'"),
     ],
 )
 def test_wrong_usage(args, complaint, capsys):

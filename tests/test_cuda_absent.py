@@ -33,7 +33,7 @@ WHY = "since this build has no CUDA module (build with -Ccmake.define.FUSEDSTEP_
 def test_a_cuda_array_is_told_so(array, what, make, subject):
     with pytest.raises(TypeError) as info:
         make(array)
-    expected = f"{subject}: expected an array on the CPU, {WHY}, came a CUDA array ({what})"
+    expected = f"{subject}: expected an array on the CPU, {WHY}, got a CUDA array ({what})"
     assert str(info.value) == expected
 
 

@@ -31,19 +31,19 @@ def opt():
     )
 
 
-SCALE = "grad_scale: expected a number, or a CUDA array of one float32 or float64 on cuda:0, came "
+SCALE = "grad_scale: expected a number, or a CUDA array of one float32 or float64 on cuda:0, got "
 
 
 def test_scales(opt):
     before = image(opt)
     grads = {"w": device_array(floats(2, 3))}
-    for scale, error, came in (
+    for scale, error, got in (
         (device_array(np.int32(2)), ValueError, "int32 of shape () on cuda:0"),
         (device_array(floats(2)), ValueError, "float32 of shape (2,) on cuda:0"),
         (FakeDLPack(floats(1), device=1), ValueError, "float32 of shape (1,) on cuda:1"),
     ):
-        refused(error, SCALE + came, opt.step, grads, grad_scale=scale)
-    expected = "grad_scale: expected a number from 2**-126 to 2**126, came "
+        refused(error, SCALE + got, opt.step, grads, grad_scale=scale)
+    expected = "grad_scale: expected a number from 2**-126 to 2**126, got "
     refused(ValueError, f"{expected}0.0", opt.step, grads, grad_scale=0.0)
     refused(TypeError, f"{expected}'2'", opt.step, grads, grad_scale="2")
     assert image(opt) == before
@@ -56,18 +56,18 @@ def test_rows(opt):
     rows, which = device_array(floats(2, 3)), np.array([0, 1])
     one = "a one-dimensional array of int32 or int64"
     for indices, values, error, words in (
-        ([0, 1], rows, TypeError, f"indices of 'w': expected {one}, came list"),
+        ([0, 1], rows, TypeError, f"indices of 'w': expected {one}, got list"),
         (
             device_array(floats(2)),
             rows,
             TypeError,
-            f"indices of 'w': expected {one}, came dtype float32 of 1 dimensions",
+            f"indices of 'w': expected {one}, got dtype float32 of 1 dimensions",
         ),
         (
             device_array(np.array([0, 2])),
             rows,
             IndexError,
-            "indices of 'w': expected 0 <= index < 2, came 2 at position 1",
+            "indices of 'w': expected 0 <= index < 2, got 2 at position 1",
         ),
         (
             which,
@@ -75,14 +75,14 @@ def test_rows(opt):
             ValueError,
             (
                 "rows of 'w': expected float32 of shape (2, 3) in C order, "
-                "came float32 of shape (3, 3)"
+                "got float32 of shape (3, 3)"
             ),
         ),
         (
             which,
             floats(2, 3),
             TypeError,
-            f"rows of 'w': expected {READABLE}, came an array on the CPU (ndarray)",
+            f"rows of 'w': expected {READABLE}, got an array on the CPU (ndarray)",
         ),
     ):
         refused(error, words, opt.step_rows, "w", indices, values)
@@ -121,9 +121,7 @@ def test_a_gradient_of_a_stream_outside_of_the_capture(opt, monkeypatch):
     before = [to_numpy(array).tobytes() for array in opt.params.values()]
     for stream in (1, 2, 7):
         grad = Fake(floats(2, 3), stream=stream)
-        words = (
-            "expected an array of a stream that takes part in the capture, came one of a stream "
-        )
+        words = "expected an array of a stream that takes part in the capture, got one of a stream "
         refused(ValueError, f"gradient of 'w': {words}that does not", opt.step, {"w": grad})
     assert [to_numpy(array).tobytes() for array in opt.params.values()] == before
     opt.step({"w": Fake(floats(2, 3), stream=CAPTURING)})
@@ -135,7 +133,7 @@ def test_an_outcome_on_another_device(monkeypatch):
 
     monkeypatch.setattr(FakeLibrary, "scalar", elsewhere)
     opt = fs.SGD({"w": device_array(floats(3))}, max_grad_norm=1.0)
-    words = "applied: expected memory on cuda:0 like the parameters, came memory on cuda:1"
+    words = "applied: expected memory on cuda:0 like the parameters, got memory on cuda:1"
     refused(ValueError, words, opt.step, {"w": device_array(floats(3))})
 
 
@@ -145,7 +143,7 @@ def test_no_device(monkeypatch, emulated):
     refused(
         RuntimeError,
         "parameter 'w': expected a CUDA device for it (helpers_cuda.Fake on a CUDA device), "
-        "came none: no driver",
+        "got none: no driver",
         fs.Adam,
         {"w": device_array(floats(3))},
     )

@@ -204,7 +204,7 @@ def test_refusals(torch):
     w = torch.ones(3, 4, device="cuda")
     opt = fs.SGD({"w": w}, lr=1.0)
     for grad, words in (
-        (torch.ones(3, 4), "memory on cuda:0 like its parameter, came an array on the CPU (torch."),
+        (torch.ones(3, 4), "memory on cuda:0 like its parameter, got an array on the CPU (torch."),
         (torch.ones(4, 3, device="cuda").t(), "a contiguous array in C order like its parameter"),
         (torch.ones(3, 4, device="cuda").double(), "dtype float32 like its parameter"),
         (w, ""),
@@ -248,8 +248,8 @@ def test_more_bytes_than_32_bits_count(torch):
     param, grad = (torch.empty(size, device="cuda").normal_() for _ in range(2))
     w, g = param.cpu().numpy(), grad.cpu().numpy()
     host, opt = (fs.SGD(p, lr=0.1, max_grad_norm=1.0) for p in (w, param))
-    expected, came = host.step(g), opt.step(grad)
-    assert came.grad_norm.item() == expected.grad_norm
+    expected, got = host.step(g), opt.step(grad)
+    assert got.grad_norm.item() == expected.grad_norm
     assert torch.equal(param, torch.from_numpy(w).cuda())
 
 

@@ -127,8 +127,8 @@ def test_groups_with_options_of_their_own(library):
     for grads in FINITE:
         given = Field(library, of(grads, "adamw"), seed=5).arrays
         expected = here.step([of(grads, "adamw")[i::3] for i in range(3)])
-        came = there.step([given[i::3] for i in range(3)])
-        assert library.get(came.grad_norm) == expected.grad_norm
+        got = there.step([given[i::3] for i in range(3)])
+        assert library.get(got.grad_norm) == expected.grad_norm
         here.lr = there.lr = 0.05
     assert all(map(same_bits, host, params.read()))
 

@@ -62,10 +62,10 @@ def pair():
 def test_steps_are_those_of_the_cpu(pair, rule, options):
     host, device, grads = pair(rule, **options)
     for _ in range(3):
-        expected, came = host.step(grads), device.step(on_device(grads))
-        assert bool(to_numpy(came.applied)) is expected.applied if options else came == expected
+        expected, got = host.step(grads), device.step(on_device(grads))
+        assert bool(to_numpy(got.applied)) is expected.applied if options else got == expected
         if options:
-            assert to_numpy(came.grad_norm) == expected.grad_norm
+            assert to_numpy(got.grad_norm) == expected.grad_norm
     assert_same(host, device)
     assert device.step_count == 3
 
@@ -180,7 +180,7 @@ def test_error_if_nonfinite(pair):
     with pytest.raises(FloatingPointError) as info:
         device.step(on_device(grads))
     assert str(info.value) == (
-        "gradient of 'b': expected finite numbers, since error_if_nonfinite, came NaN or infinity"
+        "gradient of 'b': expected finite numbers, since error_if_nonfinite, got NaN or infinity"
     )
     assert all(same_bits(to_numpy(p), before[n]) for n, p in device.params.items())
     assert device.step_count == 1
@@ -204,7 +204,7 @@ def test_saved_states_go_both_ways(pair):
     assert device.step_count == 3
     assert device.state["b"]["step"] == 3
     saved["state"]["a"]["exp_avg"] = np.zeros(2, np.float32)
-    with pytest.raises(ValueError, match=r"state 'exp_avg': expected shape \(5, 3\), came \(2,\)"):
+    with pytest.raises(ValueError, match=r"state 'exp_avg': expected shape \(5, 3\), got \(2,\)"):
         device.load_state_dict(saved)
 
 

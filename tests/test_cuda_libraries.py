@@ -111,9 +111,9 @@ def test_torch_gradients_that_do_not_fit(on_device):
     w = on_device(np.ones((3, 4), np.float32))
     opt = fs.SGD({"w": w})
     for grad, message in (
-        (torch.ones(3, 4), "memory on cuda:0 like its parameter, came an array on the CPU (torch."),
-        (on_device(np.ones((3, 4))), "dtype float32 like its parameter, came float64"),
-        (on_device(np.ones((4, 3), "f4")), "shape (3, 4) like its parameter, came (4, 3)"),
+        (torch.ones(3, 4), "memory on cuda:0 like its parameter, got an array on the CPU (torch."),
+        (on_device(np.ones((3, 4))), "dtype float32 like its parameter, got float64"),
+        (on_device(np.ones((4, 3), "f4")), "shape (3, 4) like its parameter, got (4, 3)"),
         (on_device(np.ones((4, 3), "f4")).t(), "a contiguous array in C order"),
         (on_device(np.ones((3, 4), np.complex64)).imag, "a contiguous array in C order"),
     ):

@@ -44,43 +44,43 @@ PARAMETERS = {
     "dtype": (
         lambda: device_array(np.arange(3)),
         TypeError,
-        "expected dtype float32 or float64, came int64",
+        "expected dtype float32 or float64, got int64",
     ),
     "byte order": (
         lambda: Fake(floats(3), typestr=">f4"),
         TypeError,
-        "expected dtype float32 or float64, came >f4",
+        "expected dtype float32 or float64, got >f4",
     ),
     "read-only": (
         lambda: Fake(locked(floats(3))),
         ValueError,
-        "expected a writeable array, came a read-only one",
+        "expected a writeable array, got a read-only one",
     ),
     "gaps": (
         lambda: Fake(floats(4, 4)[:, ::2]),
         ValueError,
-        "expected a contiguous array (C or Fortran order), came shape (4, 2) with strides (16, 8)",
+        "expected a contiguous array (C or Fortran order), got shape (4, 2) with strides (16, 8)",
     ),
     "alignment": (
         misaligned,
         ValueError,
-        "expected an aligned array (address divisible by 4), came an address 1 bytes off",
+        "expected an aligned array (address divisible by 4), got an address 1 bytes off",
     ),
     "mask": (
         lambda: Fake(floats(3), mask=floats(3)),
         TypeError,
-        "expected a CUDA array without a mask, came a masked one",
+        "expected a CUDA array without a mask, got a masked one",
     ),
     "nowhere": (
         lambda: Fake(floats(3), data=(64, False)),
         ValueError,
-        "expected memory on a CUDA device, came an address that is on none (Fake)",
+        "expected memory on a CUDA device, got an address that is on none (Fake)",
     ),
     "strides": (
         lambda: Fake(floats(3), strides=(4, 4)),
         TypeError,
         (
-            "expected a CUDA array that can be viewed without a copy, came Fake "
+            "expected a CUDA array that can be viewed without a copy, got Fake "
             "(one stride a dimension)"
         ),
     ),
@@ -114,7 +114,7 @@ def test_parameters_of_a_library_that_nobody_knows():
         refused(
             TypeError,
             "parameter 'w': expected an array of torch, CuPy or Numba, whose library allocates the "
-            "state beside it, came Stranger",
+            "state beside it, got Stranger",
             fs.Adam,
             {"ok": device_array(floats(2)), "w": Stranger(floats(3))},
         )
@@ -127,14 +127,14 @@ def test_a_device_in_a_list_of_the_cpu_and_the_other_way_round():
     refused(
         TypeError,
         "parameter 'b': expected an array on the CPU like parameter 'a', "
-        "came a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
+        "got a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
         fs.Adam,
         {"a": here, "b": there},
     )
     refused(
         TypeError,
         "parameter 'b': expected an array on cuda:0 like parameter 'a', "
-        "came one on the CPU (ndarray)",
+        "got one on the CPU (ndarray)",
         fs.Adam,
         {"a": there, "b": here},
     )
@@ -142,7 +142,7 @@ def test_a_device_in_a_list_of_the_cpu_and_the_other_way_round():
     refused(
         TypeError,
         "parameter 'b': expected an array on cuda:0 like parameter 'a', "
-        "came one on the CPU (ndarray)",
+        "got one on the CPU (ndarray)",
         opt.add_group,
         {"params": {"b": here}},
     )
@@ -150,7 +150,7 @@ def test_a_device_in_a_list_of_the_cpu_and_the_other_way_round():
     refused(
         TypeError,
         "value 'b': expected an array on the CPU like value 'a', "
-        "came a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
+        "got a CUDA array (helpers_cuda.FakeDLPack on cuda:0)",
         fs.EMA,
         {"a": here, "b": there},
     )
@@ -158,14 +158,14 @@ def test_a_device_in_a_list_of_the_cpu_and_the_other_way_round():
 
 def test_two_devices():
     a, b = FakeDLPack(floats(3)), FakeDLPack(floats(3), device=1)
-    words = "parameter 'b': expected memory on cuda:0 like parameter 'a', came memory on cuda:1"
+    words = "parameter 'b': expected memory on cuda:0 like parameter 'a', got memory on cuda:1"
     empty = device_array(floats(0))
     refused(ValueError, words, fs.SGD, {"e": empty, "a": a, "b": b})
     opt = fs.SGD({"a": a})
     refused(ValueError, words, opt.add_group, {"params": {"b": b}})
     refused(
         ValueError,
-        "gradient of 'a': expected memory on cuda:0 like its parameter, came memory on cuda:1",
+        "gradient of 'a': expected memory on cuda:0 like its parameter, got memory on cuda:1",
         opt.step,
         {"a": b},
     )
@@ -175,39 +175,39 @@ GRADIENTS = {
     "cpu": (
         lambda: floats(2, 3),
         TypeError,
-        "expected memory on cuda:0 like its parameter, came an array on the CPU (ndarray)",
+        "expected memory on cuda:0 like its parameter, got an array on the CPU (ndarray)",
     ),
     "cpu through DLPack": (
         lambda: FakeDLPack(floats(2, 3), kind=1),
         TypeError,
-        "expected memory on cuda:0 like its parameter, came an array on the CPU (FakeDLPack)",
+        "expected memory on cuda:0 like its parameter, got an array on the CPU (FakeDLPack)",
     ),
     "another accelerator": (
         lambda: FakeDLPack(floats(2, 3), kind=10),
         TypeError,
-        "expected memory on cuda:0 like its parameter, came an array on DLPack's device type 10",
+        "expected memory on cuda:0 like its parameter, got an array on DLPack's device type 10",
     ),
     "no array": (
         lambda: [1.0],
         TypeError,
-        "expected memory on cuda:0 like its parameter, came list",
+        "expected memory on cuda:0 like its parameter, got list",
     ),
     "dtype": (
         lambda: device_array(floats(2, 3, dtype=np.float64)),
         TypeError,
-        "expected dtype float32 like its parameter, came float64",
+        "expected dtype float32 like its parameter, got float64",
     ),
     "shape": (
         lambda: device_array(floats(3, 2)),
         ValueError,
-        "expected shape (2, 3) like its parameter, came (3, 2)",
+        "expected shape (2, 3) like its parameter, got (3, 2)",
     ),
     "order": (
         lambda: device_array(np.asfortranarray(floats(2, 3))),
         ValueError,
         (
             "expected a contiguous array in C order like its parameter, "
-            "came shape (2, 3) with strides (4, 8)"
+            "got shape (2, 3) with strides (4, 8)"
         ),
     ),
     "memory that is gone": (
@@ -215,13 +215,13 @@ GRADIENTS = {
         ValueError,
         (
             "expected memory on a CUDA device, "
-            "came shape (2, 3) with strides (12, 4) without memory (its storage was let go?)"
+            "got shape (2, 3) with strides (12, 4) without memory (its storage was let go?)"
         ),
     ),
     "raises": (
         lambda: Raises(RuntimeError("gone")),
         TypeError,
-        "expected a CUDA array that can be viewed without a copy, came Raises (gone)",
+        "expected a CUDA array that can be viewed without a copy, got Raises (gone)",
     ),
 }
 
@@ -254,20 +254,20 @@ def test_overlaps(opt):
     w = opt.params["w"]
     refused(
         ValueError,
-        "gradient of 'w': expected memory of its own, came memory that overlaps parameter 'w'",
+        "gradient of 'w': expected memory of its own, got memory that overlaps parameter 'w'",
         opt.step,
         {"w": w},
     )
     refused(
         ValueError,
-        "parameter '1': expected memory of its own, came memory that overlaps parameter '0'",
+        "parameter '1': expected memory of its own, got memory that overlaps parameter '0'",
         fs.SGD,
         [w, Fake(w.memory[:1])],
     )
     grads = floats(6)
     refused(
         ValueError,
-        "gradient of 'w': expected memory of its own, since zero_grads, came memory that overlaps "
+        "gradient of 'w': expected memory of its own, since zero_grads, got memory that overlaps "
         "gradient of 'ok'",
         opt.step,
         {"ok": Fake(grads[:3]), "w": Fake(grads.reshape(2, 3))},
@@ -275,7 +275,7 @@ def test_overlaps(opt):
     )
     refused(
         ValueError,
-        "gradient of 'ok': expected a writeable array, came a read-only one",
+        "gradient of 'ok': expected a writeable array, got a read-only one",
         opt.step,
         {"ok": Fake(locked(floats(3)))},
         zero_grads=True,
@@ -287,7 +287,7 @@ def test_memory_that_moved(opt):
     opt.params["w"].changes["data"] = (address(device_array(floats(2, 3))), False)
     refused(
         ValueError,
-        "parameter 'w': expected the array as it was when it was handed over, came one that was "
+        "parameter 'w': expected the array as it was when it was handed over, got one that was "
         "resized, retyped or reallocated since",
         opt.step,
         {"w": device_array(floats(2, 3))},
@@ -308,7 +308,7 @@ def test_working_copies():
     bits = device_array(np.zeros(3, np.uint16))
     refused(
         TypeError,
-        "working copy of 'w': expected a float32 parameter, came one of float64",
+        "working copy of 'w': expected a float32 parameter, got one of float64",
         fs.SGD,
         {"w": device_array(floats(3, dtype=np.float64))},
         working_copy={"w": bits},

@@ -58,7 +58,7 @@ def test_epochs_differ_and_resume():
     assert batches.epoch == 4
     assert len({epoch.tobytes() for epoch in epochs}) == 4
     assert_array_equal(np.concatenate(list(resumed)), epochs[2])
-    with pytest.raises(ValueError, match="epoch: expected an integer >= 0, came -1"):
+    with pytest.raises(ValueError, match="epoch: expected an integer >= 0, got -1"):
         resumed.set_epoch(-1)
     assert repr(resumed) == (
         "MiniBatches(float64[100], batch_size=32, seed=7, drop_last=False, shuffle=True, epoch=3)"
@@ -91,15 +91,15 @@ def test_batch_size_hint():
 @pytest.mark.parametrize(
     ("lengths", "options", "error", "message"),
     [
-        ([], {}, ValueError, r"arrays: .* came shapes \[\]"),
-        ([3, ()], {}, ValueError, r"arrays: .* came shapes \[\(3,\), \(\)\]"),
-        ([(3, 2), 4], {}, ValueError, r"equal lengths >= 1, came \[3, 4\]"),
-        ([(0, 2)], {}, ValueError, r"equal lengths >= 1, came \[0\]"),
-        ([3], {"batch_size": 0}, ValueError, "batch_size: .* >= 1, came 0"),
-        ([3], {"batch_size": 2.0}, TypeError, "batch_size: .* came 2.0"),
-        ([3], {"batch_size": True}, TypeError, "batch_size: .* came True"),
-        ([3], {"seed": -1}, ValueError, "seed: .* >= 0, came -1"),
-        ([3], {"batch_size": 4, "drop_last": True}, ValueError, "at most 3 .* came 4"),
+        ([], {}, ValueError, r"arrays: .* got shapes \[\]"),
+        ([3, ()], {}, ValueError, r"arrays: .* got shapes \[\(3,\), \(\)\]"),
+        ([(3, 2), 4], {}, ValueError, r"equal lengths >= 1, got \[3, 4\]"),
+        ([(0, 2)], {}, ValueError, r"equal lengths >= 1, got \[0\]"),
+        ([3], {"batch_size": 0}, ValueError, "batch_size: .* >= 1, got 0"),
+        ([3], {"batch_size": 2.0}, TypeError, "batch_size: .* got 2.0"),
+        ([3], {"batch_size": True}, TypeError, "batch_size: .* got True"),
+        ([3], {"seed": -1}, ValueError, "seed: .* >= 0, got -1"),
+        ([3], {"batch_size": 4, "drop_last": True}, ValueError, "at most 3 .* got 4"),
     ],
 )
 def test_minibatches_refuse(lengths, options, error, message):
@@ -210,7 +210,7 @@ def fitted():
 
 @pytest.mark.parametrize("method", ["transform", "inverse_transform", "fit_transform"])
 @pytest.mark.parametrize(
-    ("out", "came"),
+    ("out", "got"),
     [
         (np.zeros((3, 2), np.float32), r"a writeable float32 array of shape \(3, 2\)"),
         (np.zeros((2, 3)), r"a writeable float64 array of shape \(2, 3\)"),
@@ -218,10 +218,10 @@ def fitted():
         ([[0.0] * 2] * 3, "list"),
     ],
 )
-def test_out_is_checked(method, out, came):
+def test_out_is_checked(method, out, got):
     standardizer = fitted()
     before = pickle.dumps(standardizer), copy.deepcopy(out)
-    with pytest.raises(ValueError, match=f"out: expected a writeable float64 .*, came {came}$"):
+    with pytest.raises(ValueError, match=f"out: expected a writeable float64 .*, got {got}$"):
         getattr(standardizer, method)(np.ones((3, 2)), out=out)
     assert pickle.dumps(standardizer) == before[0]
     assert_array_equal(out, before[1])
@@ -231,12 +231,12 @@ def test_out_is_checked(method, out, came):
     ("x", "error", "message"),
     [
         (np.ones(2), ValueError, r"expected 2 axes .* shape \(2,\); reshape\(-1, 1\) makes"),
-        (np.ones((2, 2, 2)), ValueError, r"expected 2 axes .* came shape \(2, 2, 2\)"),
-        (np.ones((0, 2)), ValueError, r"expected at least one value, came shape \(0, 2\)"),
-        (np.ones((2, 2), complex), TypeError, "expected real numbers, came dtype complex128"),
-        ([["a", "b"]], TypeError, "expected real numbers, came dtype <U1"),
-        ([[1, 2], [np.inf, np.nan]], ValueError, "column 0: .* finite .* came inf in row 1"),
-        ([[1, -np.inf], [1, np.nan]], ValueError, "column 1: .*, came -inf in row 0"),
+        (np.ones((2, 2, 2)), ValueError, r"expected 2 axes .* got shape \(2, 2, 2\)"),
+        (np.ones((0, 2)), ValueError, r"expected at least one value, got shape \(0, 2\)"),
+        (np.ones((2, 2), complex), TypeError, "expected real numbers, got dtype complex128"),
+        ([["a", "b"]], TypeError, "expected real numbers, got dtype <U1"),
+        ([[1, 2], [np.inf, np.nan]], ValueError, "column 0: .* finite .* got inf in row 1"),
+        ([[1, -np.inf], [1, np.nan]], ValueError, "column 1: .*, got -inf in row 0"),
     ],
 )
 def test_refused_data_changes_nothing(x, error, message):
@@ -252,7 +252,7 @@ def test_other_columns_and_overflow_change_nothing():
     standardizer = fitted()
     before = pickle.dumps(standardizer)
     for method in ("partial_fit", "transform", "inverse_transform"):
-        with pytest.raises(ValueError, match=r": [xz]: expected 2 columns, as fitted, came 3"):
+        with pytest.raises(ValueError, match=r": [xz]: expected 2 columns, as fitted, got 3"):
             getattr(standardizer, method)(np.ones((4, 3)))
     with pytest.raises(ValueError, match=": x: column 1: the variance exceeds float64"):
         standardizer.partial_fit([[0.0, 1e308], [0.0, -1e308]])

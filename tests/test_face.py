@@ -38,7 +38,7 @@ def test_rules_are_found_by_name():
         assert type(opt) is registry[rule]
         assert getattr(fs, type(opt).__name__) is registry[rule]
         assert opt.lr == 0.5
-    with pytest.raises(ValueError, match=r"expected one of .*sgd, .*, came 'adamm'"):
+    with pytest.raises(ValueError, match=r"expected one of .*sgd, .*, got 'adamm'"):
         fs.create("adamm", np.zeros(3))
 
 
@@ -156,7 +156,7 @@ def test_config(capsys):
     assert fs.show_config() is None
     printed = capsys.readouterr().out
     assert all(f"{name}:" in printed for name in config)
-    with pytest.raises(ValueError, match="expected 'text' or 'dict', came 'xml'"):
+    with pytest.raises(ValueError, match="expected 'text' or 'dict', got 'xml'"):
         fs.show_config("xml")
 
 
@@ -236,7 +236,7 @@ def test_average_names_its_values():
 
 
 def test_functional_wants_a_gradient():
-    with pytest.raises(TypeError, match="gradient of 'param': expected an array, came None"):
+    with pytest.raises(TypeError, match="gradient of 'param': expected an array, got None"):
         fs.functional.sgd(np.zeros(2), None, step=1)
 
 
@@ -288,9 +288,9 @@ def test_average():
     other.update()
     assert all(same_bits(ema[name], other[name]) for name in ema)
     assert other.step_count == 3
-    with pytest.raises(ValueError, match=r"decay: expected 0\.9, came 0\.5"):
+    with pytest.raises(ValueError, match=r"decay: expected 0\.9, got 0\.5"):
         fs.EMA(weights, decay=0.9).load_state_dict(saved)
-    with pytest.raises(TypeError, match=r"value 'a'.*expected dtype float32 or float64, came int"):
+    with pytest.raises(TypeError, match=r"value 'a'.*expected dtype float32 or float64, got int"):
         fs.EMA({"a": np.zeros(3, int)})
 
 

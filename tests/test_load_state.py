@@ -99,5 +99,5 @@ def test_what_is_no_number_and_no_name():
 
 
 def test_an_average_takes_a_switch():
-    with pytest.raises(TypeError, match="bias_correction: expected True or False, came 'yes'"):
+    with pytest.raises(TypeError, match="bias_correction: expected True or False, got 'yes'"):
         fs.EMA(np.ones(3), bias_correction="yes")

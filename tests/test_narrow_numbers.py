@@ -28,7 +28,7 @@ FITS = [
 def words(option, value, name="w"):
     return (
         f"{option}: expected a number that float32 can hold, since parameter '{name}' is float32, "
-        f"came {value!r}"
+        f"got {value!r}"
     )
 
 

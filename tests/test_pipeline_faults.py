@@ -35,8 +35,8 @@ def faults(dtype):
     nan[-1, -1], inf[0, 0] = math.nan, -math.inf
     yield good.astype(OTHER[dtype]), TypeError, "expected dtype"
     yield np.ones((5, 3), dtype), ValueError, "expected shape"
-    yield nan, FloatingPointError, "came NaN or infinity"
-    yield inf, FloatingPointError, "came NaN or infinity"
+    yield nan, FloatingPointError, "got NaN or infinity"
+    yield inf, FloatingPointError, "got NaN or infinity"
     locked = good.copy()
     locked.flags.writeable = False
     yield locked, ValueError, "read-only"  # it was to be zeroed
@@ -50,7 +50,7 @@ def test_the_last_gradient_of_a_list_is_bad(rule, dtype):
     for bad, error, words in faults(dtype):
         passed = {**grads, "last": bad}
         untouched = [*passed.values(), *others]
-        with refused(opt, error, "'last'", "expected", "came", words, untouched=untouched):
+        with refused(opt, error, "'last'", "expected", "got", words, untouched=untouched):
             opt.step(passed, grad_scale=4.0, zero_grads=True)
     assert opt.step(grads, zero_grads=True).applied
 
@@ -87,7 +87,7 @@ def test_one_mapping_is_not_a_list_of_sets():
     opt = fs.SGD({"w": np.ones(3)})
     for step in (opt.step_mean, opt.step_sum):
         with refused(
-            opt, TypeError, "grad_sets: expected a list of gradient sets, came one mapping"
+            opt, TypeError, "grad_sets: expected a list of gradient sets, got one mapping"
         ):
             step({"w": np.ones(3)})
 
@@ -123,30 +123,30 @@ def test_bad_scales(scale):
         lambda: opt.step_rows("last", np.array([0]), np.ones((1, 5), "float32"), grad_scale=scale),
     ]
     for call in calls if scale is not True else calls[1:]:  # True == 1.0
-        with refused(opt, error, "grad_scale: expected a number from 2**-126", "came"):
+        with refused(opt, error, "grad_scale: expected a number from 2**-126", "got"):
             call()
 
 
 @pytest.mark.parametrize("zero", [1, None, "yes"])
 def test_zeroing_is_asked_for_in_clear_words(zero):
     opt, _ = whole("adam", "float32")
-    with refused(opt, TypeError, "zero_grads: expected True or False", "came"):
+    with refused(opt, TypeError, "zero_grads: expected True or False", "got"):
         opt.step(numbers(3, "float32"), zero_grads=zero)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"skip_nonfinite": 1}, TypeError, "skip_nonfinite: expected True or False, came 1"),
+        ({"skip_nonfinite": 1}, TypeError, "skip_nonfinite: expected True or False, got 1"),
         ({"error_if_nonfinite": None}, TypeError, "error_if_nonfinite: expected True or False"),
         ({"clip_per_group": "no"}, TypeError, "clip_per_group: expected True or False"),
-        ({"ema_decay": 1.0}, ValueError, "ema_decay: expected 0 <= number < 1, came 1.0"),
+        ({"ema_decay": 1.0}, ValueError, "ema_decay: expected 0 <= number < 1, got 1.0"),
         ({"ema_decay": -0.1}, ValueError, "ema_decay: expected 0 <= number < 1"),
         ({"ema_decay": "x"}, TypeError, "ema_decay: expected 0 <= number < 1"),
         ({"ema_bias_correction": True}, ValueError, "ema_bias_correction needs ema_decay"),
         ({"skip_nonfinite": True, "error_if_nonfinite": True}, ValueError, "exclude each other"),
         ({"working_copy": [1]}, TypeError, "working_copy: expected a mapping"),
-        ({"working_copy": {"x": np.zeros(3, np.uint16)}}, ValueError, "came 'x'"),
+        ({"working_copy": {"x": np.zeros(3, np.uint16)}}, ValueError, "got 'x'"),
     ],
     ids=str,
 )
@@ -159,7 +159,7 @@ def test_bad_policies(options, error, words):
 def test_policies_are_the_optimizers():
     """A group cannot have one of its own."""
     for name in ("ema_decay", "skip_nonfinite", "working_copy"):
-        with pytest.raises(TypeError, match=f"expected options among .*, came '{name}'"):
+        with pytest.raises(TypeError, match=f"expected options among .*, got '{name}'"):
             fs.Adam([{"params": np.ones(3), name: None}])
 
 
@@ -175,7 +175,7 @@ def overlapping(w):
         (lambda _: np.zeros(6, np.uint16)[::2], ValueError, "contiguous"),
         (lambda _: np.zeros(3, ">u2"), ValueError, "byte order"),
         (overlapping, ValueError, "overlaps parameter 'w'"),
-        (lambda _: [0, 0, 0], TypeError, "came list"),
+        (lambda _: [0, 0, 0], TypeError, "got list"),
     ],
 )
 def test_bad_working_copies(copy, error, words):
@@ -187,7 +187,7 @@ def test_bad_working_copies(copy, error, words):
 
 
 def test_working_copies_are_of_float32():
-    with pytest.raises(TypeError, match="expected a float32 parameter, came one of float64"):
+    with pytest.raises(TypeError, match="expected a float32 parameter, got one of float64"):
         fs.Adam({"w": np.ones(3)}, working_copy={"w": np.zeros(3, np.uint16)})
 
 
@@ -198,7 +198,7 @@ def test_working_copies_are_of_float32():
         ([np.ones(3)], TypeError, "group: expected a mapping"),
         ({"params": {"first": np.ones(3)}}, ValueError, "'first' twice"),
         ({"params": {"new": np.ones(3)}, "lr": -1.0}, ValueError, "lr: expected"),
-        ({"params": {"new": np.ones(3)}, "rate": 1.0}, TypeError, "came 'rate'"),
+        ({"params": {"new": np.ones(3)}, "rate": 1.0}, TypeError, "got 'rate'"),
         ({"params": {"new": np.ones(3, int)}}, TypeError, "parameter 'new': expected dtype"),
         ({"params": {"new": np.ones(3), "worse": [1]}}, TypeError, "'worse.0'"),
         ({"params": []}, ValueError, "expected at least one array"),

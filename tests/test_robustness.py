@@ -143,7 +143,7 @@ def test_counters_at_their_end(rule, name):
         opt.step({**good, name: None})
         assert opt.state[name]["step"] == TOP
     for step in (TOP + 1, 0, -1):
-        with pytest.raises(ValueError, match=rf"step: expected .*, came {step}"):
+        with pytest.raises(ValueError, match=rf"step: expected .*, got {step}"):
             fs.functional.sgd(np.ones(1), np.ones(1), step=step)
 
 
@@ -206,7 +206,7 @@ def test_arrays_changed_behind_our_back(rule, change, at):
         opt.bind(grads)
         opt.step()
         change(params[at] if role == "parameter" else grads[at])
-        words = f"{role} '{at}'", "expected the array as it was", "came one that was"
+        words = f"{role} '{at}'", "expected the array as it was", "got one that was"
         with refused(opt, ValueError, *words, untouched=grads):
             opt.step()
 
@@ -425,6 +425,6 @@ def test_bad_environment(variable, value, expected):
     done = python("import fusedstep", **{variable: value})
     assert done.returncode != 0
     assert re.match(
-        rf"ImportError: {variable}: expected .*{expected}.*, came '{value}'$",
+        rf"ImportError: {variable}: expected .*{expected}.*, got '{value}'$",
         done.stderr.splitlines()[-1],
     )

@@ -141,7 +141,7 @@ def test_no_index_is_no_step():
 @pytest.mark.parametrize("rule", LAYERWISE)
 def test_rules_that_need_a_whole_array_refuse_rows(rule):
     opt = fs.create(rule, {"w": np.ones((5, 2))})
-    with refused(opt, ValueError, "step_rows of 'w': expected an element-wise rule, came", rule):
+    with refused(opt, ValueError, "step_rows of 'w': expected an element-wise rule, got", rule):
         opt.step_rows("w", np.array([1]), np.ones((1, 2)))
 
 
@@ -150,13 +150,13 @@ def test_a_frozen_table_rests():
     opt.freeze("w")
     opt.step_rows("w", np.array([1]), np.ones((1, 2)))
     assert np.all(opt.params["w"] == 1)
-    with refused(opt, IndexError, "came 5"):
+    with refused(opt, IndexError, "got 5"):
         opt.step_rows("w", np.array([5]), np.ones((1, 2)))
 
 
 BAD = {
-    "negative": (np.array([0, -1]), np.ones((2, 3)), IndexError, "came -1 at position 1"),
-    "too large": (np.array([4, 3]), np.ones((2, 3)), IndexError, "0 <= index < 4, came 4"),
+    "negative": (np.array([0, -1]), np.ones((2, 3)), IndexError, "got -1 at position 1"),
+    "too large": (np.array([4, 3]), np.ones((2, 3)), IndexError, "0 <= index < 4, got 4"),
     "uint64": (np.array([1], np.uint64), np.ones((1, 3)), TypeError, "int32 or int64"),
     "float": (np.array([1.0]), np.ones((1, 3)), TypeError, "int32 or int64"),
     "bool": (np.array([True]), np.ones((1, 3)), TypeError, "int32 or int64"),
@@ -172,7 +172,7 @@ BAD = {
         TypeError,
         "one-dimensional array of int32 or int64",
     ),
-    "ragged list": ([1, [2]], np.ones((1, 3)), TypeError, "came list"),
+    "ragged list": ([1, [2]], np.ones((1, 3)), TypeError, "got list"),
     "list of too large": (
         [2**63],
         np.ones((1, 3)),
@@ -197,7 +197,7 @@ BAD = {
 def test_bad_rows(case):
     indices, rows, error, words = BAD[case]
     opt = fs.Adam({"w": np.ones((4, 3))}, ema_decay=0.9)
-    with refused(opt, error, "'w'", "expected", "came", words, untouched=[rows]):
+    with refused(opt, error, "'w'", "expected", "got", words, untouched=[rows]):
         opt.step_rows("w", indices, rows)
 
 
@@ -208,7 +208,7 @@ def test_bad_tables():
         opt.step_rows("f", one, np.ones((1, 3)))
     with refused(opt, ValueError, "'scalar'", "array of rows"):
         opt.step_rows("scalar", one, np.ones(1))
-    with refused(opt, ValueError, "name: expected one of f, scalar, w, came 'x'"):
+    with refused(opt, ValueError, "name: expected one of f, scalar, w, got 'x'"):
         opt.step_rows("x", one, np.ones((1, 3)))
     with refused(opt, ValueError, "rows of 'w'", "overlaps", "parameter 'w'"):
         opt.step_rows("w", one, opt.params["w"][:1])

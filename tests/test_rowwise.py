@@ -196,13 +196,13 @@ def test_an_array_without_axes_is_one_row(rule):
     opt = fs.create(rule, {"w": np.array(1.0)})
     opt.step({"w": np.array(3.0)})
     assert opt.state["w"]["sum"].tolist() == [9.0]
-    with refused(opt, ValueError, "'w'", "expected an array of rows", "step_rows, came shape ()"):
+    with refused(opt, ValueError, "'w'", "expected an array of rows", "step_rows, got shape ()"):
         opt.step_rows("w", np.array([0]), np.ones(1))
 
 
 @every_rule
 def test_fortran_order_is_refused(rule):
-    words = rf"'w': expected an array of rows in C order for {rule}, came shape \(2, 3\) in Fortran"
+    words = rf"'w': expected an array of rows in C order for {rule}, got shape \(2, 3\) in Fortran"
     w, g, s = np.ones((2, 3), order="F"), np.ones((2, 3), order="F"), np.zeros(2)
     with pytest.raises(ValueError, match=words):
         fs.create(rule, {"v": np.ones(3), "w": w})
@@ -224,7 +224,7 @@ def test_saved_states_have_one_number_a_row(rule):
     for shape in [(4, 3), (4, 1), (3,), ()]:
         saved = opt.state_dict()
         saved["state"]["w"]["sum"] = np.zeros(shape)
-        with refused(opt, ValueError, f"state 'sum': expected shape (4,), came {shape}"):
+        with refused(opt, ValueError, f"state 'sum': expected shape (4,), got {shape}"):
             opt.load_state_dict(saved)
 
 

@@ -53,10 +53,10 @@ def test_is_frozen(schedule):
 def test_takes_numpy_integers_and_refuses_what_is_no_step(schedule):
     name = type(schedule).__name__
     assert schedule(np.int32(7)) == schedule(7)
-    with pytest.raises(ValueError, match=f"^{name}: step: expected an integer >= 0, came -1$"):
+    with pytest.raises(ValueError, match=f"^{name}: step: expected an integer >= 0, got -1$"):
         schedule(-1)
     for wrong in (1.0, "1", None, True, np.float64(1)):
-        with pytest.raises(TypeError, match=f"^{name}: step: expected an integer >= 0, came"):
+        with pytest.raises(TypeError, match=f"^{name}: step: expected an integer >= 0, got"):
             schedule(wrong)
 
 
@@ -65,12 +65,10 @@ def test_refuses_rates_that_are_none(schedule):
     cls, rate = type(schedule), fields(schedule)[0].name
     rest = {field.name: getattr(schedule, field.name) for field in fields(schedule)[1:]}
     for wrong in (math.nan, math.inf, -1e-9):
-        with pytest.raises(
-            ValueError, match=f"{rate}: expected a finite number >= 0, came {wrong}"
-        ):
+        with pytest.raises(ValueError, match=f"{rate}: expected a finite number >= 0, got {wrong}"):
             cls(wrong, **rest)
     for wrong in (True, "0.1", None, 1j, np.ones(1)):
-        with pytest.raises(TypeError, match=f"{rate}: expected a finite number >= 0, came"):
+        with pytest.raises(TypeError, match=f"{rate}: expected a finite number >= 0, got"):
             cls(wrong, **rest)
 
 
@@ -81,43 +79,43 @@ def test_refuses_rates_that_are_none(schedule):
             "Step",
             {"lr": 1, "step_size": 0},
             ValueError,
-            "step_size: expected an integer >= 1, came 0",
+            "step_size: expected an integer >= 1, got 0",
         ),
-        ("Step", {"lr": 1, "step_size": 2.0}, TypeError, "step_size: .* >= 1, came 2.0"),
-        ("Step", {"lr": 1, "step_size": 2, "gamma": 0}, ValueError, "gamma: .* > 0, came 0"),
-        ("Exponential", {"lr": 1, "gamma": -0.9}, ValueError, "gamma: .* > 0, came -0.9"),
-        ("Exponential", {"lr": 1, "gamma": math.inf}, ValueError, "gamma: .* > 0, came inf"),
-        ("Cosine", {"lr": 1, "total_steps": 0}, ValueError, "total_steps: .* >= 1, came 0"),
-        ("Cosine", {"lr": 1, "total_steps": True}, TypeError, "total_steps: .* came True"),
+        ("Step", {"lr": 1, "step_size": 2.0}, TypeError, "step_size: .* >= 1, got 2.0"),
+        ("Step", {"lr": 1, "step_size": 2, "gamma": 0}, ValueError, "gamma: .* > 0, got 0"),
+        ("Exponential", {"lr": 1, "gamma": -0.9}, ValueError, "gamma: .* > 0, got -0.9"),
+        ("Exponential", {"lr": 1, "gamma": math.inf}, ValueError, "gamma: .* > 0, got inf"),
+        ("Cosine", {"lr": 1, "total_steps": 0}, ValueError, "total_steps: .* >= 1, got 0"),
+        ("Cosine", {"lr": 1, "total_steps": True}, TypeError, "total_steps: .* got True"),
         (
             "Cosine",
             {"lr": 1, "total_steps": 9, "warmup_steps": -1},
             ValueError,
-            "warmup_steps: expected an integer >= 0, came -1",
+            "warmup_steps: expected an integer >= 0, got -1",
         ),
         (
             "Cosine",
             {"lr": 1, "total_steps": 9, "warmup_steps": 9},
             ValueError,
-            "warmup_steps: expected fewer than total_steps = 9, came 9",
+            "warmup_steps: expected fewer than total_steps = 9, got 9",
         ),
         (
             "Cosine",  # Keras's alpha, a fraction, taken for a rate
             {"lr": 1e-3, "total_steps": 9, "final_lr": 0.1},
             ValueError,
-            r"final_lr: expected a rate <= lr = 0.001 \(not a fraction of it\), came 0.1",
+            r"final_lr: expected a rate <= lr = 0.001 \(not a fraction of it\), got 0.1",
         ),
         (
             "Linear",
             {"lr": 1, "total_steps": 9, "warmup_steps": 9},
             ValueError,
-            "warmup_steps: expected fewer than total_steps = 9, came 9",
+            "warmup_steps: expected fewer than total_steps = 9, got 9",
         ),
         (
             "OneCycle",
             {"max_lr": 1, "total_steps": 9, "pct_start": 1},
             ValueError,
-            r"pct_start: expected a number in \[0, 1\), came 1",
+            r"pct_start: expected a number in \[0, 1\), got 1",
         ),
         (
             "OneCycle",
@@ -125,7 +123,7 @@ def test_refuses_rates_that_are_none(schedule):
             ValueError,
             "div_factor: .* 0",
         ),
-        ("InverseSquareRoot", {"lr": 1, "warmup_steps": 0}, ValueError, "warmup_steps: .* came 0"),
+        ("InverseSquareRoot", {"lr": 1, "warmup_steps": 0}, ValueError, "warmup_steps: .* got 0"),
     ],
 )
 def test_refuses_wrong_parameters(name, arguments, error, message):

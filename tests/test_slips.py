@@ -12,15 +12,15 @@ import fusedstep as fs
 @pytest.mark.parametrize(
     ("names", "error", "words"),
     [
-        (("a", "c"), ValueError, r"expected names of parameters \(a, b\), came 'c'"),
+        (("a", "c"), ValueError, r"expected names of parameters \(a, b\), got 'c'"),
         # No selection is no selection, not all.
         (
             (),
             ValueError,
-            r"expected at least one name, came none \(of all: opt.{}\(\*opt.params\)\)",
+            r"expected at least one name, got none \(of all: opt.{}\(\*opt.params\)\)",
         ),
-        ((["a"],), TypeError, r"expected names \(str\), came \['a'\] \(of a list: opt.{}\(\*names"),
-        (("a", 0), TypeError, r"expected names \(str\), came 0"),
+        ((["a"],), TypeError, r"expected names \(str\), got \['a'\] \(of a list: opt.{}\(\*names"),
+        (("a", 0), TypeError, r"expected names \(str\), got 0"),
     ],
 )
 def test_names_that_cannot_be_frozen(names, error, words):
@@ -99,7 +99,7 @@ def test_pairs_of_name_and_array_are_a_mapping():
         assert list(opt.params) == ["enc.w", "enc.b"]
         opt.step((name, np.ones(2)) for name in opt.params)
     assert pairs[0][1].tolist() == [-2.0, -2.0]
-    with pytest.raises(ValueError, match="params: expected every name once, came 'w' twice"):
+    with pytest.raises(ValueError, match="params: expected every name once, got 'w' twice"):
         fs.SGD([("w", np.ones(2)), ("w", np.ones(2))])
 
 
@@ -108,7 +108,7 @@ def test_generated_gradients():
     opt = fs.SGD([{"params": w[:1]}, {"params": w[1:]}], lr=1.0)
     opt.step((np.ones_like(p) for p in group) for group in (w[:1], w[1:]))
     assert all(np.all(p == 0) for p in w)
-    with pytest.raises(ValueError, match=r"gradients\[0\]: expected 1 entries, came 2"):
+    with pytest.raises(ValueError, match=r"gradients\[0\]: expected 1 entries, got 2"):
         opt.step([(np.ones(2) for _ in range(2)), None])
 
 
@@ -150,7 +150,7 @@ def test_indices_may_be_a_list():
     opt.step_rows("w", [1, np.int32(3)], np.ones((2, 2)))
     opt.step_rows("w", [], np.ones((0, 2)))
     assert w[:, 0].tolist() == [1, 0, 1, 0]
-    with pytest.raises(IndexError, match="came -1 at position 0"):
+    with pytest.raises(IndexError, match="got -1 at position 0"):
         opt.step_rows("w", [-1], np.ones((1, 2)))
 
 
@@ -185,7 +185,7 @@ def test_rates_may_be_arrays_without_axes():
     opt.lr = lambda step: ZeroD(0.25)  # noqa: ARG005
     assert opt.lr == 0.25
     for value in (True, 1j, "1"):
-        with pytest.raises(TypeError, match="lr: expected a finite number >= 0, came"):
+        with pytest.raises(TypeError, match="lr: expected a finite number >= 0, got"):
             opt.lr = ZeroD(value)
 
 
@@ -194,6 +194,6 @@ def test_states_of_functions_are_positional():
     with pytest.raises(
         TypeError,
         match=r"^adam: expected states by position, adam\(param, grad, \*states, step=...\), "
-        "came exp_avg=, exp_avg_sq=$",
+        "got exp_avg=, exp_avg_sq=$",
     ):
         fs.functional.adam(np.ones(2), np.ones(2), exp_avg=m, exp_avg_sq=v, step=1)

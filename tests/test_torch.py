@@ -88,7 +88,7 @@ def test_named_parameters_and_indices_of_a_model():
     opt.step_rows("weight", torch.tensor([3, 1]), embedding.weight.grad[[3, 1]])
     assert torch.equal(embedding.weight.detach(), before - 0.5 * embedding.weight.grad)
     with pytest.raises(
-        TypeError, match=r"indices of 'weight': expected a one-dim.*came dtype float32"
+        TypeError, match=r"indices of 'weight': expected a one-dim.*got dtype float32"
     ):
         opt.step_rows("weight", torch.tensor([1.0]), torch.zeros(1, 2))
 
@@ -135,13 +135,13 @@ def test_a_working_copy_whose_memory_was_exchanged():
 def test_bfloat16_is_refused_in_the_words_for_numpy():
     half = torch.zeros(3, dtype=torch.bfloat16)
     with pytest.raises(
-        TypeError, match=r"^parameter 'w': expected dtype float32 or float64, came bfloat16$"
+        TypeError, match=r"^parameter 'w': expected dtype float32 or float64, got bfloat16$"
     ):
         fs.SGD({"w": half})
     opt = fs.SGD({"w": torch.zeros(3)})
     with pytest.raises(
         TypeError,
-        match=r"^gradient of 'w': expected dtype float32 like its parameter, came bfloat16$",
+        match=r"^gradient of 'w': expected dtype float32 like its parameter, got bfloat16$",
     ):
         opt.step({"w": half})
 

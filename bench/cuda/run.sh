@@ -79,7 +79,7 @@ command -v cmake >/dev/null || missing+=" cmake"
 command -v ninja >/dev/null || command -v make >/dev/null || missing+=" ninja (or make)"
 command -v nvcc >/dev/null || missing+=" nvcc"
 if [ -n "${missing// /}" ]; then
-  echo "expected these to be installed (there may be no network here), came without: $missing" >&2
+  echo "expected these to be installed (there may be no network here), got without: $missing" >&2
   exit 2
 fi
 

@@ -120,7 +120,7 @@ py::array as_array(py::handle object, const Subject& subject) {
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;  // Ctrl-C is no property of the array
     const std::string what = subject.text() + ": expected an array that NumPy can view through " +
-                             "DLPack without a copy, came " + type_name(object) + " (" +
+                             "DLPack without a copy, got " + type_name(object) + " (" +
                              text_of(error.value()) + ")";
     py::raise_from(error, PyExc_TypeError, what.c_str());
     throw py::error_already_set();

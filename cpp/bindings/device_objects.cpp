@@ -266,7 +266,7 @@ DeviceObject read_object(py::handle object, const Subject& subject, const std::s
                          cuda::Stream stream) {
   // What goes wrong in somebody's protocol is told with the array's name. Refusals name it already.
   const auto blame = [&](const std::string& why) {
-    return subject.text() + ": expected a CUDA array that can be viewed without a copy, came " +
+    return subject.text() + ": expected a CUDA array that can be viewed without a copy, got " +
            type_name(object) + " (" + why + ")";
   };
   try {
@@ -316,7 +316,7 @@ void refuse_while_capturing(const std::string& what, cuda::Stream stream) {
   if (cuda::is_capturing(stream))
     throw py::value_error(what +
                           ": expected outside of the capture of a CUDA graph, since it waits for "
-                          "the device, came inside of one");
+                          "the device, got inside of one");
 }
 
 std::intptr_t address_now(py::handle object, Origin origin) {

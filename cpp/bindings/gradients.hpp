@@ -32,7 +32,7 @@ class Gradients {
     const std::size_t count = items.size();
     if (count != members.params.size())
       throw py::value_error("gradients: expected one a parameter (" +
-                            std::to_string(members.params.size()) + "), came " +
+                            std::to_string(members.params.size()) + "), got " +
                             std::to_string(count));
     present = true;
     arrays_.resize(count * set_count);
@@ -60,7 +60,7 @@ class Gradients {
     for (std::size_t k = 1; k < set_count; ++k)
       if ((first[k] == nullptr) != (first[0] == nullptr))
         throw py::value_error(members.gradient_subject(i).text() +
-                              ": expected in every gradient set or in none, came None in set " +
+                              ": expected in every gradient set or in none, got None in set " +
                               std::to_string(first[k] == nullptr ? k : 0) + " but not in set " +
                               std::to_string(first[k] == nullptr ? 0 : k));
   }
@@ -85,7 +85,7 @@ class Gradients {
       members.space.check_unchanged(arrays_[i], subject, /*writeable=*/true);
       if (const Occupied::Range* const other = seen.find(arrays_[i].extent()))
         throw py::value_error(subject.text() +
-                              ": expected memory of its own, since zero_grads, came memory that "
+                              ": expected memory of its own, since zero_grads, got memory that "
                               "overlaps " +
                               members.gradient_subject(other->owner / set_count).text());
       seen.insert(arrays_[i].extent(), i);

@@ -84,7 +84,7 @@ class Members {
     const Tensor& owner = index < here ? engine.tensors()[index] : coming[index - here];
     const std::string role = role_of(slot);
     throw py::value_error(subject.text() +
-                          ": expected memory of its own, came memory that overlaps " +
+                          ": expected memory of its own, got memory that overlaps " +
                           Subject{role.c_str(), owner.name}.text());
   }
 

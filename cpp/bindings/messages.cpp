@@ -4,7 +4,7 @@ namespace fusedstep::bindings {
 
 void refuse(PyObject* error, const Subject& subject, const std::string& expected,
             const std::string& came) {
-  PyErr_SetString(error, (subject.text() + ": expected " + expected + ", came " + came).c_str());
+  PyErr_SetString(error, (subject.text() + ": expected " + expected + ", got " + came).c_str());
   throw py::error_already_set();
 }
 

@@ -17,7 +17,7 @@ struct Subject {
   std::string text() const { return *role == 0 ? name : std::string(role) + " '" + name + "'"; }
 };
 
-// Throws "<subject>: expected <expected>, came <came>".
+// Throws "<subject>: expected <expected>, got <came>".
 [[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
                          const std::string& came);
 std::string text_of(py::handle object);

@@ -105,7 +105,7 @@ class PyStepper {
     const Exclusive lock(*this);
     const std::string& name = engine_.tensors().at(tensor).name;
     if (engine_.rule().layerwise)
-      throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, came " +
+      throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, got " +
                             engine_.rule().name +
                             ", whose steps depend on norms over a whole array");
     auto checked = members_.space.check_rows(indices, rows, members_.params[tensor], name);
@@ -264,7 +264,7 @@ class PyStepper {
     }
     if (outcome.nonfinite && engine_.policy().error_if_nonfinite) {
       const std::string what = members_.gradient_subject(*outcome.nonfinite).text() +
-                               ": expected finite numbers, since error_if_nonfinite, came NaN or "
+                               ": expected finite numbers, since error_if_nonfinite, got NaN or "
                                "infinity";
       PyErr_SetString(PyExc_FloatingPointError, what.c_str());
       throw py::error_already_set();

@@ -59,7 +59,7 @@ void Stepper::tell(bool* applied, double* grad_norm) {
 void Stepper::add(Tensor tensor) {
   if (!captured_.empty())
     throw std::invalid_argument("parameter '" + tensor.name +
-                                "': expected before the first step that was captured, came after");
+                                "': expected before the first step that was captured, got after");
   pull_counters();
   enlist(std::move(tensor));
   steps_.push_back(0);
@@ -109,7 +109,7 @@ void Stepper::pull_counters() {
     throw std::invalid_argument(
         "step counters: expected to be read outside of a capture, since the host does not know "
         "them "
-        "(skip_nonfinite, or an earlier capture) and that waits for the device, came inside of "
+        "(skip_nonfinite, or an earlier capture) and that waits for the device, got inside of "
         "one");
   const OnDevice on(device_);
   Progress progress;
@@ -287,7 +287,7 @@ void Stepper::ready(Tables& tables, const Scale& scale) {
   if (policy_.error_if_nonfinite && is_capturing(stream_))
     throw std::invalid_argument(
         "error_if_nonfinite: expected a step that is not captured, since it waits for the device, "
-        "came one that is");
+        "got one that is");
   if (!counters_are_there_) push_counters();
   if (!groups_are_there_) push_groups();
   Sweep& sweep = tables.sweep;

@@ -16,7 +16,7 @@ def as_integer(name: str, value: object, at_least: int, at_most: float = math.in
     Python counts bool among the integers and NumPy time spans; both are slips here.
     """
     bounds = f">= {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
-    message = f"{name}: expected an integer {bounds}, came {value!r}"
+    message = f"{name}: expected an integer {bounds}, got {value!r}"
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer)):
         raise TypeError(message)
     if not at_least <= int(value) <= at_most:
@@ -36,7 +36,7 @@ def as_number(
 
     `expected` says in the message what `accepts` accepts; NaN never is, infinity unless `finite`.
     """
-    message = f"{name}: expected {expected}, came {value!r}"
+    message = f"{name}: expected {expected}, got {value!r}"
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     elif getattr(value, "shape", None) == () and not isinstance(value, np.generic):

@@ -92,7 +92,7 @@ def _whole_number(at_least: int, at_most: int | None = None) -> Callable[[str], 
             number = int(text)
             if number >= at_least and (at_most is None or number <= at_most):
                 return number
-        raise argparse.ArgumentTypeError(f"expected a whole number {expected}, came {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number {expected}, got {text!r}")
 
     return convert
 
@@ -102,7 +102,7 @@ def _size(text: str) -> int:
     if not (digits.isdecimal() and digits.isascii()) or int(digits) == 0:
         raise argparse.ArgumentTypeError(
             f"expected a whole number >= 1, with k, M or G for thousands, millions or billions, "
-            f"came {text!r}"
+            f"got {text!r}"
         )
     return int(digits) * UNITS.get(unit, 1)
 
@@ -110,7 +110,7 @@ def _size(text: str) -> int:
 def _png(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, came {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, got {text!r}")
     return path
 
 

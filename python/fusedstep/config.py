@@ -108,7 +108,7 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
     if mode == "dict":
         return config
     if mode != "text":
-        raise ValueError(f"mode: expected 'text' or 'dict', came {mode!r}")
+        raise ValueError(f"mode: expected 'text' or 'dict', got {mode!r}")
     for name, value in config.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k}={v}" for k, v in value.items()) or "-"

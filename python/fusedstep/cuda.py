@@ -163,7 +163,7 @@ def library_of(array: object, subject: str = "array") -> Library:
             return library
     raise TypeError(
         f"{subject}: expected an array of torch, CuPy or Numba, whose library allocates the state "
-        f"beside it, came {type(array).__name__}"
+        f"beside it, got {type(array).__name__}"
     )
 
 

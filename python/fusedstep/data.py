@@ -91,7 +91,7 @@ class MiniBatches:
         if len(self) == 0:
             raise ValueError(
                 f"MiniBatches: batch_size: expected at most {self._n_samples} with drop_last (an "
-                f"epoch would have no batch), came {self._batch_size}"
+                f"epoch would have no batch), got {self._batch_size}"
             )
         slots = 1 << (self._batch_size - 1).bit_length()
         if slots != self._batch_size:
@@ -150,10 +150,10 @@ class MiniBatches:
 def _common_length(arrays: tuple[NDArray[Any], ...]) -> int:
     shapes = [array.shape for array in arrays]
     if not shapes or () in shapes:
-        raise ValueError(f"MiniBatches: arrays: expected one axis or more, came shapes {shapes}")
+        raise ValueError(f"MiniBatches: arrays: expected one axis or more, got shapes {shapes}")
     lengths: list[int] = [shape[0] for shape in shapes]
     if lengths[0] == 0 or len(set(lengths)) > 1:
-        raise ValueError(f"MiniBatches: arrays: expected equal lengths >= 1, came {lengths}")
+        raise ValueError(f"MiniBatches: arrays: expected equal lengths >= 1, got {lengths}")
     return lengths[0]
 
 
@@ -354,20 +354,20 @@ def _with_rows(moments: _Moments | None, values: ArrayLike) -> _Moments:
 def _matrix(name: str, values: ArrayLike, features: int | None = None) -> NDArray[Any]:
     matrix = np.asarray(values)
     if matrix.dtype.kind not in "biuf":
-        raise TypeError(f"Standardizer: {name}: expected real numbers, came dtype {matrix.dtype}")
+        raise TypeError(f"Standardizer: {name}: expected real numbers, got dtype {matrix.dtype}")
     if matrix.ndim != 2:
         raise ValueError(
-            f"Standardizer: {name}: expected 2 axes (samples, features), came shape {matrix.shape}; "
+            f"Standardizer: {name}: expected 2 axes (samples, features), got shape {matrix.shape}; "
             "reshape(-1, 1) makes one feature of a 1-D array, reshape(1, -1) one sample"
         )
     if 0 in matrix.shape:
         raise ValueError(
-            f"Standardizer: {name}: expected at least one value, came shape {matrix.shape}"
+            f"Standardizer: {name}: expected at least one value, got shape {matrix.shape}"
         )
     if features is not None and matrix.shape[1] != features:
         came = matrix.shape[1]
         raise ValueError(
-            f"Standardizer: {name}: expected {features} columns, as fitted, came {came}"
+            f"Standardizer: {name}: expected {features} columns, as fitted, got {came}"
         )
     return matrix
 
@@ -380,7 +380,7 @@ def _refuse_non_finite(name: str, matrix: NDArray[Any]) -> None:
         row = np.flatnonzero(~np.isfinite(column))[0]
         raise ValueError(
             f"Standardizer: {name}: column {columns[0]}: expected finite values, "
-            f"came {column[row]} in row {row}"
+            f"got {column[row]} in row {row}"
         )
 
 
@@ -396,4 +396,4 @@ def _check_out(out: object, matrix: NDArray[Any]) -> None:
         access = "writeable" if out.flags.writeable else "read-only"
         came = f"a {access} {out.dtype} array of shape {out.shape}"
     if came != expected:
-        raise ValueError(f"Standardizer: out: expected {expected}, came {came}")
+        raise ValueError(f"Standardizer: out: expected {expected}, got {came}")

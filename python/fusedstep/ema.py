@@ -62,10 +62,10 @@ class EMA(Mapping[str, Any], HoldsMemory):
     ) -> None:
         self._decay = Number(high=1.0).check("decay", decay)
         if init not in ("zeros", "copy"):
-            raise ValueError(f"init: expected 'zeros' or 'copy', came {init!r}")
+            raise ValueError(f"init: expected 'zeros' or 'copy', got {init!r}")
         self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
-            raise ValueError("bias_correction: expected init='zeros' with it, came init='copy'")
+            raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")
         self._structure = Structure([("", values)])
         names, leaves = self._structure.names, self._structure.leaves
         self._index = self._structure.index
@@ -136,7 +136,7 @@ class EMA(Mapping[str, Any], HoldsMemory):
         differences: list[str] = []
         check_keys(state_dict, ("decay", "step_count", "state"))
         if differs(state_dict["decay"], self._decay):
-            differences.append(f"decay: expected {self._decay}, came {state_dict['decay']}")
+            differences.append(f"decay: expected {self._decay}, got {state_dict['decay']}")
         compare_counter("step_count", state_dict["step_count"], differences)
         saved = state_dict["state"]
         buffers = [{"average": self._space.kind_of(average)} for average in self._averages]

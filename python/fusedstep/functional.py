@@ -54,20 +54,20 @@ class RuleFunction:
         if named := [name for name in options if name in self._cls.info.states[-1]]:
             raise TypeError(
                 f"{self.__name__}: expected states by position, {self.__name__}(param, grad, "
-                f"*states, step=...), came {', '.join(f'{name}=' for name in named)}"
+                f"*states, step=...), got {', '.join(f'{name}=' for name in named)}"
             )
         values = self._cls.check_options(options)
         if callable(values["lr"]):
-            raise TypeError(f"lr: expected a number, came {values['lr']!r}")
+            raise TypeError(f"lr: expected a number, got {values['lr']!r}")
         settings = core_settings(self._cls.info, values, values["lr"])
         expected = self._cls.info.states[settings[1]]
         if len(states) != len(expected):
             raise TypeError(
                 f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "
-                f"came {len(states)}"
+                f"got {len(states)}"
             )
         if grad is None:
-            raise TypeError("gradient of 'param': expected an array, came None")
+            raise TypeError("gradient of 'param': expected an array, got None")
         core = space_of(["param"], [param]).stepper(self._cls.rule)
         core.add([settings], [("param", param, list(states), 0, None, None)])
         core.set_counters(0, [count - 1])

@@ -92,7 +92,7 @@ class Group(Mapping[str, Any]):
             name = next(n for n in changes if values[n] != self._values[n])
             raise ValueError(
                 f"{name}: expected {self._values[name]!r} as at construction, since the state "
-                f"started from it, came {values[name]!r}"
+                f"started from it, got {values[name]!r}"
             )
         return values
 

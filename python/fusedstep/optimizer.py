@@ -158,11 +158,11 @@ class Optimizer(Steps, HoldsMemory):
         before = len(self._groups)
         names, group_of = structure.names[here:], structure.group_of[here:]
         if not names:
-            raise ValueError("params: expected at least one array, came none")
+            raise ValueError("params: expected at least one array, got none")
         if unknown := [name for name in copies if name not in names]:
             raise ValueError(
                 f"working_copy: expected names of parameters ({', '.join(names)}), "
-                f"came {', '.join(map(repr, unknown))}"
+                f"got {', '.join(map(repr, unknown))}"
             )
         groups = [
             Group(
@@ -217,7 +217,7 @@ class Optimizer(Steps, HoldsMemory):
         if unknown := [name for name in given if name not in known]:
             raise TypeError(
                 f"{cls.__name__}: expected options among {', '.join(known)}, "
-                f"came {', '.join(map(repr, unknown))}"
+                f"got {', '.join(map(repr, unknown))}"
             )
 
     @classmethod
@@ -268,7 +268,7 @@ class Optimizer(Steps, HoldsMemory):
         gradients are released. All or nothing.
         """
         if not (isinstance(group, Mapping) and "params" in group):
-            raise TypeError(f"group: expected a mapping with the key 'params', came {group!r}")
+            raise TypeError(f"group: expected a mapping with the key 'params', got {group!r}")
         copies = Policy.take({"working_copy": working_copy}).working_copy
         trees, overrides = split_groups([group], len(self._groups))
         structure, here = self._structure.extended(trees), len(self._index)
@@ -396,7 +396,7 @@ def create(name: str, params: object, **options: Any) -> Optimizer:
     """
     rule = str(name).lower()
     if rule not in registry:
-        raise ValueError(f"rule: expected one of {', '.join(registry)}, came {name!r}")
+        raise ValueError(f"rule: expected one of {', '.join(registry)}, got {name!r}")
     make: Callable[..., Optimizer] = registry[rule]
     return make(params, **options)
 

@@ -84,9 +84,9 @@ class Numbers:
     def check(self, name: str, value: object) -> tuple[float, ...]:
         """Return the values as a tuple of floats, or raise TypeError or ValueError."""
         if not isinstance(value, (tuple, list)):
-            raise TypeError(f"{name}: expected {self.expected}, came {value!r}")
+            raise TypeError(f"{name}: expected {self.expected}, got {value!r}")
         if len(value) != self.count:
-            raise ValueError(f"{name}: expected {self.expected}, came {value!r}")
+            raise ValueError(f"{name}: expected {self.expected}, got {value!r}")
         pairs = zip(self.each, value, strict=True)
         return tuple(kind.check(f"{name}[{i}]", item) for i, (kind, item) in enumerate(pairs))
 
@@ -98,7 +98,7 @@ class Switch:
     def check(self, name: str, value: object) -> bool:
         """Return the value as a bool, or raise TypeError."""
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}: expected True or False, came {value!r}")
+            raise TypeError(f"{name}: expected True or False, got {value!r}")
         return bool(value)
 
 

@@ -34,7 +34,7 @@ def _listed(tree: object, what: str) -> object:
     named = dict(tree)
     if len(named) < len(tree):
         twice = next(name for name, _ in tree if [key for key, _ in tree].count(name) > 1)
-        raise ValueError(f"{what}: expected every name once, came {twice!r} twice")
+        raise ValueError(f"{what}: expected every name once, got {twice!r} twice")
     return named
 
 
@@ -62,9 +62,9 @@ class Structure:
         self.index = {name: i for i, name in enumerate(self.names)}
         if len(self.index) != len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
-            raise ValueError(f"params: expected every path once, came {twice!r} twice")
+            raise ValueError(f"params: expected every path once, got {twice!r} twice")
         if trees and not self.names:
-            raise ValueError("params: expected at least one array, came none")
+            raise ValueError("params: expected at least one array, got none")
         self._root: _Spec = self._specs[0] if len(trees) == 1 else self._specs
         self._flat = isinstance(self._root, list) and self._root == list(range(len(self.names)))
 
@@ -80,7 +80,7 @@ class Structure:
             for key in tree:
                 if not isinstance(key, str):
                     raise TypeError(
-                        f"params: expected names (str) as keys of a mapping, came {key!r}"
+                        f"params: expected names (str) as keys of a mapping, got {key!r}"
                     )
             return {key: self._describe(branch, below(key)) for key, branch in tree.items()}
         if isinstance(tree, (list, tuple)):
@@ -125,7 +125,7 @@ class Structure:
             tree = _listed(tree, path)
             if not isinstance(tree, Mapping):
                 raise TypeError(
-                    f"{path}: expected a mapping like the parameters, came {_kind(tree)}"
+                    f"{path}: expected a mapping like the parameters, got {_kind(tree)}"
                 )
             if unknown := [key for key in tree if key not in spec]:
                 raise ValueError(
@@ -136,9 +136,9 @@ class Structure:
         else:
             tree = _listed(tree, path)
             if not isinstance(tree, (list, tuple)):
-                raise TypeError(f"{path}: expected a list like the parameters, came {_kind(tree)}")
+                raise TypeError(f"{path}: expected a list like the parameters, got {_kind(tree)}")
             if len(tree) != len(spec):
-                raise ValueError(f"{path}: expected {len(spec)} entries, came {len(tree)}")
+                raise ValueError(f"{path}: expected {len(spec)} entries, got {len(tree)}")
             for i, branch in enumerate(tree):
                 self._fill(spec[i], branch, f"{path}[{i}]", leaves)
 

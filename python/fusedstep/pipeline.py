@@ -89,7 +89,7 @@ class Policy:
         if not isinstance(policy.working_copy, (Mapping, type(None))):
             raise TypeError(
                 "working_copy: expected a mapping from parameter names to arrays of bfloat16, "
-                f"came {type(policy.working_copy).__name__}"
+                f"got {type(policy.working_copy).__name__}"
             )
         return policy
 

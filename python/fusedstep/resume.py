@@ -47,7 +47,7 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     check_keys(saved, ("format", "rule", "step_count", "groups", "state"))
     for name, expected in (("format", FORMAT), ("rule", optimizer.rule)):
         if differs(saved[name], expected):
-            differences.append(f"{name}: expected {expected!r}, came {saved[name]!r}")
+            differences.append(f"{name}: expected {expected!r}, got {saved[name]!r}")
     compare_counter("step_count", saved["step_count"], differences)
     kind_of = optimizer._space.kind_of
     buffers = {
@@ -77,7 +77,7 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 def check_keys(saved: object, keys: tuple[str, ...]) -> None:
     """Raise TypeError or ValueError where `saved` is no mapping with these keys."""
     if not isinstance(saved, Mapping):
-        raise TypeError(f"state_dict: expected a mapping, came {type(saved).__name__}")
+        raise TypeError(f"state_dict: expected a mapping, got {type(saved).__name__}")
     if missing := [key for key in keys if key not in saved]:
         raise ValueError(f"state_dict: missing keys: {', '.join(missing)}")
 
@@ -98,7 +98,7 @@ def compare_counter(what: str, value: object, differences: list[str]) -> None:
     """Note down a counter that is none."""
     ok = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not (ok and 0 <= int(value) <= _MAX_STEP):  # type: ignore[call-overload]
-        differences.append(f"{what}: expected an integer from 0 to 2**63 - 1, came {value!r}")
+        differences.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {value!r}")
 
 
 def compare_state(
@@ -108,7 +108,7 @@ def compare_state(
 ) -> None:
     """Note down where `saved` has not the parameters and arrays of `buffers`."""
     if not isinstance(saved, Mapping):
-        differences.append(f"state: expected a mapping by parameter, came {type(saved).__name__}")
+        differences.append(f"state: expected a mapping by parameter, got {type(saved).__name__}")
         return
     for name in buffers:
         if name not in saved:
@@ -126,7 +126,7 @@ def _compare_buffers(
 ) -> None:
     if not isinstance(saved, Mapping):
         differences.append(
-            f"parameter {name!r}: expected a mapping of its state, came {type(saved).__name__}"
+            f"parameter {name!r}: expected a mapping of its state, got {type(saved).__name__}"
         )
         return
     expected = {"step", *buffers}
@@ -142,11 +142,11 @@ def _compare_buffers(
         value = saved[state]
         what = f"parameter {name!r}: state {state!r}"
         if not isinstance(value, np.ndarray):
-            differences.append(f"{what}: expected an array, came {type(value).__name__}")
+            differences.append(f"{what}: expected an array, got {type(value).__name__}")
         elif value.dtype != buffer.dtype:
-            differences.append(f"{what}: expected dtype {buffer.dtype}, came {value.dtype}")
+            differences.append(f"{what}: expected dtype {buffer.dtype}, got {value.dtype}")
         elif value.shape != buffer.shape:
-            differences.append(f"{what}: expected shape {buffer.shape}, came {value.shape}")
+            differences.append(f"{what}: expected shape {buffer.shape}, got {value.shape}")
 
 
 def _compare_groups(
@@ -154,10 +154,10 @@ def _compare_groups(
 ) -> list[dict[str, Any]]:
     """All options as they are to be, group by group."""
     if not isinstance(saved, (list, tuple)):
-        differences.append(f"groups: expected a list, came {type(saved).__name__}")
+        differences.append(f"groups: expected a list, got {type(saved).__name__}")
         return []
     if len(saved) != len(optimizer.groups):
-        differences.append(f"groups: expected {len(optimizer.groups)}, came {len(saved)}")
+        differences.append(f"groups: expected {len(optimizer.groups)}, got {len(saved)}")
         return []
     return [
         _compare_options(f"group {i}", group, other, differences)
@@ -169,11 +169,11 @@ def _compare_options(
     what: str, group: Group, saved: object, differences: list[str]
 ) -> dict[str, Any]:
     if not isinstance(saved, Mapping):
-        differences.append(f"{what}: expected a mapping of options, came {type(saved).__name__}")
+        differences.append(f"{what}: expected a mapping of options, got {type(saved).__name__}")
         return {}
     names = saved.get("params")
     if not isinstance(names, (list, tuple)) or set(map(str, names)) != set(group.params):
-        differences.append(f"{what}: expected the parameters {list(group.params)}, came {names!r}")
+        differences.append(f"{what}: expected the parameters {list(group.params)}, got {names!r}")
     changes: dict[str, Any] = {}
     for name in group:
         if name not in saved:

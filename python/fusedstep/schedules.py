@@ -172,12 +172,12 @@ class _Descent(_Schedule):
         if self.warmup_steps >= self.total_steps:
             raise ValueError(
                 f"{name}: warmup_steps: expected fewer than total_steps = {self.total_steps}, "
-                f"came {self.warmup_steps}"
+                f"got {self.warmup_steps}"
             )
         if self.final_lr > self.lr:
             raise ValueError(
                 f"{name}: final_lr: expected a rate <= lr = {self.lr} (not a fraction of it), "
-                f"came {self.final_lr}"
+                f"got {self.final_lr}"
             )
 
     def _rate(self, step: int) -> float:

@@ -176,18 +176,18 @@ def space_of(names: Sequence[str], leaves: Sequence[Any], role: str = "parameter
             expected = f"an array on {places[0] or 'the CPU'} like {role} {names[0]!r}"
             came = f"a CUDA array ({_type_name(leaf)} on {place})" if place else "one on the CPU"
             came += "" if place else f" ({_type_name(leaf)})"
-            raise TypeError(f"{role} {name!r}: expected {expected}, came {came}")
+            raise TypeError(f"{role} {name!r}: expected {expected}, got {came}")
     if not places or not places[0]:
         return HOST
     module, why = _load()
     subject, what = f"{role} {names[0]!r}", f"({_type_name(leaves[0])} on {places[0]})"
     if module is None:
         raise TypeError(
-            f"{subject}: expected an array on the CPU, since {why}, came a CUDA array {what}"
+            f"{subject}: expected an array on the CPU, since {why}, got a CUDA array {what}"
         )
     if module.device_count() == 0:
         raise RuntimeError(
-            f"{subject}: expected a CUDA device for it {what}, came none: {module.why_no_device()}"
+            f"{subject}: expected a CUDA device for it {what}, got none: {module.why_no_device()}"
         )
     # An empty array is nowhere: the stream is that of the first which is somewhere.
     leader = next((leaf for leaf in leaves if 0 not in getattr(leaf, "shape", ())), leaves[0])

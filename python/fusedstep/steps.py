@@ -163,7 +163,7 @@ class Steps:
         sets, numbers = self._gradient_sets(grad_sets, weights)
         total = sum(numbers)
         if total == 0.0 or not math.isfinite(total):
-            raise ValueError(f"weights: expected a finite sum > 0, came {total}")
+            raise ValueError(f"weights: expected a finite sum > 0, got {total}")
         return self._step_combined(sets, numbers, total, grad_scale, zero_grads)
 
     def step_sum(
@@ -218,7 +218,7 @@ class Steps:
             An index is negative, or not below the number of rows.
         """
         if name not in self._index:
-            raise ValueError(f"name: expected one of {', '.join(self._index)}, came {name!r}")
+            raise ValueError(f"name: expected one of {', '.join(self._index)}, got {name!r}")
         self._begin()
         scale = self._space.check_grad_scale(grad_scale)
         number = self._index[name]
@@ -246,17 +246,17 @@ class Steps:
     def _set_frozen(self, verb: str, names: tuple[str, ...], frozen: bool) -> None:
         if not names:  # as of an empty selection, which must not mean all
             raise ValueError(
-                f"{verb}: expected at least one name, came none (of all: opt.{verb}(*opt.params))"
+                f"{verb}: expected at least one name, got none (of all: opt.{verb}(*opt.params))"
             )
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(
-                    f"{verb}: expected names (str), came {name!r} (of a list: opt.{verb}(*names))"
+                    f"{verb}: expected names (str), got {name!r} (of a list: opt.{verb}(*names))"
                 )
         if unknown := [name for name in names if name not in self._index]:
             raise ValueError(
                 f"{verb}: expected names of parameters ({', '.join(self._index)}), "
-                f"came {', '.join(map(repr, unknown))}"
+                f"got {', '.join(map(repr, unknown))}"
             )
         for name in names:
             self._core.freeze(self._index[name], frozen)
@@ -273,15 +273,13 @@ class Steps:
     ) -> tuple[list[Any], list[float]]:
         """Flatten the sets and check the weights."""
         if isinstance(grad_sets, Mapping):
-            raise TypeError("grad_sets: expected a list of gradient sets, came one mapping")
+            raise TypeError("grad_sets: expected a list of gradient sets, got one mapping")
         sets = [
             self._structure.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)
         ]
         if not sets:
-            raise ValueError("grad_sets: expected at least one set, came none")
+            raise ValueError("grad_sets: expected at least one set, got none")
         given = [1.0] * len(sets) if weights is None else list(weights)
         if len(given) != len(sets):
-            raise ValueError(
-                f"weights: expected {len(sets)}, one a gradient set, came {len(given)}"
-            )
+            raise ValueError(f"weights: expected {len(sets)}, one a gradient set, got {len(given)}")
         return sets, [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(given)]

@@ -99,7 +99,7 @@ class ScheduleFreeAdamW(Optimizer):
         if values["betas"][0] == 0.0:
             raise ValueError(
                 "betas[0]: expected a number > 0, without which the average cannot be read off "
-                f"the parameters, came {values['betas'][0]!r}"
+                f"the parameters, got {values['betas'][0]!r}"
             )
 
     def eval(self) -> None:

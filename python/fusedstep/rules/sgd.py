@@ -54,7 +54,7 @@ class SGD(Optimizer):
         if values["nesterov"] and (values["momentum"] == 0 or values["dampening"] != 0):
             raise ValueError(
                 "nesterov: expected momentum > 0 and dampening = 0 with it, "
-                f"came momentum={values['momentum']}, dampening={values['dampening']}"
+                f"got momentum={values['momentum']}, dampening={values['dampening']}"
             )
 
 

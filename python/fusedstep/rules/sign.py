@@ -84,8 +84,7 @@ class Rprop(Optimizer):
         shortest, longest = values["step_sizes"]
         if shortest > longest:
             raise ValueError(
-                "step_sizes: expected step_sizes[0] <= step_sizes[1], "
-                f"came {values['step_sizes']!r}"
+                f"step_sizes: expected step_sizes[0] <= step_sizes[1], got {values['step_sizes']!r}"
             )
 
     @staticmethod
