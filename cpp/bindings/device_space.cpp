@@ -28,6 +28,10 @@ template <class T>
 T* DeviceSpace::address_of(const py::object& scalar, const std::string& name) const {
   if (scalar.is_none()) return nullptr;
   const Subject subject{"", name};
+  // The library has just made it on the stream of this step: there is nothing to wait for.
+  dlpack::Tensor tensor;
+  if (is_torch(scalar) && describe_fast(scalar, tensor) && tensor.device_id == device_)
+    return reinterpret_cast<T*>(static_cast<std::byte*>(tensor.data) + tensor.byte_offset);
   const DeviceObject object = read_object(scalar, subject, "a CUDA array", stream_);
   // Numba allocates on its current device, whichever the parameters' is.
   if (device_ >= 0 && object.device != device_)
