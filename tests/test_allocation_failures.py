@@ -1,12 +1,13 @@
 """Fault 25: the k-th allocation of the compiled core fails, for every k of every call."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from helpers_preload import preloaded
 
 # operator new of the whole process, for one thread failing once.
 SHIM = r"""
@@ -108,14 +109,7 @@ print(k)
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    if not sys.platform.startswith("linux") or shutil.which("c++") is None:
-        pytest.skip("fails through LD_PRELOAD, with a C++ compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.cpp", folder / "shim.so"
-    source.write_text(SHIM)
-    command = ["c++", "-std=c++17", "-shared", "-fPIC", "-O1", str(source), "-o", str(library)]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+    return preloaded(tmp_path_factory.mktemp("shim"), SHIM, "c++", "-std=c++17")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What a step costs, counted: allocations, parallel regions, and the memory that state lives in."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, ROWWISE, RULES, aligned_empty, state_shape
+from helpers_preload import preloaded
 
 # Counts what a process allocates on the C heap, and the parallel regions that it enters.
 SHIM = r"""
@@ -65,14 +65,7 @@ print(*count(opt.step, 100), *count(lambda: opt.step(grads), 100))
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
-        pytest.skip("counts through LD_PRELOAD, with a C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(SHIM)
-    command = ["cc", "-shared", "-fPIC", "-O1", str(source), "-o", str(library), "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+    return preloaded(tmp_path_factory.mktemp("shim"), SHIM, "cc")
 
 
 def counts(shim, sizes, options=None):
