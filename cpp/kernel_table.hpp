@@ -13,6 +13,7 @@ namespace fusedstep {
 enum class DType : unsigned char { float32, float64 };
 constexpr std::size_t kDTypes = 2;
 constexpr std::size_t item_size(DType d) { return d == DType::float32 ? 4 : 8; }
+constexpr const char* name_of(DType d) { return d == DType::float32 ? "float32" : "float64"; }
 
 // What is done to a gradient before the rule sees it, in this order: sets combined, unscaled,
 // clipped by norm, clipped by value, negated, coupled decay added. Shared by the tensors of a

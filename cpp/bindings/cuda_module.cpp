@@ -56,8 +56,7 @@ PYBIND11_MODULE(_cuda, m) {
       "kind_of",
       [](const py::object& array) {
         const DeviceArray checked = numbers_of(array, 0);
-        const char* const name = checked.dtype == fusedstep::DType::float32 ? "float32" : "float64";
-        return std::make_pair(py::dtype(name), checked.shape);
+        return std::make_pair(py::dtype(fusedstep::name_of(checked.dtype)), checked.shape);
       },
       py::arg("array"), "Its dtype, as NumPy's, and its shape.");
   m.def(

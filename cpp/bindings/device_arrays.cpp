@@ -89,8 +89,6 @@ DeviceArray check_layout(DeviceObject&& object, py::handle owner, const DeviceAr
   return checked(std::move(object), owner, subject);
 }
 
-const char* name_of(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
-
 // Names that are looked up in every step.
 PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
 

@@ -80,7 +80,6 @@ CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle 
   const auto shape_text = [](const std::vector<py::ssize_t>& shape) {
     return text_of(py::tuple(py::cast(shape)));
   };
-  const char* const dtype = param.dtype == DType::float32 ? "float32" : "float64";
   if (param.shape.empty() || (param.order & py::array::c_style) == 0)
     refuse_rows(param, {"parameter", name}, "step_rows");
   const auto limit = static_cast<std::size_t>(param.shape[0]);
@@ -100,9 +99,8 @@ CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle 
   const bool same_dtype = values.dtype == param.dtype;
   if (!same_dtype || values.shape != shape || (values.order & py::array::c_style) == 0)
     refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, subject,
-           dtype + (" of shape " + shape_text(shape)) + " in C order",
-           (values.dtype == DType::float32 ? "float32" : "float64") +
-               (" of shape " + shape_text(values.shape)));
+           name_of(param.dtype) + (" of shape " + shape_text(shape)) + " in C order",
+           name_of(values.dtype) + (" of shape " + shape_text(values.shape)));
   result.gradients =
       gather_rows(numbers, limit == 0 ? 0 : param.size / limit, param.item, values.data);
   return result;

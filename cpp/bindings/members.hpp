@@ -119,8 +119,8 @@ class Members {
   // copied where it is memory that is written before it is read.
   py::array ready_value(const Array& target, const py::array& value) const {
     const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
-    const char* const dtype = target.dtype == DType::float32 ? "float32" : "float64";
-    py::array result = py::module_::import("numpy").attr("asarray")(value, dtype, order);
+    py::array result =
+        py::module_::import("numpy").attr("asarray")(value, name_of(target.dtype), order);
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
     const Extent extent{const_cast<void*>(result.data()), size * target.item};
