@@ -1,12 +1,14 @@
-// One step over some tensors: who takes part, the functors they share, and how the work is dealt.
+// One step over some tensors: who takes part, the functors they share, and how the work is cut.
 // What does not change from one step to the next is kept.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "kernel_table.hpp"
+#include "pace.hpp"
 #include "plan.hpp"
 #include "registry.hpp"
 
@@ -38,13 +40,20 @@ class Batch {
   std::vector<Cohort> cohorts;
 
   void clear();
-  // To be called once tasks have changed, or the number of threads. Allocates.
-  void deal(int threads);
+  // To be called once tasks have changed. Allocates.
+  void arrange();
+  bool is_arranged() const { return arranged_; }
   // Makes room for measure() and probe(): `slots` is one more than the largest slot that could be.
   void reserve_norms(std::size_t slots);
 
-  int threads() const { return plan_.threads(); }
-  int planned_threads() const { return planned_threads_; }
+  std::size_t bytes() const { return plan_.bytes(); }  // that run() touches
+  // The most threads that a step may use; `rule` is the number of its rule. May allocate.
+  void set_thread_limit(int limit, std::size_t rule);
+  int threads() const { return threads_; }  // that the latest step used
+
+  // Around the sweeps of a step, which is timed where it could have several threads.
+  void start() noexcept;
+  void end() noexcept;
 
   // Reads the gradients: the sum of squares of every task. True where all are finite.
   bool measure() noexcept;
@@ -60,14 +69,16 @@ class Batch {
   void run(double ema_decay) noexcept;
 
  private:
-  static void run_part(void* self, int part);
-  static void measure_part(void* self, int part);
-  static void probe_part(void* self, int part);
-  template <class Visit>
-  void visit_blocks(int part, Visit visit);
+  static void run_lines(void* self, std::size_t first, std::size_t last);
+  static void measure_blocks(void* self, std::size_t first, std::size_t last);
+  static void probe_blocks(void* self, std::size_t first, std::size_t last);
+  void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 
   Plan plan_;
-  int planned_threads_ = 0;
+  bool arranged_ = false;
+  int limit_ = 1, threads_ = 1;
+  Pace* pace_ = nullptr;  // null: one thread
+  std::chrono::steady_clock::time_point start_;
   double ema_decay_ = 0.0;
   std::vector<Plan::Tensor> extents_;
 
@@ -75,7 +86,7 @@ class Batch {
   std::vector<double> sums_, others_;     // of each block
   std::vector<unsigned char> finite_;     // of each block
   std::vector<double> task_sums_, slots_;
-  int measure_threads_ = 1;
+  std::size_t gradient_bytes_ = 0;
 };
 
 }  // namespace fusedstep

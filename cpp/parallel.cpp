@@ -1,19 +1,22 @@
 #include "parallel.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <new>
 #include <stdexcept>
 #include <string>
 
+#include "cpus.hpp"
 #include "float_environment.hpp"
+#include "pool.hpp"
+#include "process.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#define FUSEDSTEP_HAS_FORK
 #endif
 
 namespace fusedstep {
@@ -21,13 +24,10 @@ namespace {
 
 constexpr int kMaxThreads = 4096;
 
-// libgomp's pool does not survive fork(): a parallel region in the child waits for ever for
-// threads that exist in the parent only. A child therefore steps on its own thread.
-std::atomic<int> forks{0};
-
-#ifdef FUSEDSTEP_HAS_FORK
-const int fork_handler = pthread_atfork(nullptr, nullptr, [] { ++forks; });
-#endif
+// A part is small enough that the last one is not waited for long, and large enough that taking it
+// costs nothing.
+constexpr std::size_t kPartBytes = std::size_t{128} << 10;
+constexpr std::size_t kMostPartsPerThread = 64;
 
 int threads_from_environment() {
   const char* text = std::getenv("FUSEDSTEP_NUM_THREADS");
@@ -46,11 +46,81 @@ std::atomic<int>& requested() {
   return n;
 }
 
+bool openmp_from_environment() {
+  const char* text = std::getenv("FUSEDSTEP_THREADING");
+  if (text == nullptr || *text == '\0' || std::strcmp(text, "pool") == 0) return false;
+  if (std::strcmp(text, "openmp") != 0)
+    throw std::invalid_argument(
+        std::string("FUSEDSTEP_THREADING: expected 'pool' or 'openmp', got '") + text + "'");
+  if (!has_openmp())
+    throw std::invalid_argument(
+        "FUSEDSTEP_THREADING: expected 'pool', since this build has no OpenMP, got 'openmp'");
+  return true;
+}
+
+bool uses_openmp() {
+  static const bool uses = openmp_from_environment();
+  return uses;
+}
+
+// usable_cpus() reads files: looked at anew once a second.
+int recent_cpus() {
+  using Clock = std::chrono::steady_clock;
+  static std::atomic<Clock::rep> next{Clock::time_point::min().time_since_epoch().count()};
+  static std::atomic<int> cpus{1};
+  const auto now = Clock::now().time_since_epoch();
+  Clock::rep due = next.load(std::memory_order_acquire);
+  const auto later = Clock::duration(now + std::chrono::seconds(1)).count();
+  if (now.count() >= due) {
+    cpus = usable_cpus();
+    next.store(later, std::memory_order_release);
+  }
+  return cpus;
+}
+
+#ifdef _OPENMP
+
+int openmp_limit() { return omp_get_max_threads(); }
+
+// A region ends when its last thread has come, late or not.
+void run_openmp(int threads, const Work& work) {
+#pragma omp parallel num_threads(threads)
+  {
+    const FloatEnvironment ours;
+    // OpenMP may give fewer threads than were asked for.
+    const auto n = std::size_t(omp_get_num_threads()), k = std::size_t(omp_get_thread_num());
+    const auto cut = [&](std::size_t i) { return work.units / n * i + work.units % n * i / n; };
+    if (cut(k) != cut(k + 1)) work.body(work.context, cut(k), cut(k + 1));
+  }
+}
+
+#else
+
+// What OpenMP would say: the first number of a list, one a level of nesting.
+int openmp_limit() {
+  static const int limit = [] {
+    const char* text = std::getenv("OMP_NUM_THREADS");
+    const long n = text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+    return n < 1 || n > kMaxThreads ? kMaxThreads : static_cast<int>(n);
+  }();
+  return limit;
+}
+
+void run_openmp(int, const Work&) {}
+
+#endif
+
+void run_pool(int threads, const Work& work) {
+  const std::size_t most =
+      std::min<std::size_t>(kMostPartsPerThread * std::size_t(threads), Share::kMaxParts);
+  const std::size_t parts = std::clamp<std::size_t>(work.bytes / kPartBytes, 1, most);
+  const std::size_t part = std::max<std::size_t>(1, (work.units + parts - 1) / parts);
+  of_process<Pool>().run(work, part, threads, std::max(threads, thread_limit()));
+}
+
 }  // namespace
 
 int requested_threads() { return requested(); }
-
-int fork_count() { return forks; }
 
 void set_thread_limit(int n) {
   if (n < 0 || n > kMaxThreads)
@@ -59,39 +129,33 @@ void set_thread_limit(int n) {
   requested() = n;
 }
 
+bool has_openmp() {
 #ifdef _OPENMP
+  return true;
+#else
+  return false;
+#endif
+}
 
-bool has_openmp() { return true; }
+const char* threading() { return uses_openmp() ? "openmp" : "pool"; }
 
 int thread_limit() {
-  if (forks > 0) return 1;
+  // libgomp's threads do not survive fork(): a region in the child waits for them for ever.
+  if (uses_openmp() && fork_count() > 0) return 1;
   const int n = requested();
-  return n > 0 ? n : omp_get_max_threads();
+  return n > 0 ? n : std::min(openmp_limit(), recent_cpus());
 }
 
-void parallel_run(int parts, void (*body)(void* context, int part), void* context) {
-  if (parts <= 1 || forks > 0) {
-    for (int k = 0; k < parts; ++k) body(context, k);
-    return;
+void parallel_run(int threads, const Work& work) noexcept {
+  if (work.units == 0) return;
+  const FloatEnvironment ours;
+  if (threads <= 1) return work.body(work.context, 0, work.units);
+  if (uses_openmp()) return run_openmp(threads, work);
+  try {
+    run_pool(threads, work);
+  } catch (const std::bad_alloc&) {  // of the pool itself, before it has begun
+    work.body(work.context, 0, work.units);
   }
-#pragma omp parallel num_threads(parts)
-  {
-    const FloatEnvironment ours;
-    // OpenMP may give fewer threads than were asked for; every part is run all the same.
-    for (int k = omp_get_thread_num(); k < parts; k += omp_get_num_threads()) body(context, k);
-  }
 }
-
-#else
-
-bool has_openmp() { return false; }
-
-int thread_limit() { return 1; }
-
-void parallel_run(int parts, void (*body)(void* context, int part), void* context) {
-  for (int k = 0; k < parts; ++k) body(context, k);
-}
-
-#endif
 
 }  // namespace fusedstep

@@ -1,11 +1,13 @@
-// Threads. The only file that knows OpenMP is parallel.cpp.
+// Threads: how many a step may use, and where they come from (pool.hpp, or OpenMP).
 #pragma once
+
+#include <cstddef>
 
 namespace fusedstep {
 
-// How many threads a step may use: what set_thread_limit said, else FUSEDSTEP_NUM_THREADS, else
-// OpenMP's own limit (OMP_NUM_THREADS, CPU affinity, threadpoolctl). 1 without OpenMP and in a
-// forked child.
+// How many threads a step may use: what set_thread_limit said, else FUSEDSTEP_NUM_THREADS, else the
+// CPUs that this process may use (affinity, cgroup quotas), or fewer where OMP_NUM_THREADS or
+// threadpoolctl say so. A forked child has 1 where OpenMP is the source of threads.
 int thread_limit();
 
 // n >= 1; 0 goes back to the default. Throws std::invalid_argument for a negative n.
@@ -14,13 +16,21 @@ void set_thread_limit(int n);
 // What set_thread_limit or the environment asked for; 0 where nobody did.
 int requested_threads();
 
-// body(context, k) once for every k in [0, parts), in one parallel region, none where parts == 1;
-// on its threads, in our floating-point environment. `body` must not throw.
-void parallel_run(int parts, void (*body)(void* context, int part), void* context);
+// Something to be done in parts: body(context, first, last) for ranges of [0, units), on any
+// thread, each unit once. `body` must not throw.
+struct Work {
+  std::size_t units;
+  std::size_t bytes;  // that all of it touches: what a part is worth
+  void (*body)(void* context, std::size_t first, std::size_t last);
+  void* context;
+  bool more;  // another one follows within microseconds
+};
 
+// On at most so many threads, the caller's among them; in our floating-point environment.
+void parallel_run(int threads, const Work& work) noexcept;
+
+// Where threads come from: "pool" or "openmp". Of a build without OpenMP always the pool.
+const char* threading();
 bool has_openmp();
-
-// How many fork()s this process is away from the one that loaded the library.
-int fork_count();
 
 }  // namespace fusedstep

@@ -8,6 +8,7 @@
 #include "dispatch.hpp"
 #include "float_environment.hpp"
 #include "parallel.hpp"
+#include "plan.hpp"
 
 namespace fusedstep {
 
@@ -149,7 +150,8 @@ void Stepper::prepare(const RowGradients& gradients) {
 
 void Stepper::ready(Batch& batch, std::size_t slots) {
   check_step_count(step_count_);
-  if (batch.planned_threads() != thread_limit()) batch.deal(thread_limit());
+  if (!batch.is_arranged()) batch.arrange();
+  batch.set_thread_limit(useful_threads(batch.bytes(), thread_limit()), rule_);
   measures_ = measures();
   if (measures_ || rule().layerwise) batch.reserve_norms(slots);
   next_ = &batch;
@@ -167,6 +169,13 @@ void Stepper::clip(double norm) noexcept {
 
 Outcome Stepper::run() noexcept {
   const FloatEnvironment ours;
+  next_->start();
+  const Outcome outcome = sweep();
+  if (outcome.applied) next_->end();
+  return outcome;
+}
+
+Outcome Stepper::sweep() noexcept {
   Outcome outcome;
   if (measures_) {
     const bool finite = next_->measure();

@@ -16,7 +16,7 @@ class Stepper : public Roster {
 
   std::int64_t step_count() const { return step_count_; }
   const std::vector<std::int64_t>& steps() const { return steps_; }        // of each tensor, so far
-  int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the step prepared
+  int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the latest step
 
   // Room for more groups and tensors: add() does not fail then.
   void reserve(std::size_t groups, std::size_t tensors);
@@ -41,6 +41,7 @@ class Stepper : public Roster {
   Task task_of(std::size_t tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
   void ready(Batch& batch, std::size_t slots);
+  Outcome sweep() noexcept;
   void clip(double norm) noexcept;
 
   std::vector<std::int64_t> steps_;

@@ -163,7 +163,7 @@ def test_config(capsys):
 def test_threads():
     fs.set_num_threads(3)
     with fs.num_threads(2):
-        assert fs.get_num_threads() == (2 if _core.has_openmp() else 1)
+        assert fs.get_num_threads() == 2
         with pytest.raises(ZeroDivisionError), fs.num_threads(5):
             _ = 1 / 0
         assert _core.requested_threads() == 2
@@ -183,9 +183,12 @@ def child(code, **environment):
 
 def test_threads_from_the_environment():
     code = "import fusedstep as fs; print(fs.get_num_threads())"
-    if _core.has_openmp():
-        assert child(code, FUSEDSTEP_NUM_THREADS="5") == "5"
-        assert child(code, FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS="3") == "3"
+    assert child(code, FUSEDSTEP_NUM_THREADS="5", OMP_NUM_THREADS="1") == "5"
+    assert child(code, FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS="1") == "1"
+    usual = int(child(code, FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS=""))
+    assert usual <= len(os.sched_getaffinity(0))
+    # There is no gain in more threads than CPUs unless somebody asks this library for them.
+    assert int(child(code, FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS="4096")) == usual
 
 
 TRAIN = """

@@ -418,6 +418,7 @@ BAD_ENVIRONMENTS = [
     ("FUSEDSTEP_ISA", bad, fs.available_isas()[0]) for bad in ("sse9", "AVX2", "neon ")
 ]
 BAD_ENVIRONMENTS += [("FUSEDSTEP_NUM_THREADS", bad, "1 to 4096") for bad in BAD_COUNTS]
+BAD_ENVIRONMENTS += [("FUSEDSTEP_THREADING", bad, "'pool'") for bad in ("tbb", "Pool", " ")]
 
 
 @pytest.mark.parametrize(("variable", "value", "expected"), BAD_ENVIRONMENTS)

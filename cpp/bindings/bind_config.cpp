@@ -80,12 +80,14 @@ void bind_config(py::module_& m) {
   m.def("thread_limit", &thread_limit, "The most threads that a step uses.");
   m.def("requested_threads", &requested_threads, "The limit that was asked for, 0 for none.");
   m.def("set_thread_limit", &set_thread_limit, py::arg("n"), "0 goes back to the default.");
-  m.def("has_openmp", &has_openmp, "Whether steps can use more than one thread.");
+  m.def("has_openmp", &has_openmp, "Whether the build has OpenMP as a source of threads.");
+  m.def("threading", &threading, "Where threads come from: 'pool' or 'openmp'.");
   m.def("compiler", &compiler, "What compiled the core.");
 
-  // A bad FUSEDSTEP_ISA or FUSEDSTEP_NUM_THREADS fails the import, not some later step.
+  // A bad FUSEDSTEP_ variable fails the import, not some later step.
   current_table();
   requested_threads();
+  threading();
 }
 
 }  // namespace fusedstep::bindings

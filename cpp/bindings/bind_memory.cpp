@@ -2,7 +2,9 @@
 
 #include <memory>
 #include <stdexcept>
+#include <string>
 
+#include "../fill.hpp"
 #include "arrays.hpp"
 #include "module.hpp"
 
@@ -42,6 +44,25 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
   return result;
 }
 
+// Buffers of zeros_in_phase(): all elements one value, or, where there are any, copies of `values`.
+void fill_buffers(const std::vector<py::object>& buffers, double value,
+                  const std::vector<py::object>& values) {
+  if (!values.empty() && values.size() != buffers.size())
+    throw std::invalid_argument("one value a buffer");
+  std::vector<CheckedArray> kept;
+  std::vector<FilledArray> arrays;
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    const Subject subject{"buffer", "number " + std::to_string(i)};
+    const CheckedArray to = kept.emplace_back(check_numbers(buffers[i], subject, true));
+    const void* from = nullptr;
+    if (!values.empty())
+      from = kept.emplace_back(check_companion(values[i], to, subject, /*writeable=*/false)).data;
+    arrays.push_back({to.extent(), to.dtype, from});
+  }
+  const py::gil_scoped_release unlocked;
+  fill(arrays, value);
+}
+
 }  // namespace
 
 void bind_memory(py::module_& m) {
@@ -50,6 +71,10 @@ void bind_memory(py::module_& m) {
         "For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo "
         "64, in one block of memory. For a rule that is `rowwise`, by its name: of one number a "
         "row.");
+  m.def("fill_buffers", &fill_buffers, py::arg("buffers"), py::arg("value") = 0.0,
+        py::arg("values") = std::vector<py::object>(),
+        "Writes buffers of zeros_in_phase() on the threads that steps over them will have: all "
+        "elements `value`, or copies of `values`, of the same dtypes, shapes and orders.");
 }
 
 }  // namespace fusedstep::bindings

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <optional>
 
-#include "../parallel.hpp"
+#include "../process.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
 

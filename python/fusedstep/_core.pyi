@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import numpy.typing
 import typing
-__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'use_isa', 'zeros_in_phase']
+__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'fill_buffers', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
 class RuleInfo:
     """
     A rule as the compiled registry describes it.
@@ -86,9 +86,13 @@ def compiler() -> str:
     """
     What compiled the core.
     """
+def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.SupportsFloat | typing.SupportsIndex = 0.0, values: collections.abc.Sequence[typing.Any] = []) -> None:
+    """
+    Writes buffers of zeros_in_phase() on the threads that steps over them will have: all elements `value`, or copies of `values`, of the same dtypes, shapes and orders.
+    """
 def has_openmp() -> bool:
     """
-    Whether steps can use more than one thread.
+    Whether the build has OpenMP as a source of threads.
     """
 def isa() -> str:
     """
@@ -109,6 +113,10 @@ def set_thread_limit(n: typing.SupportsInt | typing.SupportsIndex) -> None:
 def thread_limit() -> int:
     """
     The most threads that a step uses.
+    """
+def threading() -> str:
+    """
+    Where threads come from: 'pool' or 'openmp'.
     """
 def use_isa(name: str) -> None:
     """

@@ -77,6 +77,7 @@ def _config() -> dict[str, Any]:
         "isa": isa(),
         "available_isas": available_isas(),
         "num_threads": get_num_threads(),
+        "threading": _core.threading(),
         "openmp": _core.has_openmp(),
         "cpu_count": os.cpu_count(),
         "compiler": _core.compiler(),
@@ -86,7 +87,12 @@ def _config() -> dict[str, Any]:
         "numpy": np.__version__,
         "environment": {
             name: os.environ[name]
-            for name in ("FUSEDSTEP_ISA", "FUSEDSTEP_NUM_THREADS", "OMP_NUM_THREADS")
+            for name in (
+                "FUSEDSTEP_ISA",
+                "FUSEDSTEP_NUM_THREADS",
+                "FUSEDSTEP_THREADING",
+                "OMP_NUM_THREADS",
+            )
             if name in os.environ
         },
     }

@@ -234,10 +234,16 @@ class DeviceSpace:
         library.copy(new, array)
         return new
 
-    def fill(self, array: Any, value: float) -> None:
+    def fill(self, buffers: Sequence[Any], value: float) -> None:
         """See Space."""
-        kind = self.kind_of(array)
-        _cuda.from_numpy(array, np.full(kind.shape, value, kind.dtype), self._stream())
+        for array in buffers:
+            kind = self.kind_of(array)
+            _cuda.from_numpy(array, np.full(kind.shape, value, kind.dtype), self._stream())
+
+    def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
+        """See Space."""
+        for array, leaf in zip(buffers, leaves, strict=True):
+            self.copy(array, leaf)
 
     def as_copy(self, array: object) -> object:
         """See Space."""

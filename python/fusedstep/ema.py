@@ -73,8 +73,7 @@ class EMA(Mapping[str, Any], HoldsMemory):
         zeros = self._space.zeros("value", names, leaves, 1)
         self._averages = [average for (average,) in zeros]
         if init == "copy":
-            for average, value in zip(self._averages, leaves, strict=True):
-                self._space.copy(average, value)
+            self._space.fill_with(self._averages, leaves)
         self._core = self._space.stepper("ema", "value of", "its average")
         self._core.add(
             [([self._decay], 0, 0.0, False, None, None)],

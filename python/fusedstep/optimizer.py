@@ -252,12 +252,10 @@ class Optimizer(Steps, HoldsMemory):
         buffers = [dict(zip(states, own, strict=True)) for own in arrays]
         for state, value in self.initial_state(group).items():
             if value != 0.0:
-                for own in buffers:
-                    self._space.fill(own[state], value)
+                self._space.fill([own[state] for own in buffers], value)
         copies = [] if self._policy.ema_bias_correction else averages
-        for own, leaf in zip(buffers, leaves, strict=True):
-            for state in (*self.starts_at_parameter, *copies):
-                self._space.copy(own[state], leaf)
+        for state in (*self.starts_at_parameter, *copies):
+            self._space.fill_with([own[state] for own in buffers], leaves)
         return buffers
 
     def add_group(self, group: object, working_copy: object = None) -> None:

@@ -69,8 +69,11 @@ class Space(Protocol):
     def copy_of(self, array: Any) -> Any:
         """A new array of the same values."""
 
-    def fill(self, array: Any, value: float) -> None:
-        """Set all elements."""
+    def fill(self, buffers: Sequence[Any], value: float) -> None:
+        """Set all elements of new buffers."""
+
+    def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
+        """Copy each array into a new buffer like it."""
 
     def as_copy(self, array: object) -> object:
         """A working copy as the core takes it."""
@@ -118,9 +121,13 @@ class HostSpace:
         """See Space."""
         return as_array(array).copy(order="K")
 
-    def fill(self, array: Any, value: float) -> None:
+    def fill(self, buffers: Sequence[Any], value: float) -> None:
+        """See Space. On all threads: cpp/fill.hpp."""
+        _core.fill_buffers(buffers, value)
+
+    def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
         """See Space."""
-        array.fill(value)
+        _core.fill_buffers(buffers, values=leaves)
 
     def as_copy(self, array: object) -> object:
         """See Space."""

@@ -1,8 +1,9 @@
-// Cuts random lists of tensors and counts: every element (or row) of every tensor must be in
-// exactly one piece, so that each stream is read once and written once, and no cache line in two
-// threads' but where a row must not be cut.
+// Cuts random lists of tensors anywhere and counts: every element (or row) of every tensor must be
+// in exactly one piece, so that each stream is read once and written once, and no cache line in
+// two but where a row must not be cut.
 #include "plan.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <random>
@@ -19,35 +20,31 @@ bool fail(const char* what, std::size_t tensor) {
   return false;
 }
 
-bool check(const std::vector<Plan::Tensor>& tensors, int limit, bool rows) {
-  Plan plan;
-  plan.build(tensors, limit);
-  if (plan.threads() < 1 || plan.threads() > limit) return fail("more threads than allowed", 0);
+// `cuts`: between which lines the whole is cut, rising, with both ends.
+bool check(const std::vector<Plan::Tensor>& tensors, const Plan& plan,
+           const std::vector<std::size_t>& cuts, bool rows) {
   std::vector<std::size_t> done(tensors.size(), 0);  // elements dealt so far, in order
   std::vector<std::uintptr_t> last(tensors.size(), 0);
-  std::size_t fewest = SIZE_MAX, most = 0;
-  for (int thread = 0; thread < plan.threads(); ++thread) {
+  bool right = true;
+  for (std::size_t part = 0; part + 1 < cuts.size(); ++part) {
     std::size_t lines = 0;
-    for (const Piece* p = plan.begin(thread); p != plan.end(thread); ++p) {
-      const Plan::Tensor& t = tensors[p->tensor];
+    plan.visit(cuts[part], cuts[part + 1], [&](std::size_t i, std::size_t begin, std::size_t end) {
+      const Plan::Tensor& t = tensors[i];
       const auto address = reinterpret_cast<std::uintptr_t>(t.param.address);
-      if (p->begin != done[p->tensor]) return fail("an element twice or never", p->tensor);
-      if (p->begin >= p->end) return fail("a piece of nothing", p->tensor);
-      const std::uintptr_t first = (address + p->begin * t.item_size) / kLine;
-      if (!rows && p->begin != 0 && first == last[p->tensor])
-        return fail("a line in two pieces", p->tensor);
-      done[p->tensor] = p->end;
-      last[p->tensor] = (address + p->end * t.item_size - 1) / kLine;
-      lines += last[p->tensor] - first + 1;
-    }
-    fewest = lines < fewest ? lines : fewest;
-    most = lines > most ? lines : most;
+      if (begin != done[i]) right = fail("an element twice or never", i);
+      if (begin >= end) right = fail("a piece of nothing", i);
+      const std::uintptr_t first = (address + begin * t.item_size) / kLine;
+      if (!rows && begin != 0 && first == last[i]) right = fail("a line in two pieces", i);
+      done[i] = end;
+      last[i] = (address + end * t.item_size - 1) / kLine;
+      lines += last[i] - first + 1;
+    });
+    if (!rows && lines != cuts[part + 1] - cuts[part]) right = fail("more or less than asked", 0);
   }
-  if (!rows && most - fewest > 1 && plan.threads() > 1) return fail("threads share unevenly", 0);
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (done[i] * tensors[i].item_size != tensors[i].param.bytes)
-      return fail("elements are missing", i);
-  return true;
+      right = fail("elements are missing", i);
+  return right;
 }
 
 }  // namespace
@@ -67,7 +64,12 @@ int main() {
       t.param = {reinterpret_cast<void*>(address), size * t.item_size};
       t.streams = 2 + below(4);
     }
-    if (!check(tensors, int(1 + below(9)), rows)) return 1;
+    Plan plan;
+    plan.build(tensors);
+    std::vector<std::size_t> cuts{0, plan.lines()};
+    for (std::size_t k = below(9); k > 0; --k) cuts.push_back(below(plan.lines() + 1));
+    std::sort(cuts.begin(), cuts.end());
+    if (!check(tensors, plan, cuts, rows)) return 1;
   }
   std::printf("%zu lists\n", lists);
 }

@@ -1,0 +1,61 @@
+// How many threads a step gets: as many as have lately been the fastest.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <mutex>
+#include <vector>
+
+namespace fusedstep {
+
+// More threads are not always faster: the cores may be busy with other programs, or with the
+// threads of BLAS, which look out for work; and one thread may be all that the memory can feed. No
+// look at the machine tells, so steps are timed, and now and then a few are made on half or on
+// twice as many threads. What has lost time is tried again when a hundred times as much has passed.
+//
+// A stall now and then is worth it where the steps between have saved more: what they save is kept
+// account of, and only when that is used up fewer threads are tried at once.
+class Pace {
+ public:
+  explicit Pace(int limit);
+
+  // For the next step.
+  int threads() const { return threads_.load(std::memory_order_relaxed); }
+  // A step over so many bytes took so many seconds on so many threads. Steps of other threads of
+  // the program that come at the same moment do not count.
+  void took(int threads, std::size_t bytes, double seconds) noexcept;
+
+ private:
+  struct Level {
+    int threads;
+    int steps = 0;
+    double pace = 0.0;  // seconds a byte, lately
+    double wait = 0.0;  // seconds of steps until it is tried again
+  };
+  // Steps on another level than the usual one.
+  struct Trial {
+    std::size_t level;
+    int steps = 0;
+    double seconds = 0.0, bytes = 0.0;
+  };
+
+  void count_usual(double bytes, double seconds);
+  void count_trial(double bytes, double seconds);
+  void end_trial(double saved);
+
+  std::atomic<int> threads_;
+  std::mutex mutex_;
+  std::vector<Level> levels_;  // from all threads down to one
+  std::size_t home_ = 0;       // the usual one
+  double saved_ = 0.0;         // seconds, against the level below, lately
+  bool is_trying_ = false;
+  Trial trial_{0};
+  bool is_first_ = true;
+};
+
+// That of steps of a rule (by its number) over about so many bytes, on at most so many threads: one
+// for all optimizers of the process, so that what one has learnt is known to the next.
+// Throws std::bad_alloc.
+Pace& pace_of(std::size_t rule, std::size_t bytes, int limit);
+
+}  // namespace fusedstep

@@ -1,0 +1,109 @@
+// What the pool is made of: atomics, sleep, threads and a clock. A file of its own, so that the
+// tests can put another in its place, in which every access is a point where another thread may go
+// on (tests/native/pool_model.cpp).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <utility>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <signal.h>
+#define FUSEDSTEP_HAS_PTHREADS
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#include <condition_variable>
+#include <mutex>
+#endif
+
+namespace fusedstep {
+
+template <class T>
+using Atomic = std::atomic<T>;
+using Clock = std::chrono::steady_clock;
+
+// Where one thread sleeps until another wakes it.
+//
+// The sleeper calls announce(), looks once more whether there is something to do, and then calls
+// sleep(), or withdraw(). Whoever makes something to do calls wake() after it; no wake is lost
+// between the look and the sleep, and one that comes for nothing does no harm: look again.
+class Parking {
+ public:
+  void announce() { state_.store(kAsleep); }
+  void withdraw() { state_.store(kAwake); }
+
+#ifdef __linux__
+  void sleep() {
+    while (state_.load() == kAsleep)
+      syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, kAsleep, nullptr, nullptr, 0);
+  }
+  void wake() {
+    if (state_.load() == kAsleep && state_.exchange(kAwake) == kAsleep)
+      syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+#else
+  void sleep() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return state_.load() != kAsleep; });
+  }
+  void wake() {
+    if (state_.load() != kAsleep || state_.exchange(kAwake) != kAsleep) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    changed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+#endif
+
+ private:
+  static constexpr std::uint32_t kAwake = 0, kAsleep = 1;
+  Atomic<std::uint32_t> state_{kAwake};
+  static_assert(sizeof(std::atomic<std::uint32_t>) == 4, "a futex is 32 bits");
+};
+
+// For a moment, in a loop that looks out for something.
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Starts a thread that is never joined. No signal comes to it: those are for the threads that the
+// program knows. Throws where there can be no more threads.
+template <class Body>
+void start_thread(int number, Body body) {
+#ifdef FUSEDSTEP_HAS_PTHREADS
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  struct Restore {
+    const sigset_t& mask;
+    ~Restore() { pthread_sigmask(SIG_SETMASK, &mask, nullptr); }
+  } const restore{before};
+#endif
+  std::thread([body = std::move(body), name = "fusedstep-" + std::to_string(number)] {
+#if defined(__linux__)
+    pthread_setname_np(pthread_self(), name.c_str());
+#elif defined(__APPLE__)
+    pthread_setname_np(name.c_str());
+#endif
+    body();
+  }).detach();
+}
+
+}  // namespace fusedstep
