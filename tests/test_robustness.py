@@ -419,6 +419,8 @@ BAD_ENVIRONMENTS = [
 ]
 BAD_ENVIRONMENTS += [("FUSEDSTEP_NUM_THREADS", bad, "1 to 4096") for bad in BAD_COUNTS]
 BAD_ENVIRONMENTS += [("FUSEDSTEP_THREADING", bad, "'pool'") for bad in ("tbb", "Pool", " ")]
+if not fs.show_config("dict")["openmp"]:
+    BAD_ENVIRONMENTS.append(("FUSEDSTEP_THREADING", "openmp", "since this build has no OpenMP"))
 
 
 @pytest.mark.parametrize(("variable", "value", "expected"), BAD_ENVIRONMENTS)

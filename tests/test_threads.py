@@ -40,8 +40,8 @@ def ours():
 """
 
 
-def output(code, **environment):
-    done = python(HEAD + code, **environment)
+def output(code, source="pool"):
+    done = python(HEAD + code, FUSEDSTEP_THREADING=source)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
 
@@ -64,7 +64,7 @@ for threads in (1, 2, 3, 7):
 
 
 def test_the_same_bits_from_every_source_of_threads():
-    digests = [line for source in SOURCES for line in output(BITS, FUSEDSTEP_THREADING=source)]
+    digests = [line for source in SOURCES for line in output(BITS, source)]
     assert len(digests) == 4 * len(SOURCES)
     assert len(set(digests)) == 1
 
@@ -89,7 +89,7 @@ print(digest(*alone) == digest(*beside))
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_steps_of_several_python_threads_side_by_side(source):
-    assert output(SIDE_BY_SIDE, FUSEDSTEP_THREADING=source) == ["True"]
+    assert output(SIDE_BY_SIDE, source) == ["True"]
 
 
 # Good guests ------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ print(*sorted(ours()), digest(opt) == digest(twin))
 @pytest.mark.parametrize("allowed", [0, 1, 2])
 def test_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
     shim = preloaded(tmp_path, SHIM, "cc")
-    done = python(HEAD + NOT_STARTED, str(allowed), LD_PRELOAD=str(shim))
+    done = python(HEAD + NOT_STARTED, str(allowed), LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="pool")
     names = [f"fusedstep-{k}" for k in range(1, allowed + 1)]
     assert (done.returncode, done.stdout.split()) == (0, [*names, "True"]), done.stderr
 

@@ -32,6 +32,7 @@ environment:
   FUSEDSTEP_ISA          instruction set to run on; `fusedstep info` lists those this CPU has,
                          the last is the default
   FUSEDSTEP_NUM_THREADS  the most threads that a step uses
+  FUSEDSTEP_THREADING    where they come from: pool (the default) or openmp
 
 exit codes:
   0    done

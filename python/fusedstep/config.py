@@ -43,8 +43,11 @@ def get_num_threads() -> int:
     """The most threads that a step uses.
 
     What :func:`set_num_threads` said; else the environment variable ``FUSEDSTEP_NUM_THREADS``;
-    else OpenMP's own limit, which follows ``OMP_NUM_THREADS``, CPU affinity and threadpoolctl.
-    A small step uses fewer, a forked child and a build without OpenMP one.
+    else the CPUs that this process may use (affinity and cgroup quotas, looked at once a second), or
+    fewer where ``OMP_NUM_THREADS`` or threadpoolctl say so.
+
+    A small step uses fewer, and so does one that has lately been faster on fewer, because the cores
+    were busy: steps are timed, and now and then some are made on half or twice as many threads.
     """
     return _core.thread_limit()
 
