@@ -184,6 +184,24 @@ def test_versions_count_what_was_written(way):
     assert versions(a, b, c) == [2, 0, 1]
 
 
+def test_versions_where_some_have_no_gradient():
+    a, b = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = fs.SGD([a, b])
+    grads = [torch.ones(2)] * 2
+    for given in (grads, [None, grads[1]], grads, (grads[0], None)):
+        opt.step(given)
+    assert versions(a, b) == [3, 3]
+    opt.bind([None, grads[1]])
+    opt.step()
+    opt.bind(grads)
+    opt.step()
+    opt.freeze("0")
+    opt.step()
+    opt.unfreeze("0")
+    opt.step()
+    assert versions(a, b) == [5, 7]
+
+
 def test_versions_count_what_a_group_added_later_writes():
     w = torch.ones(2)
     opt = fs.SGD({"n": np.ones(2)})

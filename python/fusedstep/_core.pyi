@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import numpy.typing
 import typing
-__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'fill_buffers', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
+__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'fill_buffers', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
 class RuleInfo:
     """
     A rule as the compiled registry describes it.
@@ -89,6 +89,10 @@ def compiler() -> str:
 def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.SupportsFloat | typing.SupportsIndex = 0.0, values: collections.abc.Sequence[typing.Any] = []) -> None:
     """
     Writes buffers of zeros_in_phase() on the threads that steps over them will have: all elements `value`, or copies of `values`, of the same dtypes, shapes and orders.
+    """
+def has_none(objects: typing.Any) -> bool:
+    """
+    Whether None is among the objects of a list.
     """
 def has_openmp() -> bool:
     """

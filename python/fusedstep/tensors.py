@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any
 
+from fusedstep._core import has_none
+
 __all__ = ["Tensors", "note_written", "tensors_among"]
 
 
@@ -51,8 +53,9 @@ class Tensors:
 
     def __init__(self) -> None:
         self._written: dict[int, list[Any]] = {}
-        self._bound: list[int] = []
+        self._bound: list[int] | None = []  # None: all
         self._resting: set[int] = set()  # frozen
+        self._moving: list[Any] | None = None  # all but the frozen, once they were asked for
 
     def __len__(self) -> int:
         return len(self._written)
@@ -61,10 +64,12 @@ class Tensors:
         """Take in what is torch's of what a step over a parameter writes."""
         if tensors := tensors_among(arrays):
             self._written[number] = tensors
+            self._moving = None
 
     def rest(self, number: int, frozen: bool) -> None:
         """Remember whether a parameter is frozen."""
         (self._resting.add if frozen else self._resting.discard)(number)
+        self._moving = None
 
     def bind(self, grads: Sequence[object]) -> None:
         """Remember which parameters have a bound gradient."""
@@ -74,12 +79,22 @@ class Tensors:
         """Note what a step has written; `grads` are None where the bound ones were used."""
         self.note(outcome, self._bound if grads is None else self._with_gradient(grads))
 
-    def note(self, outcome: Any, numbers: Iterable[int]) -> None:
-        """Note that a step over these parameters has written those that are not frozen."""
+    def note(self, outcome: Any, numbers: Iterable[int] | None) -> None:
+        """Note that a step over these parameters, or all, has written those that are not frozen."""
         if outcome is not None and outcome[0] is False:
             return  # skipped; on a CUDA device that is an array, which nobody waits for
-        moved = [number for number in numbers if number not in self._resting]
-        note_written([tensor for number in moved for tensor in self._written.get(number, ())])
+        if numbers is not None:
+            note_written(self._of(numbers))
+            return
+        if self._moving is None:
+            self._moving = self._of(self._written)
+        note_written(self._moving)
 
-    def _with_gradient(self, grads: Sequence[object]) -> list[int]:
+    def _of(self, numbers: Iterable[int]) -> list[Any]:
+        moved = [number for number in numbers if number not in self._resting]
+        return [tensor for number in moved for tensor in self._written.get(number, ())]
+
+    def _with_gradient(self, grads: Sequence[object]) -> list[int] | None:
+        if not has_none(grads):
+            return None
         return [number for number in self._written if grads[number] is not None]
