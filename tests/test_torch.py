@@ -100,6 +100,40 @@ EXCHANGES = {
 }
 
 
+def test_a_tensor_of_nothing():
+    w, v = torch.nn.Parameter(torch.zeros(0, 3)), torch.ones(2)
+    opt = fs.SGD({"w": w, "v": v}, lr=1.0)
+    opt.step({"w": torch.zeros(0, 3), "v": torch.ones(2)})
+    assert v.tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"of 'w': expected shape \(0, 3\) .*, got \(3, 0\)"):
+        opt.step({"w": torch.zeros(3, 0)})
+
+
+TURNS = {
+    "in place": lambda tensor: tensor.t_(),
+    "assigned": lambda tensor: setattr(tensor, "data", tensor.data.t()),
+    "reshaped": lambda tensor: setattr(tensor, "data", tensor.data.view(4)),
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+def test_a_tensor_that_was_turned_where_it_lies(turn, wrap):
+    tensor = wrap(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    opt = fs.SGD([tensor], lr=1.0)
+    grad, bound = torch.ones(2, 2), torch.ones(2, 2)
+    opt.bind([bound])
+    turn(bound)
+    with pytest.raises(ValueError, match="gradient of '0': expected the array as it was"):
+        opt.step()
+    with torch.no_grad():
+        turn(tensor)
+    with pytest.raises(ValueError, match="parameter '0': expected the array as it was"):
+        opt.step([grad])
+    assert sorted(tensor.flatten().tolist()) == [1.0, 2.0, 3.0, 4.0]
+    assert opt.step_count == 0
+
+
 @pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
 @pytest.mark.parametrize("exchange", EXCHANGES.values(), ids=EXCHANGES)
 def test_a_tensor_whose_memory_was_exchanged(exchange, wrap):
@@ -132,6 +166,15 @@ def test_a_working_copy_whose_memory_was_exchanged():
         opt.step({"w": np.ones_like(w)})
 
 
+def test_a_working_copy_that_was_turned_where_it_lies():
+    w, copy = torch.ones(2, 2), torch.zeros(2, 2, dtype=torch.bfloat16)
+    opt = fs.SGD({"w": w}, lr=1.0, working_copy={"w": copy})
+    copy.t_()
+    with pytest.raises(ValueError, match="working copy of 'w': expected the array as it was"):
+        opt.step({"w": torch.ones(2, 2)})
+    assert w.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
 def test_bfloat16_is_refused_in_the_words_for_numpy():
     half = torch.zeros(3, dtype=torch.bfloat16)
     with pytest.raises(
@@ -144,6 +187,21 @@ def test_bfloat16_is_refused_in_the_words_for_numpy():
         match=r"^gradient of 'w': expected dtype float32 like its parameter, got bfloat16$",
     ):
         opt.step({"w": half})
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
+    reason="torch before 2.10 describes nothing in C",
+)
+def test_a_step_makes_no_arrays_of_numpy(monkeypatch):
+    model, x, y = model_and_data()
+    opt = fs.Adam(model.parameters(), max_grad_norm=1.0)
+    monkeypatch.setattr(np, "from_dlpack", None)
+    monkeypatch.setattr(torch.Tensor, "data_ptr", None)
+    for _ in losses(model, x, y, lambda: opt.step([p.grad for p in model.parameters()])):
+        pass
+    opt.step([p.grad for p in model.parameters()], zero_grads=True)
+    assert not any(p.grad.any() for p in model.parameters())
 
 
 # What autograd is told ---------------------------------------------------------------------------

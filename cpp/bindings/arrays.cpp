@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "exchange.hpp"
+
 namespace fusedstep::bindings {
 
 namespace {
@@ -17,6 +19,10 @@ bool is_native(const py::dtype& dtype) {
 
 // What NumPy may view: a tensor that autograd follows lends its memory through its detached twin.
 py::object lendable(py::handle object) {
+  if (is_negated(object)) {
+    PyErr_SetString(PyExc_BufferError, kNegated);
+    throw py::error_already_set();
+  }
   const bool followed = py::hasattr(object, "requires_grad") && py::hasattr(object, "detach") &&
                         py::cast<bool>(py::bool_(object.attr("requires_grad")));
   return followed ? object.attr("detach")() : py::reinterpret_borrow<py::object>(object);
@@ -138,18 +144,40 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
   return checked(std::move(a), object, subject);
 }
 
+static bool is_numpy_twin(const py::detail::PyArray_Proxy& a, const CheckedArray& target) {
+  const auto& model = *py::detail::array_proxy(target.owner.ptr());
+  return a.descr == target.descr.ptr() && (a.flags & kOrders) == target.order && a.nd == model.nd &&
+         std::equal(a.dimensions, a.dimensions + a.nd, model.dimensions);
+}
+
+static bool has_form_of(const dlpack::Tensor& tensor, const CheckedArray& target) {
+  const auto& model = *py::detail::array_proxy(target.owner.ptr());
+  return dlpack::has_form(tensor, target.code, target.item, model.dimensions,
+                          static_cast<std::size_t>(model.nd),
+                          (target.order & py::array::c_style) == 0);
+}
+
 bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out) {
-  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
-  const auto* const a = py::detail::array_proxy(object.ptr());
-  const auto* const model = py::detail::array_proxy(target.owner.ptr());
-  const bool alike = a->descr == target.descr.ptr() && (a->flags & kOrders) == target.order &&
-                     a->nd == model->nd &&
-                     std::equal(a->dimensions, a->dimensions + a->nd, model->dimensions) &&
-                     reinterpret_cast<std::uintptr_t>(a->data) % target.item == 0;
-  if (!alike) return false;
-  out.owner = py::reinterpret_borrow<py::object>(object);
+  void* data;
+  const bool is_numpy = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  if (is_numpy) {
+    const auto& a = *py::detail::array_proxy(object.ptr());
+    if (!is_numpy_twin(a, target)) return false;
+    data = a.data;
+  } else {
+    dlpack::Tensor tensor;
+    if (!dlpack::describe_numbers(object, tensor) || tensor.device_type != dlpack::kCPU ||
+        !has_form_of(tensor, target))
+      return false;
+    data = dlpack::address(tensor);
+    if (data == nullptr && target.size != 0) return false;  // its storage was let go
+  }
+  if (reinterpret_cast<std::uintptr_t>(data) % target.item != 0) return false;
+  out.twin = !is_numpy;
+  (is_numpy ? out.owner : out.source) = py::reinterpret_borrow<py::object>(object);
+  if (!is_numpy) out.owner = target.owner;
   out.descr = target.descr;
-  out.data = a->data;
+  out.data = data;
   out.size = target.size;
   out.item = target.item;
   out.dtype = target.dtype;
@@ -212,12 +240,20 @@ CheckedArray check_copy(py::handle object, const CheckedArray& target, const Sub
   const std::string name = text_of(a.dtype().attr("name"));
   if (name != "bfloat16" && name != "uint16")
     refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", name);
-  return check_layout(std::move(a), object, target, subject, /*writeable=*/true);
+  CheckedArray result = check_layout(std::move(a), object, target, subject, /*writeable=*/true);
+  if (py::hasattr(object, "bits_of")) result.source = object.attr("bits_of");
+  dlpack::Tensor tensor;
+  if (result.source && dlpack::describe(result.source, tensor)) result.code = tensor.code;
+  return result;
 }
 
-// torch lets a tensor's memory be exchanged under its views; its data_ptr() tells.
+// torch lets a tensor's memory be exchanged under its views; the tensor tells, or its data_ptr().
 static bool source_has_moved(const CheckedArray& checked) {
-  if (!checked.source || !py::hasattr(checked.source, "data_ptr")) return false;
+  const bool lies_somewhere = checked.size != 0;  // else libraries call the place this or that
+  dlpack::Tensor now;
+  if (dlpack::describe(checked.source, now))
+    return !has_form_of(now, checked) || (lies_somewhere && dlpack::address(now) != checked.data);
+  if (!lies_somewhere || !py::hasattr(checked.source, "data_ptr")) return false;
   return py::cast<std::uintptr_t>(checked.source.attr("data_ptr")()) !=
          reinterpret_cast<std::uintptr_t>(checked.data);
 }
@@ -232,8 +268,10 @@ void check_rows_unchanged(const CheckedArray& checked, const Subject& subject) {
 }
 
 void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable) {
-  if (!is_unchanged(checked, false) || source_has_moved(checked)) refuse_changed(subject);
-  if (writeable) check_writeable(checked.array(), subject);
+  if (checked.source ? source_has_moved(checked) : !is_unchanged(checked, false))
+    refuse_changed(subject);
+  if (!writeable || (checked.twin && is_torch(checked.source))) return;  // torch locks nothing
+  check_writeable(checked.twin ? as_array(checked.source, subject) : checked.array(), subject);
 }
 
 }  // namespace fusedstep::bindings

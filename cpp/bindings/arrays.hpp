@@ -8,6 +8,7 @@
 
 #include "../kernel_table.hpp"
 #include "../memory.hpp"
+#include "dlpack.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {
@@ -19,12 +20,14 @@ struct CheckedArray {
   py::object owner;   // the NumPy array; not a py::array, whose default is an array of its own
   py::object source;  // what it is a view of, where it came through DLPack
   py::object descr;   // its dtype
+  bool twin = false;  // `source` was not viewed, but is as `owner`, which is its target's
   void* data = nullptr;
   std::size_t size = 0;
-  std::size_t item = 0;          // bytes of one element
-  DType dtype = DType::float32;  // not of working copies
-  int order = 0;                 // NumPy's flags of C and Fortran order
-  std::size_t rows = 1;          // along the first axis
+  std::size_t item = 0;                // bytes of one element
+  DType dtype = DType::float32;        // not of working copies
+  std::uint8_t code = dlpack::kFloat;  // DLPack's for what `source` holds
+  int order = 0;                       // NumPy's flags of C and Fortran order
+  std::size_t rows = 1;                // along the first axis
 
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
   Extent extent() const { return {data, size * item}; }
@@ -55,14 +58,16 @@ CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
 CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject);
 
 // check_companion() for what nearly always comes, and is only read: a plain NumPy array with the
-// target's own dtype object, shape and order. False: ask check_companion().
+// target's own dtype object, shape and order, or what describes itself in C as such an array.
+// False: ask check_companion().
 bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out);
 
 // check_unchanged() takes a reshaped array as it is, since its elements are where they were; its
 // rows may not be.
 void check_rows_unchanged(const CheckedArray& checked, const Subject& subject);
 
-// What is_unchanged() does not find in NumPy's struct: throws what has changed.
+// What is_unchanged() does not find in NumPy's struct: throws what has changed. A view through
+// DLPack stays as it is, so it is asked of its source.
 void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable);
 
 // Whether a plain NumPy array is as it was. Every step asks this of every array, so it reads

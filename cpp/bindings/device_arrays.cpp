@@ -111,32 +111,20 @@ bool equal(const py::object& a, const py::object& b) {
 
 // The same of what is described in C.
 bool is_twin(const dlpack::Tensor& tensor, const DeviceArray& target) {
-  const std::vector<py::ssize_t>& shape = target.shape;
-  const auto n = static_cast<int>(shape.size());
-  const bool alike = tensor.device_type == dlpack::kCUDA && tensor.device_id == target.device &&
-                     tensor.code == dlpack::kFloat && tensor.lanes == 1 &&
-                     tensor.bits == 8 * target.item && tensor.ndim == n &&
-                     std::equal(shape.begin(), shape.end(), tensor.shape);
-  if (!alike) return false;
-  if (tensor.strides == nullptr) return (target.order & kC) != 0;
-  std::int64_t step = 1;
-  const bool fortran = (target.order & kC) == 0;
-  for (int k = 0; k < n; ++k) {
-    const int i = fortran ? k : n - 1 - k;
-    if (tensor.shape[i] != 1 && tensor.strides[i] != step) return false;
-    step *= tensor.shape[i];
-  }
-  return true;
+  return tensor.device_type == dlpack::kCUDA && tensor.device_id == target.device &&
+         dlpack::has_form(tensor, dlpack::kFloat, target.item, target.shape.data(),
+                          target.shape.size(), (target.order & kC) == 0);
 }
 
 bool is_torch_twin(py::handle object, const DeviceArray& target) {
   static PyObject *const dtype = interned("dtype"), *const shape = interned("shape"),
                          *const device = interned("get_device"),
-                         *const contiguous = interned("is_contiguous");
+                         *const contiguous = interned("is_contiguous"),
+                         *const negated = interned("is_neg");
   return is_torch(object) && get(object, dtype).is(target.own_dtype) &&
          equal(get(object, shape), target.own_shape) &&
          is_number(call(object, device), target.device) &&
-         call(object, contiguous).is(py::bool_(true));
+         call(object, contiguous).is(py::bool_(true)) && call(object, negated).is(py::bool_(false));
 }
 
 bool is_cupy_twin(py::handle object, const DeviceArray& target) {
@@ -218,8 +206,8 @@ void check_beside(const DeviceArray& first, const std::string& first_name, const
 
 bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
   dlpack::Tensor tensor;
-  const bool described =
-      target.origin == Origin::torch && is_torch(object) && describe_fast(object, tensor);
+  const bool described = target.origin == Origin::torch && is_torch(object) &&
+                         dlpack::describe_numbers(object, tensor);
   const bool known = described
                          ? is_twin(tensor, target)
                          : (target.order & kC) != 0 &&
@@ -229,8 +217,7 @@ bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) {
     PyErr_Clear();  // the slow way says what is wrong
     return false;
   }
-  const std::intptr_t address = described ? reinterpret_cast<std::intptr_t>(tensor.data) +
-                                                static_cast<std::intptr_t>(tensor.byte_offset)
+  const std::intptr_t address = described ? reinterpret_cast<std::intptr_t>(dlpack::address(tensor))
                                           : address_now(object, target.origin);
   if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
   if (address == 0 && target.size != 0) return false;

@@ -12,29 +12,6 @@ namespace {
 
 using Sizes = std::vector<py::ssize_t>;
 
-// The class `name` of a library, where somebody has imported it; borrowed, since it stays.
-PyTypeObject* class_of(const char* library, const char* name) {
-  PyObject* const module = PyImport_GetModule(py::str(library).ptr());
-  if (module == nullptr) {
-    PyErr_Clear();
-    return nullptr;
-  }
-  PyObject* const type = PyObject_GetAttrString(module, name);
-  Py_DECREF(module);
-  if (type == nullptr || PyType_Check(type) == 0) {
-    PyErr_Clear();
-    Py_XDECREF(type);
-    return nullptr;
-  }
-  return reinterpret_cast<PyTypeObject*>(type);
-}
-
-// Looked up until it is there.
-bool is_of(py::handle object, PyTypeObject*& type, const char* library, const char* name) {
-  if (type == nullptr) type = class_of(library, name);
-  return type != nullptr && PyObject_TypeCheck(object.ptr(), type);
-}
-
 Sizes c_strides(const Sizes& shape, std::size_t item) {
   Sizes strides(shape.size());
   auto step = static_cast<py::ssize_t>(item);
@@ -66,6 +43,7 @@ void wait_for_torch(const DeviceObject& object, const Subject& subject, cuda::St
 }
 
 DeviceObject from_torch(py::handle object, const Subject& subject, cuda::Stream stream) {
+  if (is_negated(object)) throw py::type_error(kNegated);
   DeviceObject result;
   result.origin = Origin::torch;
   result.dtype = text_of(object.attr("dtype"));
@@ -179,7 +157,7 @@ DeviceObject from_dlpack(py::handle object, int device, cuda::Stream stream) {
     result.strides.assign(tensor->strides, tensor->strides + tensor->ndim);
     for (py::ssize_t& stride : result.strides) stride *= static_cast<py::ssize_t>(result.item);
   }
-  result.data = static_cast<std::byte*>(tensor->data) + tensor->byte_offset;
+  result.data = dlpack::address(*tensor);
   result.device = tensor->device_id;
   return result;
 }
@@ -252,11 +230,6 @@ std::string DeviceObject::layout_text() const {
   return "shape " + tuple_text(shape) + " with strides " + tuple_text(strides);
 }
 
-bool is_torch(py::handle object) {
-  static PyTypeObject* type = nullptr;
-  return is_of(object, type, "torch", "Tensor");
-}
-
 bool is_cupy(py::handle object) {
   static PyTypeObject* type = nullptr;
   return is_of(object, type, "cupy", "ndarray");
@@ -281,37 +254,6 @@ DeviceObject read_object(py::handle object, const Subject& subject, const std::s
   }
 }
 
-using Describe = int (*)(void*, dlpack::Tensor*);
-
-static Describe describe_of(PyTypeObject* type) {
-  const auto capsule = py::reinterpret_steal<py::object>(
-      PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
-  const void* const table = capsule && PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api") != 0
-                                ? PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api")
-                                : nullptr;
-  PyErr_Clear();
-  // Older tables hang behind newer ones.
-  auto* known = static_cast<const dlpack::ExchangeTable*>(table);
-  while (known != nullptr && known->major > 1) known = known->previous;
-  return known == nullptr || known->major != 1 ? nullptr : known->tensor_from_object;
-}
-
-bool describe_fast(py::handle object, dlpack::Tensor& out) {
-  // A handful of types a program, which stay alive in it.
-  thread_local std::vector<std::pair<PyTypeObject*, Describe>> known;
-  PyTypeObject* const type = Py_TYPE(object.ptr());
-  auto at = std::find_if(known.begin(), known.end(),
-                         [&](const auto& entry) { return entry.first == type; });
-  if (at == known.end()) {
-    Py_INCREF(reinterpret_cast<PyObject*>(type));
-    at = known.insert(known.end(), {type, describe_of(type)});
-  }
-  if (at->second == nullptr) return false;
-  if (at->second(object.ptr(), &out) == 0) return true;
-  PyErr_Clear();
-  return false;
-}
-
 void refuse_while_capturing(const std::string& what, cuda::Stream stream) {
   if (cuda::is_capturing(stream))
     throw py::value_error(what +
@@ -325,9 +267,8 @@ std::intptr_t address_now(py::handle object, Origin origin) {
   static PyObject* const ptr = PyUnicode_InternFromString("ptr");
   PyObject* number = nullptr;
   dlpack::Tensor tensor;
-  if (origin == Origin::torch && describe_fast(object, tensor))
-    return reinterpret_cast<std::intptr_t>(tensor.data) +
-           static_cast<std::intptr_t>(tensor.byte_offset);
+  if (origin == Origin::torch && dlpack::describe(object, tensor))
+    return reinterpret_cast<std::intptr_t>(dlpack::address(tensor));
   if (origin == Origin::torch) {
     PyObject* const self = object.ptr();
     number = PyObject_VectorcallMethod(data_ptr, &self, 1, nullptr);

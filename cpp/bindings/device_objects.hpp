@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "../cuda/runtime.hpp"
-#include "dlpack.hpp"
-#include "messages.hpp"
+#include "exchange.hpp"
 
 namespace fusedstep::bindings {
 
@@ -30,17 +29,12 @@ struct DeviceObject {
   std::string layout_text() const;
 };
 
-// Whether it is a tensor of torch, or an array of CuPy; neither imports anything.
-bool is_torch(py::handle object);
+// Whether it is an array of CuPy, which is not imported for that.
 bool is_cupy(py::handle object);
 
 // Work on `stream` may read the object from then on. `expected`: what a refusal says was.
 DeviceObject read_object(py::handle object, const Subject& subject, const std::string& expected,
                          cuda::Stream stream);
-
-// What the object's type describes in C, in a fraction of the time of its attributes (torch from
-// 2.10 on). False where there is no such thing; nothing is raised.
-bool describe_fast(py::handle object, dlpack::Tensor& out);
 
 // A graph is recorded without a look at what happens in it: `what` would wait for the device.
 void refuse_while_capturing(const std::string& what, cuda::Stream stream);

@@ -30,8 +30,8 @@ T* DeviceSpace::address_of(const py::object& scalar, const std::string& name) co
   const Subject subject{"", name};
   // The library has just made it on the stream of this step: there is nothing to wait for.
   dlpack::Tensor tensor;
-  if (is_torch(scalar) && describe_fast(scalar, tensor) && tensor.device_id == device_)
-    return reinterpret_cast<T*>(static_cast<std::byte*>(tensor.data) + tensor.byte_offset);
+  if (is_torch(scalar) && dlpack::describe(scalar, tensor) && tensor.device_id == device_)
+    return static_cast<T*>(dlpack::address(tensor));
   const DeviceObject object = read_object(scalar, subject, "a CUDA array", stream_);
   // Numba allocates on its current device, whichever the parameters' is.
   if (device_ >= 0 && object.device != device_)

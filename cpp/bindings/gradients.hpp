@@ -43,9 +43,10 @@ class Gradients {
       const Array& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
       Array& checked = arrays_[i * set_count + set];
-      if (!members.space.take_twin(item, param, checked))
+      if (!members.space.take_twin(item, param, checked)) {
         checked = members.space.check_companion(item, param, subject, /*writeable=*/false);
-      foreign_ = foreign_ || checked.source;
+        foreign_ = foreign_ || checked.source;
+      }
       // Allocators give the same place again and again.
       if (apart[i] != checked.data) members.refuse_overlap(members.occupied, checked, subject, {});
       apart[i] = checked.data;
@@ -93,7 +94,7 @@ class Gradients {
   }
 
  private:
-  bool foreign_ = false;       // some came through DLPack
+  bool foreign_ = false;       // some came through a __dlpack__
   std::vector<Array> arrays_;  // of a None: without data
 };
 

@@ -22,23 +22,19 @@ def as_array(leaf: Any) -> NDArray[Any]:
 class _Bits:
     """A torch tensor of bfloat16 as its bits, which NumPy can view.
 
-    Not the view alone: that would keep old memory where the tensor's own is exchanged, which
-    `data_ptr` tells.
+    Not the view alone: that would keep old memory where the tensor's own is exchanged. The core
+    asks the tensor, `bits_of`, whether it was.
     """
 
     def __init__(self, tensor: Any) -> None:
-        self._tensor = tensor
+        self.bits_of = tensor
 
     def __dlpack__(self, **options: Any) -> Any:
-        bits = self._tensor.detach().view(sys.modules["torch"].uint16)
+        bits = self.bits_of.detach().view(sys.modules["torch"].uint16)
         return bits.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
-        return self._tensor.__dlpack_device__()
-
-    def data_ptr(self) -> int:
-        """The address of the tensor's memory."""
-        return int(self._tensor.data_ptr())
+        return self.bits_of.__dlpack_device__()
 
 
 def as_bits(copy: object) -> object:

@@ -1,0 +1,152 @@
+#include "exchange.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace fusedstep::bindings {
+namespace {
+
+constexpr const char* kTable = "__dlpack_c_exchange_api__";
+
+// Borrowed, since a library's class stays; null where nobody has imported it.
+PyTypeObject* class_of(const char* library, const char* name) {
+  PyObject* const module = PyImport_GetModule(py::str(library).ptr());
+  if (module == nullptr) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  PyObject* const type = PyObject_GetAttrString(module, name);
+  Py_DECREF(module);
+  if (type == nullptr || PyType_Check(type) == 0) {
+    PyErr_Clear();
+    Py_XDECREF(type);
+    return nullptr;
+  }
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+py::object attribute_of(py::handle type, const char* name) {
+  auto found = py::reinterpret_steal<py::object>(PyObject_GetAttrString(type.ptr(), name));
+  PyErr_Clear();
+  return found;
+}
+
+// What is known of a type.
+struct Described {
+  py::object type;
+  int (*tensor_from_object)(void*, dlpack::Tensor*) = nullptr;
+  py::object is_neg;  // torch's method
+  bool plain = false;
+};
+
+Described look_at(PyTypeObject* type) {
+  Described result;
+  result.type = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(type));
+  const py::object capsule = attribute_of(result.type, kTable);
+  if (!capsule || PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api") == 0) return result;
+  auto* table = static_cast<const dlpack::ExchangeTable*>(
+      PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  // Older tables hang behind newer ones.
+  while (table != nullptr && table->major > 1) table = table->previous;
+  if (table == nullptr || table->major != 1) return result;
+  result.tensor_from_object = table->tensor_from_object;
+  static PyTypeObject* parameter = nullptr;
+  if (parameter == nullptr) parameter = class_of("torch.nn", "Parameter");
+  const py::object own = attribute_of(result.type, "__dict__");
+  result.plain = type == parameter || (own && own.contains(kTable));
+  result.is_neg = attribute_of(result.type, "is_neg");
+  return result;
+}
+
+// A program has a few plain types, and looks at one after another of the same. Those that are kept
+// here stay, and are alive: another type cannot come to their address.
+std::array<Described, 8>& kept() {
+  static auto& types = *new std::array<Described, 8>;  // outlives the interpreter
+  return types;
+}
+
+const Described* find_kept(py::handle object) {
+  const auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+  for (const Described& one : kept())
+    if (one.type.ptr() == type) return &one;
+  return nullptr;
+}
+
+// Reads the type's attributes, and keeps what it finds of a plain one where there is room.
+Described look_at_type_of(py::handle object) {
+  const Described result = look_at(Py_TYPE(object.ptr()));
+  if (!result.plain || find_kept(object) != nullptr) return result;
+  for (Described& one : kept()) {
+    if (one.type) continue;
+    one = result;
+    break;
+  }
+  return result;
+}
+
+bool describe_as(const Described& kind, py::handle object, dlpack::Tensor& out) {
+  if (kind.tensor_from_object == nullptr) return false;
+  if (kind.tensor_from_object(object.ptr(), &out) == 0) return true;
+  PyErr_Clear();
+  return false;
+}
+
+}  // namespace
+
+bool is_of(py::handle object, PyTypeObject*& type, const char* library, const char* name) {
+  if (type == nullptr) type = class_of(library, name);
+  return type != nullptr && PyObject_TypeCheck(object.ptr(), type);
+}
+
+bool is_torch(py::handle object) {
+  static PyTypeObject* type = nullptr;
+  return is_of(object, type, "torch", "Tensor");
+}
+
+bool is_negated(py::handle object) {
+  return is_torch(object) && py::cast<bool>(py::bool_(object.attr("is_neg")()));
+}
+
+namespace dlpack {
+
+bool describe(py::handle object, Tensor& out) {
+  const Described* const known = find_kept(object);
+  return known != nullptr ? describe_as(*known, object, out)
+                          : describe_as(look_at_type_of(object), object, out);
+}
+
+bool describe_numbers(py::handle object, Tensor& out) {
+  const Described* const known = find_kept(object);
+  const Described kind = known != nullptr ? *known : look_at_type_of(object);
+  if (!kind.plain) return false;
+  if (kind.is_neg) {
+    // Before the memory is looked at, since torch lets other threads in meanwhile.
+    PyObject* const self = object.ptr();
+    const auto negated = py::reinterpret_steal<py::object>(
+        PyObject_Vectorcall(kind.is_neg.ptr(), &self, 1, nullptr));
+    PyErr_Clear();
+    if (negated.ptr() != Py_False) return false;
+  }
+  return describe_as(kind, object, out);
+}
+
+bool has_form(const Tensor& tensor, std::uint8_t code, std::size_t item, const py::ssize_t* shape,
+              std::size_t ndim, bool fortran) {
+  const py::ssize_t* const end = shape + ndim;
+  const bool alike = tensor.code == code && tensor.lanes == 1 && tensor.bits == 8 * item &&
+                     static_cast<std::size_t>(tensor.ndim) == ndim &&
+                     std::equal(shape, end, tensor.shape);
+  if (!alike) return false;
+  if (tensor.strides == nullptr) return !fortran;
+  if (std::find(shape, end, 0) != end) return true;  // nothing lies anywhere
+  std::int64_t step = 1;
+  for (std::size_t k = 0; k < ndim; ++k) {
+    const std::size_t i = fortran ? k : ndim - 1 - k;
+    if (shape[i] != 1 && tensor.strides[i] != step) return false;
+    step *= shape[i];
+  }
+  return true;
+}
+
+}  // namespace dlpack
+}  // namespace fusedstep::bindings
