@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+OUTPUT = HERE.parent / "build" / "comparison"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "NUMBA_NUM_THREADS",
@@ -41,9 +42,7 @@ def arguments_of() -> argparse.Namespace:
         "--threads", type=int, nargs="+", help="default: all, then some cases on 1; quick: all"
     )
     parser.add_argument("--stretch", type=float, help="seconds, default: 0.15, quick: 0.1")
-    parser.add_argument(
-        "--output", type=Path, default=HERE.parent / "build" / "comparison", metavar="DIR"
-    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser.parse_args()
 
 
@@ -76,24 +75,21 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, "JAX_PLATFORMS": "cpu", "PATH": path, **quiet, **own, **one}
 
 
-def measured(
-    threads: int, names: list[str], arguments: argparse.Namespace, part: Path
+def survivors(
+    command: list[str], names: list[str], part: Path, where: str, **process: Any
 ) -> dict[str, Any]:
-    """The cases by name. One whose process dies is named as missing, and the next goes on."""
-    rounds = arguments.rounds or (7 if arguments.quick else 9)
-    stretch = arguments.stretch or (0.1 if arguments.quick else 0.15)
-    print(f"{len(names)} cases, {rounds} rounds, {threads} threads", file=sys.stderr)
+    """The cases by name, by a command that writes them into a file one by one.
+
+    One whose process dies is named as missing, and the next goes on.
+    """
     result: dict[str, Any] = {"cases": [], "missing": []}
     left = names
     while left:
-        command = [sys.executable, HERE / "measure.py", part, "--cases", *left]
-        command += ["--rounds", str(rounds), "--stretch", str(stretch)]
-        command += ["--quick"] * arguments.quick
         ended = subprocess.run(
-            [str(word) for word in command],
-            env=environment(threads),
+            [*command, str(part), "--cases", *left],
             stdout=subprocess.DEVNULL,  # where libraries greet
             check=False,
+            **process,
         )
         if part.exists():
             own = json.loads(part.read_text())
@@ -102,11 +98,23 @@ def measured(
             result["cases"] += own["cases"]
             left = left[len(own["cases"]) :]
         if left:
-            died = f"{left[0]} on {threads} threads: its process ended with {ended.returncode}"
+            died = f"{left[0]} {where}: its process ended with {ended.returncode}"
             print(died, file=sys.stderr)
             result["missing"].append(died)
             left = left[1:]
     return result
+
+
+def measured(
+    threads: int, names: list[str], arguments: argparse.Namespace, part: Path
+) -> dict[str, Any]:
+    rounds = arguments.rounds or (7 if arguments.quick else 9)
+    stretch = arguments.stretch or (0.1 if arguments.quick else 0.15)
+    print(f"{len(names)} cases, {rounds} rounds, {threads} threads", file=sys.stderr)
+    command = [sys.executable, str(HERE / "measure.py")]
+    command += ["--rounds", str(rounds), "--stretch", str(stretch)]
+    command += ["--quick"] * arguments.quick
+    return survivors(command, names, part, f"on {threads} threads", env=environment(threads))
 
 
 def main() -> None:

@@ -93,8 +93,8 @@ def numba_parallel(params: Arrays, grads: Arrays) -> Contestant:
     """One fused loop a tensor; small ones without threads, whose start costs more than it gains."""
     parallel, serial = _numba_updates()
     work = [
-        (serial if p.size <= 16_384 else parallel, p, g, np.zeros_like(p), np.zeros_like(p))
-        for p, g in zip(params, grads, strict=True)
+        (serial if p.size <= 16_384 else parallel, p, np.zeros_like(p), np.zeros_like(p))
+        for p in params
     ]
     t, f = 0, np.float32
 
@@ -103,7 +103,7 @@ def numba_parallel(params: Arrays, grads: Arrays) -> Contestant:
         t += 1
         root2 = (1 - BETA2**t) ** 0.5
         size, eps = f(LR * root2 / (1 - BETA1**t)), f(EPS * root2)
-        for update, p, g, m, v in work:
+        for (update, p, m, v), g in zip(work, grads, strict=True):
             update(p, g, m, v, size, eps)
 
     return Contestant(step, lambda: params)
@@ -142,8 +142,8 @@ def deepspeed(params: Arrays, grads: Arrays) -> Contestant:
     return Contestant(opt.step, lambda: params)
 
 
-def optax_jit(params: Arrays, grads: Arrays) -> Contestant:
-    """One compiled function over the whole list, its old buffers donated: JAX's way in place."""
+def optax_adam(donated: tuple[int, ...]) -> tuple[Any, Any]:
+    """The rule, and its update as one compiled function over the whole list."""
     jax, optax = importlib.import_module("jax"), importlib.import_module("optax")
     opt = optax.adam(LR, b1=BETA1, b2=BETA2, eps=EPS)
 
@@ -151,7 +151,13 @@ def optax_jit(params: Arrays, grads: Arrays) -> Contestant:
         updates, state = opt.update(g, state, p)
         return optax.apply_updates(p, updates), state
 
-    compiled = jax.jit(update, donate_argnums=(0, 1))
+    return opt, jax.jit(update, donate_argnums=donated)
+
+
+def optax_jit(params: Arrays, grads: Arrays) -> Contestant:
+    """Its old buffers donated: JAX's way in place."""
+    jax = importlib.import_module("jax")
+    opt, compiled = optax_adam(donated=(0, 1))
     own, gradients = [jax.numpy.array(p) for p in params], [jax.numpy.array(g) for g in grads]
     state = opt.init(own)
 

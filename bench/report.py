@@ -139,7 +139,7 @@ def disturbed(result: dict[str, Any]) -> str:
     )
 
 
-def _machine(result: dict[str, Any]) -> str:
+def machine_line(result: dict[str, Any]) -> str:
     about = result.get("machine") or {}
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return (
@@ -153,7 +153,7 @@ def _machine(result: dict[str, Any]) -> str:
 def markdown(result: dict[str, Any]) -> str:
     parts = [
         "# fusedstep and its peers",
-        _machine(result),
+        machine_line(result),
         (
             "Ratios are times divided by fusedstep's in the same round: above 1, fusedstep is faster. "
             f"In brackets, the range over the rounds. *{ROOFLINE}*: the same memory read and written "

@@ -1,0 +1,118 @@
+"""The measuring process of in_loop.py: some cases in one setting, one JSON file that grows."""
+
+import argparse
+import json
+import logging
+import random
+import statistics
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from gate import reason_of
+from loop_cases import LoopCase, loop_cases
+from loops import Loop
+from measure import Neighbours, machine
+from timing import WARM_STEPS, progress
+
+import fusedstep as fs
+
+# Iterations of a stretch: as many at least, and so many if they fit into four times its seconds.
+FEWEST, ENOUGH, LONGEST = 8, 30, 4
+
+Stretch = dict[str, float]
+
+
+def stretch(loop: Loop, seconds: float) -> Stretch:
+    """Means in seconds. The first quarter is a warm-up; all after it counts, stalls as well."""
+    steps: list[float] = []
+    iterations: list[float] = []
+    clock = time.perf_counter
+    with fs.num_threads(loop.threads) if loop.threads else nullcontext():
+        begin = end = clock()
+        while (
+            end < begin + seconds
+            or len(steps) < FEWEST
+            or (len(steps) < ENOUGH and end < begin + LONGEST * seconds)
+        ):
+            start = clock()
+            given = loop.backward()
+            middle = clock()
+            loop.step(given)
+            end = clock()
+            steps.append(end - middle)
+            iterations.append(end - start)
+    quarter = len(steps) // 4
+    steps, iterations = steps[quarter:], iterations[quarter:]
+    return {
+        "step": statistics.fmean(steps),
+        "iteration": statistics.fmean(iterations),
+        "median": statistics.median(steps),
+        "worst": max(steps),
+        "count": len(steps),
+    }
+
+
+def warm(loop: Loop) -> Loop:
+    """What compiles has compiled then."""
+    for _ in range(WARM_STEPS):
+        loop.step(loop.backward())
+    return loop
+
+
+def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> dict[str, Any]:
+    """Stretches in turn, in another order every round."""
+    contestants: dict[str, dict[str, list[float]]] = {}
+    left_out: dict[str, str] = {}
+    neighbours = Neighbours()
+    built: dict[str, Loop] = {}
+    try:
+        builds, left_out = case.contestants(with_peers)
+    except ImportError as error:  # of the library that makes the gradients
+        builds, left_out = {}, {case.title: reason_of(error)}
+    for name, build in builds.items():
+        try:
+            built[name] = warm(build())
+        except Exception as error:  # noqa: BLE001 - whatever stops an opponent is for the report, not for us
+            left_out[name] = reason_of(error)
+    order, shuffle = list(built), random.Random(0).shuffle
+    with progress(case.title, rounds * len(order)) as tick:
+        for _ in range(rounds):
+            shuffle(order)
+            for name in order:
+                own = contestants.setdefault(name, {})
+                for what, value in stretch(built[name], seconds).items():
+                    own.setdefault(what, []).append(value)
+                tick()
+    return {
+        "name": case.name,
+        "title": case.title,
+        "parameters": case.parameters,
+        "threads": fs.get_num_threads(),
+        "reference": case.reference,
+        "others_cores": neighbours.cores(),
+        "contestants": {name: contestants[name] for name in built},
+        "left_out": left_out,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--cases", nargs="+", required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--stretch", type=float, required=True)
+    parser.add_argument("--no-peers", action="store_true")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # DeepSpeed greets with warnings
+    result: dict[str, Any] = {"machine": machine(), "cases": []}
+    for case in loop_cases():
+        if case.name in arguments.cases:
+            own = measure(case, arguments.rounds, arguments.stretch, not arguments.no_peers)
+            result["cases"].append(own)
+            arguments.output.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Training loops of an MLP in NumPy and in torch, and who makes the step in them."""
+
+import importlib
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from contestants import LR, OURS, Arrays, Contestant, Maker
+from gate import admit
+from opponents import numba_parallel, numpy_textbook, optax_adam, tensors
+
+import fusedstep as fs
+
+ONE_THREAD = f"{OURS}, 1 thread"
+TEXTBOOK = "NumPy textbook"
+BATCH = 64
+NETWORKS = {
+    "109k": (784, 128, 64, 10),
+    "1.3M": (784, 1024, 512, 10),
+    "11M": (784, 3072, 2816, 10),
+}
+
+
+def nothing() -> None:
+    """The backward pass of steps in a row."""
+
+
+class Loop(NamedTuple):
+    """What one contestant does in every iteration."""
+
+    step: Callable[[Any], Any]
+    # Makes what the step is given.
+    backward: Callable[[], Any] = nothing
+    # Of fusedstep; 0: all.
+    threads: int = 0
+
+
+Build = Callable[[], Loop]
+# From parameters, which it may exchange for others, to the step on new gradients.
+NumpyRule = Callable[[Arrays], Callable[[Arrays], Any]]
+# From torch's parameters to the step on their `.grad`.
+TorchRule = Callable[[Any], Callable[[], Any]]
+
+
+def threads_of(name: str) -> int:
+    return 1 if name == ONE_THREAD else 0
+
+
+# The network -------------------------------------------------------------------------------------
+
+
+def shapes(layers: Sequence[int]) -> list[tuple[int, ...]]:
+    """Of a weight and a bias a layer."""
+    return [s for n_in, n_out in itertools.pairwise(layers) for s in ((n_in, n_out), (n_out,))]
+
+
+def parameters(layers: Sequence[int]) -> int:
+    return sum(math.prod(shape) for shape in shapes(layers))
+
+
+def start_of(layers: Sequence[int]) -> Arrays:
+    """He et al. 2015, the same for everybody."""
+    rng = np.random.default_rng(0)
+    return [
+        np.sqrt(2 / shape[0], dtype=np.float32) * rng.standard_normal(shape, np.float32)
+        if len(shape) == 2
+        else np.zeros(shape, np.float32)
+        for shape in shapes(layers)
+    ]
+
+
+def batches(layers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inputs, each again and again with other labels: there is nothing to learn.
+
+    Of data that can be learnt by heart the gradients would vanish, and subnormal numbers are slow.
+    """
+    rng = np.random.default_rng(1)
+    inputs = [rng.standard_normal((BATCH, layers[0]), np.float32) for _ in range(8)]
+    labels = [rng.integers(0, layers[-1], BATCH) for _ in range(101)]
+    return [(inputs[i % 8], labels[i % 101]) for i in range(8 * 101)]
+
+
+def gradients(params: Arrays, x: np.ndarray, y: np.ndarray) -> Arrays:
+    """Of the mean cross-entropy, as people write it: every array is a new one."""
+    weights, biases = params[::2], params[1::2]
+    inputs = [x]
+    for w, b in zip(weights[:-1], biases[:-1], strict=True):
+        inputs.append(np.maximum(inputs[-1] @ w + b, 0))
+    logits = inputs[-1] @ weights[-1] + biases[-1]
+    d = np.exp(logits - logits.max(axis=1, keepdims=True))
+    d /= d.sum(axis=1, keepdims=True)
+    d[np.arange(len(y)), y] -= 1
+    d /= len(y)
+    grads: Arrays = []
+    for i in reversed(range(len(weights))):
+        grads[:0] = inputs[i].T @ d, d.sum(axis=0)
+        if i:
+            d = (d @ weights[i].T) * (inputs[i] > 0)
+    return grads
+
+
+def torch_model(layers: Sequence[int]) -> Any:
+    """The same network with the same start."""
+    torch = importlib.import_module("torch")
+    start, parts = start_of(layers), []
+    for w, b in zip(start[::2], start[1::2], strict=True):
+        linear = torch.nn.Linear(*w.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(w.T))
+            linear.bias.copy_(torch.from_numpy(b))
+        parts += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*parts[:-1])
+
+
+# Who makes the step ------------------------------------------------------------------------------
+
+
+def fusedstep_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
+    return fs.Adam(params, lr=LR).step
+
+
+def reads_its_list(make: Callable[[Arrays, Arrays], Contestant]) -> NumpyRule:
+    """An opponent that looks into its list of gradients at every step."""
+
+    def rule(params: Arrays) -> Callable[[Arrays], Any]:
+        grads = [np.zeros_like(p) for p in params]
+        step, *_ = make(params, grads)
+
+        def on(new: Arrays) -> None:
+            grads[:] = new
+            step()
+
+        return on
+
+    return rule
+
+
+def numba_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
+    """Its loops run over one axis: everything is made flat, which copies nothing."""
+    on = reads_its_list(numba_parallel)([p.reshape(-1) for p in params])
+    return lambda grads: on([g.reshape(-1) for g in grads])
+
+
+def torch_on_numpy(rule: TorchRule) -> NumpyRule:
+    """On tensors that share NumPy's memory, the gradients' too."""
+
+    def on_arrays(params: Arrays) -> Callable[[Arrays], Any]:
+        torch = importlib.import_module("torch")
+        own = tensors(params, params)
+        step = rule(own)
+
+        def on(grads: Arrays) -> None:
+            for tensor, grad in zip(own, grads, strict=True):
+                tensor.grad = torch.from_numpy(grad)
+            step()
+
+        return on
+
+    return on_arrays
+
+
+def optax_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
+    """It keeps arrays of its own, and lends them to the loop: only its state can be donated."""
+    jax = importlib.import_module("jax")
+    opt, compiled = optax_adam(donated=(1,))
+    own = [jax.numpy.array(p) for p in params]
+    state = opt.init(own)
+
+    def on(grads: Arrays) -> None:
+        nonlocal own, state
+        own, state = compiled(own, state, grads)
+        params[:] = [np.asarray(p) for p in own]
+
+    return on
+
+
+def fusedstep_on_torch(params: Any) -> Callable[[], Any]:
+    opt = fs.Adam(params, lr=LR)
+    return lambda: opt.step([p.grad for p in params])
+
+
+def torch_adam(**options: Any) -> TorchRule:
+    def rule(params: Any) -> Callable[[], Any]:
+        return importlib.import_module("torch").optim.Adam(params, lr=LR, **options).step
+
+    return rule
+
+
+def deepspeed_adam(params: Any) -> Callable[[], Any]:
+    adam = importlib.import_module("deepspeed.ops.adam")
+    return adam.DeepSpeedCPUAdam(params, lr=LR, adamw_mode=False).step
+
+
+TORCH_RULES: dict[str, TorchRule] = {
+    OURS: fusedstep_on_torch,
+    ONE_THREAD: fusedstep_on_torch,
+    "torch fused": torch_adam(fused=True),
+    "torch foreach": torch_adam(foreach=True),
+    "DeepSpeedCPUAdam": deepspeed_adam,
+}
+
+NUMPY_RULES: dict[str, NumpyRule] = {
+    OURS: fusedstep_on_numpy,
+    ONE_THREAD: fusedstep_on_numpy,
+    TEXTBOOK: reads_its_list(numpy_textbook),
+    "torch fused": torch_on_numpy(TORCH_RULES["torch fused"]),
+    "DeepSpeedCPUAdam": torch_on_numpy(deepspeed_adam),
+    "Numba parallel": numba_on_numpy,
+    "optax jit": optax_on_numpy,
+}
+
+
+# For the gate ------------------------------------------------------------------------------------
+
+
+def _in_rows(arrays: Arrays) -> Arrays:
+    """The gate's arrays, which are flat, as matrices where they have even lengths."""
+    return [a.reshape(-1, 2) if a.size % 2 == 0 else a for a in arrays]
+
+
+def _numpy_maker(rule: NumpyRule) -> Maker:
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        own, given = _in_rows(params), _in_rows(grads)
+        step = rule(own)
+        return Contestant(lambda: step(given), lambda: [p.reshape(-1) for p in own])
+
+    return Maker(make)
+
+
+def _torch_maker(rule: TorchRule) -> Maker:
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        step = rule(tensors(_in_rows(params), _in_rows(grads)))
+        return Contestant(step, lambda: params)
+
+    return Maker(make)
+
+
+_NUMPY_MAKERS = {name: _numpy_maker(rule) for name, rule in NUMPY_RULES.items()}
+_TORCH_MAKERS = {name: _torch_maker(rule) for name, rule in TORCH_RULES.items()}
+
+# Who may be timed, and who may not and why.
+Admitted = tuple[dict[str, Build], dict[str, str]]
+
+
+def admitted(makers: dict[str, Maker], tensors: int, with_peers: bool) -> Admitted:
+    """The makers that pass the gate."""
+    alone = (OURS, ONE_THREAD, TEXTBOOK)
+    asked = {name: maker for name, maker in makers.items() if with_peers or name in alone}
+    able, left_out = admit(asked, numpy_textbook, tensors)
+    return able, left_out | {name: "--peers none" for name in makers if name not in asked}
+
+
+def numpy_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
+    def build(name: str) -> Loop:
+        params = start_of(layers)
+        step, data = NUMPY_RULES[name](params), itertools.cycle(batches(layers))
+        return Loop(step, lambda: gradients(params, *next(data)), threads_of(name))
+
+    able, left_out = admitted(_NUMPY_MAKERS, len(shapes(layers)), with_peers)
+    return {name: lambda name=name: build(name) for name in able}, left_out
+
+
+def torch_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
+    torch = importlib.import_module("torch")
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def build(name: str) -> Loop:
+        model = torch_model(layers)
+        step = TORCH_RULES[name](list(model.parameters()))
+        data = itertools.cycle([tuple(map(torch.from_numpy, xy)) for xy in batches(layers)])
+
+        def backward() -> None:
+            x, y = next(data)
+            model.zero_grad()
+            cross_entropy(model(x), y).backward()
+
+        return Loop(lambda _: step(), backward, threads_of(name))
+
+    able, left_out = admitted(_TORCH_MAKERS, len(shapes(layers)), with_peers)
+    return {name: lambda name=name: build(name) for name in able}, left_out
