@@ -1,7 +1,8 @@
 """What is measured: the cases, by name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -349,3 +350,8 @@ def all_cases() -> list[Case]:
         *_whole(),
         *_eight_bit(),
     ]
+
+
+def is_asked(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a case is meant: by its name, a prefix or a pattern."""
+    return any(fnmatchcase(name, p) or name.startswith(p) for p in patterns)

@@ -1,108 +1,56 @@
-"""fusedstep against its peers, interleaved in one process a thread count.
+"""fusedstep against its peers: in the training loop, then interleaved in one process a thread count.
 
     python bench/compare.py [--quick] [--only CASE ...] [--rounds N] [--threads N ...] [--output DIR]
 
-Writes results.json, report.md and ratios.png into the output directory, and prints the goals.
+Writes results.json, report.md, ratios.png and what in_loop.py writes into the output directory, and
+prints the goals.
 bench/README.md tells the method and how to read it.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-OUTPUT = HERE.parent / "build" / "comparison"
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "FUSEDSTEP_NUM_THREADS",
-    "NPROC",  # XLA's pool
-)
+import in_loop
+from processes import HERE, OUTPUT, ends_by_exception, environment, survivors
 
 
 def arguments_of() -> argparse.Namespace:
     description, _ = __doc__.split("\n", maxsplit=1)
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="the essential, in about two minutes")
+    parser.add_argument("--quick", action="store_true", help="the essential, in about four minutes")
     parser.add_argument(
         "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
     )
     parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, help="default: 9, quick: 7")
+    parser.add_argument("--rounds", type=int, help="default: 9, quick and in the loop: 7")
     parser.add_argument(
         "--threads", type=int, nargs="+", help="default: all, then some cases on 1; quick: all"
     )
-    parser.add_argument("--stretch", type=float, help="seconds, default: 0.15, quick: 0.1")
+    parser.add_argument(
+        "--stretch",
+        type=float,
+        help="seconds, default: 0.15, quick: 0.1; in the loop: 0.3 and 0.15",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser.parse_args()
 
 
 def chosen(arguments: argparse.Namespace) -> dict[str, bool]:
     """The names of the cases to run, and whether each is for one thread too."""
-    from cases import all_cases
+    from cases import all_cases, is_asked
 
     cases = all_cases()
     if arguments.only:
-        patterns = arguments.only
-        cases = [
-            case
-            for case in cases
-            if any(fnmatchcase(case.name, p) or case.name.startswith(p) for p in patterns)
-        ]
+        cases = [case for case in cases if is_asked(case.name, arguments.only)]
     elif arguments.quick:
         cases = [case for case in cases if case.in_quick]
-    if not cases:
-        sys.exit(f"no case is called {' or '.join(arguments.only)}: see --list")
     return {case.name: case.on_one_thread for case in cases}
-
-
-def environment(threads: int) -> dict[str, str]:
-    """What tells every library its threads before it loads."""
-    own = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    quiet = {"DS_ACCELERATOR": "cpu", "DS_SKIP_CUDA_CHECK": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # DeepSpeed builds its kernel with the ninja beside this Python.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    one = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if threads == 1 else {}
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "PATH": path, **quiet, **own, **one}
-
-
-def survivors(
-    command: list[str], names: list[str], part: Path, where: str, **process: Any
-) -> dict[str, Any]:
-    """The cases by name, by a command that writes them into a file one by one.
-
-    One whose process dies is named as missing, and the next goes on.
-    """
-    result: dict[str, Any] = {"cases": [], "missing": []}
-    left = names
-    while left:
-        ended = subprocess.run(
-            [*command, str(part), "--cases", *left],
-            stdout=subprocess.DEVNULL,  # where libraries greet
-            check=False,
-            **process,
-        )
-        if part.exists():
-            own = json.loads(part.read_text())
-            part.unlink()
-            result.setdefault("machine", own["machine"])
-            result["cases"] += own["cases"]
-            left = left[len(own["cases"]) :]
-        if left:
-            died = f"{left[0]} {where}: its process ended with {ended.returncode}"
-            print(died, file=sys.stderr)
-            result["missing"].append(died)
-            left = left[1:]
-    return result
 
 
 def measured(
@@ -117,12 +65,8 @@ def measured(
     return survivors(command, names, part, f"on {threads} threads", env=environment(threads))
 
 
-def main() -> None:
-    arguments = arguments_of()
-    names = chosen(arguments)
-    if arguments.list:
-        print("\n".join(names))
-        return
+def in_rows(names: dict[str, bool], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of steps in a row, on all thread counts."""
     everything = len(os.sched_getaffinity(0))
     counts = arguments.threads or ([everything] if arguments.quick else [everything, 1])
     start = time.time()
@@ -137,20 +81,43 @@ def main() -> None:
                 if "machine" in part:
                     result.setdefault("machine", part["machine"])
     result["minutes"] = (time.time() - start) / 60
-    if not result["cases"]:
-        sys.exit("nothing was measured")
+    return result
 
+
+def report(result: dict[str, Any], in_the_loop: str, output: Path) -> None:
     from picture import draw
     from report import disturbed, goals_table, markdown
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (arguments.output / "report.md").write_text(markdown(result))
+    (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (output / "report.md").write_text(markdown(result, in_the_loop))
     print(goals_table(result), disturbed(result), sep="\n\n")
-    drawn = draw(result, arguments.output / "ratios.png")
-    print(f"\n{arguments.output}: results.json, report.md, {drawn}")
-    if result["missing"]:
-        sys.exit(f"not measured: {'; '.join(result['missing'])}")
+    drawn = draw(result, output / "ratios.png")
+    print(f"\n{output}: results.json, report.md, {drawn}")
+
+
+def main() -> None:
+    arguments = arguments_of()
+    names, loops = chosen(arguments), in_loop.plan(arguments.quick, arguments.only)
+    if arguments.list:
+        print("\n".join([*in_loop.names(), *names]))
+        return
+    if not names and not loops:
+        sys.exit(f"no case is called {' or '.join(arguments.only)}: see --list")
+    ends_by_exception()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    missing: list[str] = []
+    section = ""
+    if loops:
+        found = in_loop.run(loops, arguments.quick, arguments.rounds, arguments.stretch)
+        missing += found["missing"]
+        section = in_loop.write(found, arguments.output)
+    if names:
+        result = in_rows(names, arguments)
+        missing += result["missing"]
+        if result["cases"]:
+            report(result, section, arguments.output)
+    if missing:
+        sys.exit(f"not measured: {'; '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compare import HERE, OUTPUT, THREAD_VARIABLES, environment, survivors
-from surroundings import NotPermittedError, ends_by_exception, surroundings
+from processes import (
+    HERE,
+    OUTPUT,
+    THREAD_VARIABLES,
+    ends_by_exception,
+    environment,
+    survivors,
+)
+from surroundings import NotPermittedError, surroundings
+
+ROUNDS = 7
+QUICK_SETTINGS = ("quiet", "busy1")
 
 
 def arguments_of() -> argparse.Namespace:
@@ -29,92 +39,123 @@ def arguments_of() -> argparse.Namespace:
         "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
     )
     parser.add_argument(
-        "--settings", nargs="+", choices=SETTINGS, help="default: all; quick: quiet, busy1"
+        "--settings",
+        nargs="+",
+        choices=SETTINGS,
+        help=f"default: all; quick: {' '.join(QUICK_SETTINGS)}",
     )
     parser.add_argument("--peers", choices=("all", "none"), default="all", help="none: NumPy alone")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
     parser.add_argument("--stretch", type=float, help="seconds, default: 0.3, quick: 0.15")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser.parse_args()
 
 
-def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
+def names() -> list[str]:
+    from loop_cases import loop_cases
+
+    return [case.name for case in loop_cases()]
+
+
+def plan(
+    quick: bool, only: list[str] | None, settings: list[str] | None = None
+) -> dict[str, list[str]]:
     """The cases by setting. Those that are named run in all the settings that are named."""
-    from loop_cases import SETTINGS, is_asked, loop_cases
+    from loop_cases import SETTINGS, loop_cases
+
+    from cases import is_asked
 
     chosen: dict[str, list[str]] = {}
-    for setting in SETTINGS:
-        if setting not in (arguments.settings or SETTINGS):
-            continue
+    for setting in settings or (QUICK_SETTINGS if quick else SETTINGS):
         for case in loop_cases():
-            usual = case.quick if arguments.quick and not arguments.only else case.settings
-            if arguments.only and not is_asked(case.name, arguments.only):
-                continue
-            if setting in usual or (arguments.only and arguments.settings):
+            usual = case.quick if quick and not only else case.settings
+            asked = not only or is_asked(case.name, only)
+            if asked and (setting in usual or (only and settings)):
                 chosen.setdefault(setting, []).append(case.name)
     return chosen
 
 
 def environment_in(setting: str) -> dict[str, str]:
-    """All threads for everybody; who is bound to a core counts the cores himself."""
+    """All threads for everybody. On one core nobody is told: every library counts for itself."""
     own = environment(len(os.sched_getaffinity(0)))
     if setting == "one-core":
         return {name: value for name, value in own.items() if name not in THREAD_VARIABLES}
     return own
 
 
-def measured(setting: str, names: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    seconds = arguments.stretch or (0.15 if arguments.quick else 0.3)
+def measured(
+    setting: str, cases: list[str], rounds: int, seconds: float, with_peers: bool
+) -> dict[str, Any]:
     if setting == "half-core":
-        seconds *= 3  # it comes in slices of 50 ms, with as much of nothing between them
+        seconds *= 2  # it comes in slices of 50 ms, with as much of nothing between them
+    print(f"{setting}: {len(cases)} cases, {rounds} rounds", file=sys.stderr)
     command = [sys.executable, str(HERE / "loop_measure.py")]
-    command += ["--rounds", str(arguments.rounds), "--stretch", str(seconds)]
-    command += ["--no-peers"] * (arguments.peers == "none")
-    print(f"{setting}: {len(names)} cases, {arguments.rounds} rounds", file=sys.stderr)
-    try:
-        with tempfile.TemporaryDirectory() as folder, surroundings(setting) as enter:
-            part = Path(folder) / "part.json"
-            env = environment_in(setting)
-            result = survivors(command, names, part, setting, env=env, preexec_fn=enter)
-    except NotPermittedError as error:
-        print(error, file=sys.stderr)
-        return {"cases": [], "missing": [f"{setting} ({error})"]}
+    command += ["--rounds", str(rounds), "--stretch", str(seconds)]
+    command += ["--no-peers"] * (not with_peers)
+    with tempfile.TemporaryDirectory() as folder, surroundings(setting) as prefix:
+        part = Path(folder) / "part.json"
+        result = survivors([*prefix, *command], cases, part, setting, environment_in(setting))
     for case in result["cases"]:
         case["setting"] = setting
     return result
 
 
-def main() -> None:
-    arguments = arguments_of()
-    if arguments.list:
-        from loop_cases import loop_cases
-
-        print("\n".join(case.name for case in loop_cases()))
-        return
-    chosen = plan(arguments)
-    if not chosen:
-        sys.exit(f"no case is called {' or '.join(arguments.only)} in these settings: see --list")
-    ends_by_exception()
+def run(
+    chosen: dict[str, list[str]],
+    quick: bool,
+    rounds: int | None = None,
+    stretch: float | None = None,
+    with_peers: bool = True,
+) -> dict[str, Any]:
     start = time.time()
     result: dict[str, Any] = {"command": " ".join(sys.argv), "cases": [], "missing": []}
-    for setting, names in chosen.items():
-        part = measured(setting, names, arguments)
+    result["skipped"] = []
+    seconds = stretch or (0.15 if quick else 0.3)
+    for setting, cases in chosen.items():
+        try:
+            part = measured(setting, cases, rounds or ROUNDS, seconds, with_peers)
+        except NotPermittedError as error:
+            print(error, file=sys.stderr)
+            result["skipped"].append(f"{setting} ({error})")
+            continue
         result["cases"] += part["cases"]
         result["missing"] += part["missing"]
         if "machine" in part:
             result.setdefault("machine", part["machine"])
     result["minutes"] = (time.time() - start) / 60
-    if not result["cases"]:
-        sys.exit(f"nothing was measured: {'; '.join(result['missing'])}")
+    return result
 
+
+def write(result: dict[str, Any], output: Path) -> str:
+    """The files, and what is printed. Returns the report; empty if nothing was measured."""
+    if not result["cases"]:
+        return ""
     from loop_report import markdown, short
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "in_loop.json").write_text(json.dumps(result, indent=1) + "\n")
-    (arguments.output / "in_loop.md").write_text(markdown(result))
+    output.mkdir(parents=True, exist_ok=True)
+    text = markdown(result)
+    (output / "in_loop.json").write_text(json.dumps(result, indent=1) + "\n")
+    (output / "in_loop.md").write_text(text)
     print(short(result))
-    print(f"\n{arguments.output}: in_loop.json, in_loop.md")
+    print(f"\n{output}: in_loop.json, in_loop.md\n")
+    return text
+
+
+def main() -> None:
+    arguments = arguments_of()
+    if arguments.list:
+        print("\n".join(names()))
+        return
+    chosen = plan(arguments.quick, arguments.only, arguments.settings)
+    if not chosen:
+        sys.exit("there is no such case in these settings: see --list")
+    ends_by_exception()
+    with_peers = arguments.peers == "all"
+    result = run(chosen, arguments.quick, arguments.rounds, arguments.stretch, with_peers)
+    write(result, arguments.output)
+    if not result["cases"] or result["missing"]:
+        sys.exit(f"not measured: {'; '.join(result['missing'] + result['skipped'])}")
 
 
 if __name__ == "__main__":

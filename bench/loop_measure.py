@@ -18,8 +18,8 @@ from timing import WARM_STEPS, progress
 
 import fusedstep as fs
 
-# Iterations of a stretch: as many at least, and so many if they fit into four times its seconds.
-FEWEST, ENOUGH, LONGEST = 8, 30, 4
+# Iterations of a stretch: as many at least, and so many if they fit into three times its seconds.
+FEWEST, ENOUGH, LONGEST = 8, 30, 3
 
 Stretch = dict[str, float]
 

@@ -106,7 +106,10 @@ def goals_table(cases: list[CaseResult]) -> str:
 
 
 def _cell(found: Ratio | None) -> str:
-    return f"{found.median:.2f}" if found else "–"
+    if not found:
+        return "–"
+    digits = 3 if found.median < 0.095 else 2 if found.median < 9.95 else 1
+    return f"{found.median:.{digits}f}"
 
 
 def summary(cases: list[CaseResult]) -> str:
@@ -177,10 +180,12 @@ def case_table(case: CaseResult) -> str:
 def short(result: dict[str, Any]) -> str:
     """What the report begins with, and what is printed: the goals and the summaries."""
     cases = result["cases"]
-    undisturbed = [case for case in cases if case["setting"] not in ("busy1", "busy2")]
-    parts = ["## Goals in the loop", goals_table(cases), disturbed({"cases": undisturbed})]
-    if result["missing"]:
-        parts.append(f"Not measured: {'; '.join(result['missing'])}.")
+    alone = [
+        {**case, "name": place(case)} for case in cases if not case["setting"].startswith("busy")
+    ]
+    parts = ["## Goals in the loop", goals_table(cases), disturbed({"cases": alone})]
+    if absent := result["missing"] + result["skipped"]:
+        parts.append(f"Not measured: {'; '.join(absent)}.")
     if rows := summary(cases):
         parts += ["## The step in the loop, beside busy cores, and in a row", rows]
     if rows := many_table(cases):

@@ -1,5 +1,6 @@
 """The Markdown report: goals, one summary table, then every case."""
 
+import re
 from typing import Any
 
 from contestants import OURS, ROOFLINE
@@ -150,10 +151,13 @@ def machine_line(result: dict[str, Any]) -> str:
     )
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: dict[str, Any], in_the_loop: str) -> str:
+    """All of it; first what in_loop.py reports, which may be nothing."""
     parts = [
         "# fusedstep and its peers",
         machine_line(result),
+        re.sub("^#", "##", in_the_loop, flags=re.MULTILINE),
+        "## Steps in a row" if in_the_loop else "",
         (
             "Ratios are times divided by fusedstep's in the same round: above 1, fusedstep is faster. "
             f"In brackets, the range over the rounds. *{ROOFLINE}*: the same memory read and written "

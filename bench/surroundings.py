@@ -1,35 +1,24 @@
 """What is beside a measuring process, and what is left to it."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 # Keeps a core busy, and ends by itself should its parent die without ending it.
 BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n for _ in range(10**6): pass"
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD = 100_000  # µs, the kernel's own
 
-# Called in the new process before its program starts.
-Enter = Callable[[], None]
+# What a command is put behind to run in a setting.
+Prefix = list[str]
 
 
 class NotPermittedError(Exception):
     """This machine has no such setting for us."""
-
-
-def ends_by_exception() -> None:
-    """A termination from outside unwinds, as Ctrl-C does, and what was set up is taken down."""
-
-    def terminated(number: int, _: Any) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, terminated)
 
 
 @contextmanager
@@ -43,14 +32,23 @@ def busy(count: int) -> Iterator[None]:
         yield
 
 
-def _own_group() -> tuple[Path, dict[str, str]]:
-    """The group that this process is in, and what limits a child of it to half a core."""
+def on_one_core() -> Prefix:
+    first = min(os.sched_getaffinity(0))
+    bind = (
+        f"import os, sys\nos.sched_setaffinity(0, {{{first}}})\nos.execv(sys.argv[1], sys.argv[1:])"
+    )
+    return [sys.executable, "-c", bind]
+
+
+def _limited_group() -> tuple[Path, dict[str, str]]:
+    """A new group below that of this process, and what limits it to half a core."""
     lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    paths = {name: path for _, names, path in lines for name in names.split(",")}
+    paths = {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
+    name = f"fusedstep-bench-{os.getpid()}"
     if "cpu" in paths:  # version 1
         quota = {"cpu.cfs_period_us": str(PERIOD), "cpu.cfs_quota_us": str(PERIOD // 2)}
-        return CGROUPS / "cpu" / paths["cpu"].lstrip("/"), quota
-    return CGROUPS / paths[""].lstrip("/"), {"cpu.max": f"{PERIOD // 2} {PERIOD}"}
+        return CGROUPS / "cpu" / paths["cpu"] / name, quota
+    return CGROUPS / paths[""] / name, {"cpu.max": f"{PERIOD // 2} {PERIOD}"}
 
 
 def _remove(group: Path) -> None:
@@ -61,42 +59,34 @@ def _remove(group: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    print(f"{group} is still there: rmdir it", file=sys.stderr)
+    print(f"{group} is still there: remove it with rmdir", file=sys.stderr)
 
 
 @contextmanager
-def half_core() -> Iterator[Enter]:
-    """A control group below the own one."""
-    group = None
-    try:
-        parent, limits = _own_group()
-        group = parent / f"fusedstep-bench-{os.getpid()}"
-        group.mkdir()
-    except (OSError, KeyError) as error:
-        raise NotPermittedError(f"no control group of half a core: {error}") from None
-    try:
+def in_half_a_core() -> Iterator[Prefix]:
+    """In a control group of its own, which is removed at the end."""
+    with ExitStack() as stack:
         try:
+            group, limits = _limited_group()
+            group.mkdir()
+            stack.callback(_remove, group)
             for name, value in limits.items():
                 (group / name).write_text(value)
-        except OSError as error:
-            raise NotPermittedError(f"no control group of half a core: {error}") from None
-        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None
-    finally:
-        _remove(group)
-
-
-def to_one_core() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            enter = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / "cgroup.procs")]
+            subprocess.run([*enter, "true"], check=True, capture_output=True)
+        except (OSError, KeyError, subprocess.SubprocessError) as error:
+            raise NotPermittedError(f"no control group of half a core here: {error}") from None
+        yield enter
 
 
 @contextmanager
-def surroundings(setting: str) -> Iterator[Enter | None]:
+def surroundings(setting: str) -> Iterator[Prefix]:
     """One of loop_cases.SETTINGS. NotPermittedError where the machine does not allow it."""
     if setting == "half-core":
-        with half_core() as enter:
-            yield enter
+        with in_half_a_core() as prefix:
+            yield prefix
     elif setting == "one-core":
-        yield to_one_core
+        yield on_one_core()
     else:
         with busy({"quiet": 0, "busy1": 1, "busy2": 2}[setting]):
-            yield None
+            yield []
