@@ -25,7 +25,11 @@ Stretch = dict[str, float]
 
 
 def stretch(loop: Loop, seconds: float) -> Stretch:
-    """Means in seconds. The first quarter is a warm-up; all after it counts, stalls as well."""
+    """Means in seconds. The first quarter is a warm-up; all after it counts, stalls as well.
+
+    A training that went on for long has units that never fire, whose moments are subnormal, and slow.
+    """
+    loop.restart()
     steps: list[float] = []
     iterations: list[float] = []
     clock = time.perf_counter

@@ -99,7 +99,8 @@ def goals(cases: list[CaseResult]) -> Iterator[Goal]:
 
 def goals_table(cases: list[CaseResult]) -> str:
     head = ["case", "measure", "goal", "reached (rounds)", "", "why not"]
-    return table(head, [goal_row(goal) for goal in goals(cases)], words=6)
+    rows = [goal_row(goal) for goal in goals(cases)]
+    return table(head, rows, words=6) if rows else "None is set for these cases."
 
 
 # Tables ------------------------------------------------------------------------------------------

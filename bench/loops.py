@@ -4,6 +4,7 @@ import importlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ NETWORKS = {
 
 
 def nothing() -> None:
-    """The backward pass of steps in a row."""
+    """What steps in a row have in the place of the rest of a loop."""
 
 
 class Loop(NamedTuple):
@@ -35,6 +36,8 @@ class Loop(NamedTuple):
     backward: Callable[[], Any] = nothing
     # Of fusedstep; 0: all.
     threads: int = 0
+    # Before a stretch: the parameters where they began.
+    restart: Callable[[], Any] = nothing
 
 
 Build = Callable[[], Loop]
@@ -60,6 +63,7 @@ def parameters(layers: Sequence[int]) -> int:
     return sum(math.prod(shape) for shape in shapes(layers))
 
 
+@cache
 def start_of(layers: Sequence[int]) -> Arrays:
     """He et al. 2015, the same for everybody."""
     rng = np.random.default_rng(0)
@@ -71,15 +75,17 @@ def start_of(layers: Sequence[int]) -> Arrays:
     ]
 
 
+@cache
 def batches(layers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inputs, each again and again with other labels: there is nothing to learn.
+    """Inputs that come again and again, every other label another each time.
 
-    Of data that can be learnt by heart the gradients would vanish, and subnormal numbers are slow.
+    There is something to learn, and never everything: gradients do not vanish.
     """
     rng = np.random.default_rng(1)
-    inputs = [rng.standard_normal((BATCH, layers[0]), np.float32) for _ in range(8)]
-    labels = [rng.integers(0, layers[-1], BATCH) for _ in range(101)]
-    return [(inputs[i % 8], labels[i % 101]) for i in range(8 * 101)]
+    inputs = np.float32(0.3) * rng.standard_normal((64, BATCH, layers[0]), np.float32)
+    truth, noise = (rng.integers(0, layers[-1], (n, 64, BATCH)) for n in (1, 16))
+    labels = np.where(rng.random(noise.shape) < 0.5, truth, noise)
+    return [(x, y) for own in labels for x, y in zip(inputs, own, strict=True)]
 
 
 def gradients(params: Arrays, x: np.ndarray, y: np.ndarray) -> Arrays:
@@ -254,9 +260,15 @@ def admitted(makers: dict[str, Maker], tensors: int, with_peers: bool) -> Admitt
 
 def numpy_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
     def build(name: str) -> Loop:
-        params = start_of(layers)
+        params = [p.copy() for p in start_of(layers)]
         step, data = NUMPY_RULES[name](params), itertools.cycle(batches(layers))
-        return Loop(step, lambda: gradients(params, *next(data)), threads_of(name))
+
+        def restart() -> None:
+            for p, start in zip(params, start_of(layers), strict=True):
+                if p.flags.writeable:  # those of JAX are not
+                    np.copyto(p, start)
+
+        return Loop(step, lambda: gradients(params, *next(data)), threads_of(name), restart)
 
     able, left_out = admitted(_NUMPY_MAKERS, len(shapes(layers)), with_peers)
     return {name: lambda name=name: build(name) for name in able}, left_out
@@ -268,7 +280,9 @@ def torch_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
 
     def build(name: str) -> Loop:
         model = torch_model(layers)
-        step = TORCH_RULES[name](list(model.parameters()))
+        params = list(model.parameters())
+        start = [p.detach().clone() for p in params]
+        step = TORCH_RULES[name](params)
         data = itertools.cycle([tuple(map(torch.from_numpy, xy)) for xy in batches(layers)])
 
         def backward() -> None:
@@ -276,7 +290,12 @@ def torch_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
             model.zero_grad()
             cross_entropy(model(x), y).backward()
 
-        return Loop(lambda _: step(), backward, threads_of(name))
+        @torch.no_grad()
+        def restart() -> None:
+            for p, own in zip(params, start, strict=True):
+                p.copy_(own)
+
+        return Loop(lambda _: step(), backward, threads_of(name), restart)
 
     able, left_out = admitted(_TORCH_MAKERS, len(shapes(layers)), with_peers)
     return {name: lambda name=name: build(name) for name in able}, left_out
