@@ -26,7 +26,7 @@ constexpr int kMaxThreads = 4096;
 
 // A part is small enough that the last one is not waited for long, and large enough that taking it
 // costs nothing.
-constexpr std::size_t kPartBytes = std::size_t{128} << 10;
+constexpr std::size_t kPartBytes = std::size_t{64} << 10;
 constexpr std::size_t kMostPartsPerThread = 64;
 
 int threads_from_environment() {
@@ -111,9 +111,10 @@ void run_openmp(int, const Work&) {}
 #endif
 
 void run_pool(int threads, const Work& work) {
-  const std::size_t most =
-      std::min<std::size_t>(kMostPartsPerThread * std::size_t(threads), Share::kMaxParts);
-  const std::size_t parts = std::clamp<std::size_t>(work.bytes / kPartBytes, 1, most);
+  // As many for each thread: where nobody is late, all are ready at once.
+  const auto n = std::size_t(threads);
+  const std::size_t most = std::min(kMostPartsPerThread, Share::kMaxParts / n);
+  const std::size_t parts = n * std::clamp<std::size_t>(work.bytes / n / kPartBytes, 1, most);
   const std::size_t part = std::max<std::size_t>(1, (work.units + parts - 1) / parts);
   of_process<Pool>().run(work, part, threads, std::max(threads, thread_limit()));
 }

@@ -10,14 +10,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// For as long a thread looks out before it sleeps, which costs the system about as much.
-constexpr auto kLookOut = 5us;
+// For as long a thread looks out before it sleeps: to sleep and be woken takes as long.
+constexpr Clock::duration kLookOut = 10us;
+// For as long at most where the jobs before have come as quickly.
+constexpr Clock::duration kMostLookOut = 80us;
 
-// Looks for `what` for a few microseconds.
+// Looks for `what`, for so long.
 template <class What>
-bool look_out_for(What what) {
+bool look_out(Clock::duration time, What what) {
   if (what()) return true;
-  const auto end = Clock::now() + kLookOut;
+  if (time == time.zero()) return false;
+  const auto end = Clock::now() + time;
   do {
     for (int i = 0; i < 4; ++i) {
       pause();
@@ -76,13 +79,18 @@ void Pool::run(const Work& work, std::size_t part, int threads, int limit) noexc
 void Pool::share_out(const Work& work, std::size_t begin, std::size_t part, int threads) noexcept {
   threads = start_threads(std::min(threads, kMaxThreads));
   if (threads == 1) return work.body(work.context, begin, work.units);
-  at_once_ = Clock::now() - last_end_ < kLookOut ? std::min(at_once_ + 1, 2) : 0;
+  if (const int cpu = current_cpu(); cpu != avoided_) keep_off(cpu);
+  const Clock::duration pause = Clock::now() - last_end_,
+                        longest = 2 * std::max(pause, last_pause_);
+  last_pause_ = pause;
   body_.store(work.body, std::memory_order_relaxed);
   context_.store(work.context, std::memory_order_relaxed);
   begin_.store(begin, std::memory_order_relaxed);
   end_.store(work.units, std::memory_order_relaxed);
   part_.store(part, std::memory_order_relaxed);
-  more_.store(work.more || at_once_ == 2, std::memory_order_relaxed);
+  const Clock::duration expected = longest <= kMostLookOut ? longest : Clock::duration::zero();
+  look_out_.store(std::max(expected, work.more ? kLookOut : Clock::duration::zero()).count(),
+                  std::memory_order_relaxed);
   const auto parts = static_cast<std::uint32_t>((work.units - begin + part - 1) / part);
   left_.store(parts, std::memory_order_relaxed);
   ++number_;
@@ -108,7 +116,8 @@ int Pool::start_threads(int wanted) noexcept {
     for (; started_ < wanted; ++started_) {
       const int self = started_;
       seats_[std::size_t(self)] = std::make_unique<Seat>();
-      start_thread(self, [this, self] { serve(self); });
+      seats_[std::size_t(self)]->thread = start_thread(self, [this, self] { serve(self); });
+      avoided_ = kNoCpu;
     }
   } catch (const std::exception&) {  // no memory, or no more threads for this process
     retry_ = Clock::now() + 1s;
@@ -136,7 +145,8 @@ std::uint64_t Pool::next_job(int self, std::uint32_t seen) noexcept {
     return number_of(open) != seen && self < threads_of(open);
   };
   for (;;) {
-    if (more_.load(std::memory_order_relaxed) ? look_out_for(is_wanted) : is_wanted()) return open;
+    if (look_out(Clock::duration(look_out_.load(std::memory_order_relaxed)), is_wanted))
+      return open;
     parking.announce();
     if (is_wanted()) {
       parking.withdraw();
@@ -173,11 +183,17 @@ void Pool::wake_helpers(const Job& job, int count) noexcept {
   }
 }
 
-// Until the parts that others are in the middle of are done. One who was taken off its core for
-// the time of another program may get this one.
+void Pool::keep_off(int cpu) noexcept {
+  const AllowedCpus allowed(cpu);
+  for (int k = 1; k < started_; ++k) allowed.allow(seats_[std::size_t(k)]->thread);
+  avoided_ = cpu;
+}
+
+// Until the parts that others are in the middle of are done.
 void Pool::await_parts() noexcept {
   const auto is_done = [&] { return left_.load() == 0; };
-  if (look_out_for(is_done)) return;
+  if (look_out(kLookOut, is_done)) return;
+  keep_off(kNoCpu);  // who was taken off a CPU for another program may have this one
   for (;;) {
     caller_.announce();
     if (is_done()) return caller_.withdraw();

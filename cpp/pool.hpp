@@ -4,8 +4,11 @@
 // - whoever is there takes the work, and a thread that comes late finds none: the caller waits for
 //   parts that somebody is in the middle of, and for nothing else;
 // - parts stay with their threads from job to job, while nobody is late (shares.hpp);
-// - a thread that finds nothing sleeps at once, but where jobs follow each other within
-//   microseconds: there it looks out for the next one for as long.
+// - a thread that finds nothing sleeps at once, but where jobs have followed each other within
+//   microseconds: there it looks out for the next one for twice as long;
+// - threads keep off the CPU that their caller is on. Where all CPUs are busy the scheduler likes
+// to
+//   wake a thread beside the one that woke it, and then the two take turns.
 //
 // Threads are started when they are first needed, never end and are never waited for: the process
 // may exit, or fork, at any time. A forked child starts with a pool of its own.
@@ -38,6 +41,7 @@ class Pool {
   struct Seat {
     Share share;
     Parking parking;
+    ThreadHandle thread{};
   };
   struct Job;  // as a thread sees it
 
@@ -48,6 +52,7 @@ class Pool {
   std::uint32_t help(const Job& job, int self) noexcept;
   void wake_helpers(const Job& job, int count) noexcept;
   void await_parts() noexcept;
+  void keep_off(int cpu) noexcept;
   // Callers have the cores first: who is too many leaves.
   bool may_help(int self) const {
     return self + callers_.load(std::memory_order_relaxed) <=
@@ -61,7 +66,7 @@ class Pool {
   Atomic<void (*)(void*, std::size_t, std::size_t)> body_{nullptr};
   Atomic<void*> context_{nullptr};
   Atomic<std::size_t> begin_{0}, end_{0}, part_{1};  // units: of all, and of one part
-  Atomic<bool> more_{false};                         // the next one follows at once
+  Atomic<Clock::rep> look_out_{0};                   // for the next one, for so long
   // Its number above, how many threads it has below: 0 when it is over.
   alignas(64) Atomic<std::uint64_t> open_{0};
   alignas(64) Atomic<std::uint64_t> to_wake_{0};  // its number above, who is next below
@@ -70,9 +75,10 @@ class Pool {
   // Of the caller whose job it is.
   Parking caller_;
   std::uint32_t number_ = 0;
-  int at_once_ = 0;  // how many jobs in a row have followed at once
   Clock::time_point last_end_{}, retry_{};
+  Clock::duration last_pause_{};  // between two jobs
   int started_ = 1;
+  int avoided_ = kNoCpu;  // by the threads, since their caller is there
   std::array<std::unique_ptr<Seat>, kMaxThreads> seats_;  // the first is the caller's
 };
 

@@ -1,6 +1,6 @@
-// What the pool is made of: atomics, sleep, threads and a clock. A file of its own, so that the
-// tests can put another in its place, in which every access is a point where another thread may go
-// on (tests/native/pool_model.cpp).
+// What the pool is made of: atomics, sleep, a clock, threads and where they run. A file of its own,
+// so that the tests can put another in its place, in which every access is a point where another
+// thread may go on (tests/native/pool_model.cpp).
 #pragma once
 
 #include <atomic>
@@ -20,6 +20,7 @@
 #endif
 #ifdef __linux__
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #else
@@ -83,10 +84,12 @@ inline void pause() {
 #endif
 }
 
+using ThreadHandle = std::thread::native_handle_type;
+
 // Starts a thread that is never joined. No signal comes to it: those are for the threads that the
 // program knows. Throws where there can be no more threads.
 template <class Body>
-void start_thread(int number, Body body) {
+ThreadHandle start_thread(int number, Body body) {
 #ifdef FUSEDSTEP_HAS_PTHREADS
   sigset_t all, before;
   sigfillset(&all);
@@ -96,14 +99,52 @@ void start_thread(int number, Body body) {
     ~Restore() { pthread_sigmask(SIG_SETMASK, &mask, nullptr); }
   } const restore{before};
 #endif
-  std::thread([body = std::move(body), name = "fusedstep-" + std::to_string(number)] {
+  std::thread thread([body = std::move(body), name = "fusedstep-" + std::to_string(number)] {
 #if defined(__linux__)
     pthread_setname_np(pthread_self(), name.c_str());
 #elif defined(__APPLE__)
     pthread_setname_np(name.c_str());
 #endif
     body();
-  }).detach();
+  });
+  const ThreadHandle handle = thread.native_handle();
+  thread.detach();
+  return handle;
 }
+
+constexpr int kNoCpu = -1;
+
+// The CPU that the calling thread runs on; kNoCpu where that cannot be told.
+inline int current_cpu() {
+#ifdef __linux__
+  return sched_getcpu();
+#else
+  return kNoCpu;
+#endif
+}
+
+// Lets other threads run where the calling one may, but for one CPU, or kNoCpu. Where it may run
+// nowhere else there is nothing to be done.
+class AllowedCpus {
+ public:
+  explicit AllowedCpus([[maybe_unused]] int but) {
+#ifdef __linux__
+    known_ = sched_getaffinity(0, sizeof set_, &set_) == 0;  // not of more than 1024 CPUs
+    if (known_ && but != kNoCpu) CPU_CLR(but, &set_);
+    known_ = known_ && CPU_COUNT(&set_) > 0;
+#endif
+  }
+  void allow([[maybe_unused]] ThreadHandle thread) const {
+#ifdef __linux__
+    if (known_) pthread_setaffinity_np(thread, sizeof set_, &set_);
+#endif
+  }
+
+ private:
+#ifdef __linux__
+  bool known_ = false;
+  cpu_set_t set_;
+#endif
+};
 
 }  // namespace fusedstep

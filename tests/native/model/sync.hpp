@@ -90,9 +90,19 @@ class Parking {
   bool asleep_ = false;
 };
 
+struct ThreadHandle {};
+
 template <class Body>
-void start_thread(int, Body body) {
+ThreadHandle start_thread(int, Body body) {
   model::start(std::move(body), /*is_helper=*/true);
+  return {};
 }
+
+constexpr int kNoCpu = -1;
+inline int current_cpu() { return kNoCpu; }
+struct AllowedCpus {
+  explicit AllowedCpus(int) {}
+  void allow(ThreadHandle) const {}
+};
 
 }  // namespace fusedstep
