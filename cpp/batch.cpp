@@ -29,14 +29,21 @@ void Batch::arrange() {
   arranged_ = true;
 }
 
-void Batch::set_thread_limit(int limit, std::size_t rule) {
-  if (limit == limit_ && (pace_ != nullptr || limit == 1)) return;
-  pace_ = limit == 1 ? nullptr : &pace_of(rule, bytes(), limit);
+void Batch::set_threads(int limit, bool team, std::size_t rule) {
+  if (limit == limit_ && team == team_ && (pace_ != nullptr || limit == 1)) return;
+  pace_ = limit == 1 ? nullptr : &pace_of(rule, bytes(), limit, team);
   limit_ = limit;
+  team_ = team;
+}
+
+// A team is taken whole, or not at all.
+Threads Batch::threads_for(std::size_t bytes) const {
+  const int useful = useful_threads(bytes, threads_.count);
+  return {useful, threads_.team && useful == threads_.count};
 }
 
 void Batch::start() noexcept {
-  threads_ = 1;
+  threads_ = {};
   if (pace_ == nullptr) return;
   threads_ = pace_->threads();
   start_ = std::chrono::steady_clock::now();
@@ -67,7 +74,7 @@ void Batch::reserve_norms(std::size_t slots) {
 void Batch::sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept {
   const std::size_t blocks = first_block_.back();
   const std::size_t bytes = blocks == 0 ? 0 : gradient_bytes_;
-  parallel_run(useful_threads(bytes, threads_), {blocks, bytes, body, this, /*more=*/true});
+  parallel_run(threads_for(bytes), {blocks, bytes, body, this, /*more=*/true});
 }
 
 bool Batch::measure() noexcept {
@@ -127,7 +134,7 @@ std::size_t Batch::first_nonfinite() const noexcept {
 
 void Batch::run(double ema_decay) noexcept {
   ema_decay_ = ema_decay;
-  parallel_run(useful_threads(plan_.bytes(), threads_),
+  parallel_run(threads_for(plan_.bytes()),
                {plan_.lines(), plan_.bytes(), run_lines, this, /*more=*/false});
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernel_table.hpp"
 #include "pace.hpp"
+#include "parallel.hpp"
 #include "plan.hpp"
 #include "registry.hpp"
 
@@ -47,9 +48,10 @@ class Batch {
   void reserve_norms(std::size_t slots);
 
   std::size_t bytes() const { return plan_.bytes(); }  // that run() touches
-  // The most threads that a step may use; `rule` is the number of its rule. May allocate.
-  void set_thread_limit(int limit, std::size_t rule);
-  int threads() const { return threads_; }  // that the latest step used
+  // The most threads that a step may use, and whether they may be a team's (team.hpp); `rule` is
+  // the number of its rule. May allocate.
+  void set_threads(int limit, bool team, std::size_t rule);
+  int threads() const { return threads_.count; }  // that the latest step used
 
   // Around the sweeps of a step, which is timed where it could have several threads.
   void start() noexcept;
@@ -72,11 +74,14 @@ class Batch {
   static void run_lines(void* self, std::size_t first, std::size_t last);
   static void measure_blocks(void* self, std::size_t first, std::size_t last);
   static void probe_blocks(void* self, std::size_t first, std::size_t last);
+  Threads threads_for(std::size_t bytes) const;
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 
   Plan plan_;
   bool arranged_ = false;
-  int limit_ = 1, threads_ = 1;
+  int limit_ = 1;
+  bool team_ = false;
+  Threads threads_;
   Pace* pace_ = nullptr;  // null: one thread
   std::chrono::steady_clock::time_point start_;
   double ema_decay_ = 0.0;

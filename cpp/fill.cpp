@@ -47,7 +47,7 @@ void fill(const std::vector<FilledArray>& arrays, double value) {
     tensors.push_back({array.extent, item_size(array.dtype), 1});
   filling.plan.build(tensors);
   const std::size_t bytes = filling.plan.bytes();
-  parallel_run(useful_threads(bytes, thread_limit()),
+  parallel_run({useful_threads(bytes, thread_limit()), false},
                {filling.plan.lines(), bytes, fill_lines, &filling, /*more=*/false});
 }
 

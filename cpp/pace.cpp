@@ -18,14 +18,18 @@ constexpr int kFewSteps = 4, kManySteps = 16, kMemory = 64;
 
 }  // namespace
 
-Pace::Pace(int limit) : threads_(limit) {
-  for (int threads = limit; threads > 1; threads /= 2) levels_.push_back({threads});
-  levels_.push_back({1});
+Pace::Pace(int limit, bool team) {
+  if (team) levels_.push_back({{limit, true}});
+  for (int threads = limit; threads > 1; threads /= 2) levels_.push_back({{threads, false}});
+  levels_.push_back({{1, false}});
+  threads_ = levels_[0].threads;
 }
 
-void Pace::took(int threads, std::size_t bytes, double seconds) noexcept {
+void Pace::took(Threads threads, std::size_t bytes, double seconds) noexcept {
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock || threads != this->threads() || bytes == 0) return;
+  if (!lock || bytes == 0) return;
+  const Threads now = this->threads();
+  if (threads.count != now.count || threads.team != now.team) return;
   // Of the first step much is not its own: threads start, pages come.
   if (is_first_)
     is_first_ = false;
@@ -88,17 +92,17 @@ namespace {
 
 struct Paces {
   std::mutex mutex;
-  std::map<std::tuple<std::size_t, int, int>, Pace> of;
+  std::map<std::tuple<std::size_t, int, int, bool>, Pace> of;
 };
 
 }  // namespace
 
-Pace& pace_of(std::size_t rule, std::size_t bytes, int limit) {
+Pace& pace_of(std::size_t rule, std::size_t bytes, int limit, bool team) {
   Paces& paces = of_process<Paces>();
   int size = 0;  // twice as many bytes are another pace
   for (; bytes > 1; bytes /= 2) ++size;
   const std::lock_guard<std::mutex> lock(paces.mutex);
-  return paces.of.try_emplace({rule, size, limit}, limit).first->second;
+  return paces.of.try_emplace({rule, size, limit, team}, limit, team).first->second;
 }
 
 }  // namespace fusedstep

@@ -1,10 +1,12 @@
-// How many threads a step gets: as many as have lately been the fastest.
+// Which threads a step gets: those that have lately been the fastest.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <vector>
+
+#include "parallel.hpp"
 
 namespace fusedstep {
 
@@ -17,17 +19,19 @@ namespace fusedstep {
 // account of, and only when that is used up fewer threads are tried at once.
 class Pace {
  public:
-  explicit Pace(int limit);
+  // At most `limit` threads; with `team`, another library's are a choice too, where there are as
+  // many of them.
+  Pace(int limit, bool team);
 
   // For the next step.
-  int threads() const { return threads_.load(std::memory_order_relaxed); }
+  Threads threads() const { return threads_.load(std::memory_order_relaxed); }
   // A step over so many bytes took so many seconds on so many threads. Steps of other threads of
   // the program that come at the same moment do not count.
-  void took(int threads, std::size_t bytes, double seconds) noexcept;
+  void took(Threads threads, std::size_t bytes, double seconds) noexcept;
 
  private:
   struct Level {
-    int threads;
+    Threads threads;
     int steps = 0;
     double pace = 0.0;  // seconds a byte, lately
     double wait = 0.0;  // seconds of steps until it is tried again
@@ -43,9 +47,9 @@ class Pace {
   void count_trial(double bytes, double seconds);
   void end_trial(double saved);
 
-  std::atomic<int> threads_;
+  std::atomic<Threads> threads_;
   std::mutex mutex_;
-  std::vector<Level> levels_;  // from all threads down to one
+  std::vector<Level> levels_;  // from a team of all threads down to one
   std::size_t home_ = 0;       // the usual one
   double saved_ = 0.0;         // seconds, against the level below, lately
   bool is_trying_ = false;
@@ -56,6 +60,6 @@ class Pace {
 // That of steps of a rule (by its number) over about so many bytes, on at most so many threads: one
 // for all optimizers of the process, so that what one has learnt is known to the next.
 // Throws std::bad_alloc.
-Pace& pace_of(std::size_t rule, std::size_t bytes, int limit);
+Pace& pace_of(std::size_t rule, std::size_t bytes, int limit, bool team);
 
 }  // namespace fusedstep

@@ -14,6 +14,7 @@
 #include "float_environment.hpp"
 #include "pool.hpp"
 #include "process.hpp"
+#include "team.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -88,9 +89,7 @@ void run_openmp(int threads, const Work& work) {
   {
     const FloatEnvironment ours;
     // OpenMP may give fewer threads than were asked for.
-    const auto n = std::size_t(omp_get_num_threads()), k = std::size_t(omp_get_thread_num());
-    const auto cut = [&](std::size_t i) { return work.units / n * i + work.units % n * i / n; };
-    if (cut(k) != cut(k + 1)) work.body(work.context, cut(k), cut(k + 1));
+    run_share(work, omp_get_thread_num(), omp_get_num_threads());
   }
 }
 
@@ -147,13 +146,22 @@ int thread_limit() {
   return n > 0 ? n : std::min(openmp_limit(), recent_cpus());
 }
 
-void parallel_run(int threads, const Work& work) noexcept {
+void run_share(const Work& work, int k, int n) {
+  const auto cut = [&](int i) {
+    const auto at = std::size_t(i), all = std::size_t(n);
+    return work.units / all * at + work.units % all * at / all;
+  };
+  if (cut(k) != cut(k + 1)) work.body(work.context, cut(k), cut(k + 1));
+}
+
+void parallel_run(Threads threads, const Work& work) noexcept {
   if (work.units == 0) return;
   const FloatEnvironment ours;
-  if (threads <= 1) return work.body(work.context, 0, work.units);
-  if (uses_openmp()) return run_openmp(threads, work);
+  if (threads.count <= 1) return work.body(work.context, 0, work.units);
+  if (threads.team && has_team(threads.count)) return run_on_team(threads.count, work);
+  if (uses_openmp()) return run_openmp(threads.count, work);
   try {
-    run_pool(threads, work);
+    run_pool(threads.count, work);
   } catch (const std::bad_alloc&) {  // of the pool itself, before it has begun
     work.body(work.context, 0, work.units);
   }

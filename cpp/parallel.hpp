@@ -1,4 +1,5 @@
-// Threads: how many a step may use, and where they come from (pool.hpp, or OpenMP).
+// Threads: how many a step may use, and where they come from: the pool (pool.hpp), OpenMP, or
+// another library's (team.hpp).
 #pragma once
 
 #include <cstddef>
@@ -26,8 +27,18 @@ struct Work {
   bool more;  // another one follows within microseconds
 };
 
-// On at most so many threads, the caller's among them; in our floating-point environment.
-void parallel_run(int threads, const Work& work) noexcept;
+// The `k`-th of `n` equal shares of it.
+void run_share(const Work& work, int k, int n);
+
+// Which threads: how many, the caller's among them, and whether those of another library's OpenMP
+// (team.hpp).
+struct Threads {
+  int count = 1;
+  bool team = false;
+};
+
+// On at most these; in our floating-point environment.
+void parallel_run(Threads threads, const Work& work) noexcept;
 
 // Where threads come from: "pool" or "openmp". Of a build without OpenMP always the pool.
 const char* threading();

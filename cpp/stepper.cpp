@@ -9,6 +9,7 @@
 #include "float_environment.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
+#include "team.hpp"
 
 namespace fusedstep {
 
@@ -151,7 +152,8 @@ void Stepper::prepare(const RowGradients& gradients) {
 void Stepper::ready(Batch& batch, std::size_t slots) {
   check_step_count(step_count_);
   if (!batch.is_arranged()) batch.arrange();
-  batch.set_thread_limit(useful_threads(batch.bytes(), thread_limit()), rule_);
+  const int limit = useful_threads(batch.bytes(), thread_limit());
+  batch.set_threads(limit, team_ && has_team(limit), rule_);
   measures_ = measures();
   if (measures_ || rule().layerwise) batch.reserve_norms(slots);
   next_ = &batch;

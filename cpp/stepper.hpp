@@ -22,6 +22,8 @@ class Stepper : public Roster {
   void reserve(std::size_t groups, std::size_t tensors);
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
+  // Steps may have another library's threads (team.hpp): its backward pass comes before them.
+  void allow_team() { team_ = true; }
   // A frozen tensor's gradients are as good as none.
   void freeze(std::size_t tensor, bool frozen);
 
@@ -56,6 +58,7 @@ class Stepper : public Roster {
 
   Batch* next_ = nullptr;  // what run() is to run
   bool measures_ = false;
+  bool team_ = false;
 };
 
 }  // namespace fusedstep

@@ -92,6 +92,46 @@ def test_steps_of_several_python_threads_side_by_side(source):
     assert output(SIDE_BY_SIDE, source) == ["True"]
 
 
+TORCH = """
+import torch
+def model(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(300, 400), torch.nn.Tanh(), torch.nn.Linear(400, 300))
+x, mine = torch.randn(64, 300), model()
+twins = [p.detach().numpy().copy() for p in mine.parameters()]
+opt, twin = fs.Adam(mine.parameters()), fs.Adam(twins)
+def train(steps):
+    for _ in range(steps):
+        mine.zero_grad()
+        mine(x).square().sum().backward()
+        opt.step([p.grad for p in mine.parameters()])
+        twin.step([p.grad.numpy() for p in mine.parameters()])
+    return all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), twins))
+for threads in (2, 1, 3, 2):
+    torch.set_num_threads(threads)
+    fs.set_num_threads(min(threads, 2))
+    print(train(30))
+# torch's own threads do not survive a fork: it would hang in the child, where a step does not.
+grads = [torch.ones_like(p) for p in mine.parameters()]
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    for _ in range(3):
+        opt.step(grads)
+        twin.step([g.numpy() for g in grads])
+    print(all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), twins)), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(train(3))
+"""
+
+
+@on_linux
+def test_steps_on_the_threads_of_torch():
+    pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    assert output(TORCH) == ["True"] * 6
+
+
 # Good guests ------------------------------------------------------------------------------------
 
 LATE = """
@@ -240,7 +280,9 @@ print(*sorted(ours()), digest(opt) == digest(twin))
 @pytest.mark.parametrize("allowed", [0, 1, 2])
 def test_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
     shim = preloaded(tmp_path, SHIM, "cc")
-    done = python(HEAD + NOT_STARTED, str(allowed), LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="pool")
+    done = python(
+        HEAD + NOT_STARTED, str(allowed), LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="pool"
+    )
     names = [f"fusedstep-{k}" for k in range(1, allowed + 1)]
     assert (done.returncode, done.stdout.split()) == (0, [*names, "True"]), done.stderr
 

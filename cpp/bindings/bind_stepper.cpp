@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../team.hpp"
 #include "host_space.hpp"
 #include "module.hpp"
 #include "py_stepper.hpp"
@@ -16,12 +17,29 @@ static bool has_none(const py::object& objects) {
   return std::find(first, last, Py_None) != last;
 }
 
+namespace {
+
+class HostStepper : public PyStepper<HostSpace> {
+ public:
+  using PyStepper::PyStepper;
+
+  // Where steps may have the threads of the OpenMP that a library depends on.
+  void share_threads(const std::string& library) {
+    const Exclusive lock(*this);
+    if (use_team_of(library.c_str())) engine_.allow_team();
+  }
+};
+
+}  // namespace
+
 void bind_stepper(py::module_& m) {
-  using Bound = PyStepper<HostSpace>;
+  using Bound = HostStepper;
   py::class_<Bound> c(m, "Stepper", "Parameters, their state and their counters under one rule.");
   c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
         py::arg("gradient") = "gradient of", py::arg("like") = "its parameter");
   bind_methods<Bound>(c);
+  c.def("share_threads", &Bound::share_threads, py::arg("library"),
+        "Lets steps have the threads of the OpenMP that a loaded shared library depends on.");
   m.def("has_none", &has_none, py::arg("objects"), "Whether None is among the objects of a list.");
 }
 

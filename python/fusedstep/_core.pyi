@@ -62,6 +62,10 @@ class Stepper:
         ...
     def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
         ...
+    def share_threads(self, library: str) -> None:
+        """
+        Lets steps have the threads of the OpenMP that a loaded shared library depends on.
+        """
     def snapshot(self, of_params: bool = False) -> tuple[int, list[int], list[typing.Any]]:
         ...
     def step(self, gradients: typing.Any = None, scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, zero: bool = False) -> typing.Any:

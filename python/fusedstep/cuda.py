@@ -188,6 +188,9 @@ class DeviceSpace:
         stepper: Any = _cuda.Stepper(rule, *words, stream=self._stream, scalar=scalar)
         return stepper  # type: ignore[no-any-return]
 
+    def share_threads(self, core: _core.Stepper) -> None:
+        """See Space: a device has its own."""
+
     def zeros(
         self,
         role: str,

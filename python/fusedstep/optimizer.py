@@ -196,6 +196,8 @@ class Optimizer(Steps, HoldsMemory):
         for i, name in enumerate(names, here):
             tensors.add(i, (structure.leaves[i], copies.get(name)))
         self._tensors = tensors if len(tensors) > 0 else None
+        if self._tensors is not None:
+            self._space.share_threads(self._core)
         if interrupt is not None:
             raise interrupt
 

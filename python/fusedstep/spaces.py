@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fusedstep import _core
 from fusedstep.copies import as_array, as_bits
 from fusedstep.pipeline import check_grad_scale
-from fusedstep.tensors import note_written, tensors_among
+from fusedstep.tensors import note_written, tensors_among, torch_library
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -40,6 +40,9 @@ class Space(Protocol):
 
     def stepper(self, rule: str, *words: str) -> _core.Stepper:
         """An engine for a rule."""
+
+    def share_threads(self, core: _core.Stepper) -> None:
+        """Let steps over torch's tensors have the threads of its backward pass."""
 
     def zeros(
         self,
@@ -88,6 +91,12 @@ class HostSpace:
     def stepper(self, rule: str, *words: str) -> _core.Stepper:
         """See Space."""
         return _core.Stepper(rule, *words)
+
+    def share_threads(self, core: _core.Stepper) -> None:
+        """See Space. Beside the pool alone: cpp/team.hpp."""
+        library = torch_library()
+        if library and _core.threading() == "pool":
+            core.share_threads(library)
 
     def zeros(
         self,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from fusedstep._core import has_none
 
-__all__ = ["Tensors", "note_written", "tensors_among"]
+__all__ = ["Tensors", "note_written", "tensors_among", "torch_library"]
 
 
 def tensors_among(arrays: Iterable[object]) -> list[Any]:
@@ -22,6 +23,13 @@ def tensors_among(arrays: Iterable[object]) -> list[Any]:
     if torch is None:
         return []
     return [array for array in arrays if isinstance(array, torch.Tensor)]
+
+
+def torch_library() -> str:
+    """The shared library whose OpenMP makes torch's backward passes; empty without torch."""
+    torch = sys.modules.get("torch")
+    file = getattr(torch, "__file__", None)
+    return str(Path(file).parent / "lib" / "libtorch_cpu.so") if file else ""
 
 
 def note_written(tensors: Sequence[Any]) -> None:

@@ -20,11 +20,11 @@ using Machine = std::function<double(int threads)>;  // seconds a step
 // Of `seconds` of steps, all that were made after a tenth of them.
 double mean_step(const Machine& machine, int limit, double seconds) {
   constexpr std::size_t kBytes = 1 << 20;
-  Pace pace(limit);
+  Pace pace(limit, false);
   double all = 0.0, late = 0.0, steps = 0.0;
   while (all < seconds) {
-    const int threads = pace.threads();
-    const double time = machine(threads);
+    const Threads threads = pace.threads();
+    const double time = machine(threads.count);
     pace.took(threads, kBytes, time);
     all += time;
     if (all > 0.1 * seconds) {
