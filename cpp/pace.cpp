@@ -9,8 +9,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr double kRarely = 100.0;      // a trial may lose 1 % of all time,
-constexpr double kSeldom = 25.0;       // and take 4 % of it
+constexpr double kSeldom = 25.0;       // trials take 4 % of all time at most
 constexpr double kBetter = 0.02;       // what a trial must save, of the time of its steps
 constexpr double kMostSaved = 0.02;    // seconds
 constexpr double kLongEnough = 0.002;  // seconds
@@ -30,10 +29,7 @@ void Pace::took(Threads threads, std::size_t bytes, double seconds) noexcept {
   if (!lock || bytes == 0) return;
   const Threads now = this->threads();
   if (threads.count != now.count || threads.team != now.team) return;
-  // Of the first step much is not its own: threads start, pages come.
-  if (is_first_)
-    is_first_ = false;
-  else if (is_trying_)
+  if (is_trying_)
     count_trial(double(bytes), seconds);
   else
     count_usual(double(bytes), seconds);
@@ -51,6 +47,7 @@ void Pace::count_usual(double bytes, double seconds) {
   if (below != nullptr && below->steps > 0) {
     saved_ = std::min(kMostSaved, saved_ + below->pace * bytes - seconds);
     if (saved_ < 0.0) below->wait = 0.0;
+    if (saved_ == kMostSaved) home.caution = kLeastCaution;
   }
   if (home.steps < 2) return;
   if (below != nullptr && below->wait <= 0.0)
@@ -83,7 +80,8 @@ void Pace::end_trial(double saved) {
   // What the level that is left has lost: in this trial, or since it was found to be better.
   const double lost = is_better ? -saved_ : -saved;
   Level& left = is_better ? levels_[before] : tried;
-  left.wait = std::max(kRarely * lost, kSeldom * trial_.seconds);
+  left.wait = std::max(left.caution * lost, kSeldom * trial_.seconds);
+  left.caution = std::min(2.0 * left.caution, kMostCaution);
   saved_ = is_better ? std::max(saved, 0.0) : std::max(saved_, 0.0);
   is_trying_ = false;
 }

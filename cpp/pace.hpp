@@ -13,7 +13,9 @@ namespace fusedstep {
 // More threads are not always faster: the cores may be busy with other programs, or with the
 // threads of BLAS, which look out for work; and one thread may be all that the memory can feed. No
 // look at the machine tells, so steps are timed, and now and then a few are made on half or on
-// twice as many threads. What has lost time is tried again when a hundred times as much has passed.
+// twice as many threads. What has lost time is tried again when several times as much has passed:
+// soon at first, since it may have been one stall that comes only once, and then later and later,
+// so that trials lose less than 1 % of all time.
 //
 // A stall now and then is worth it where the steps between have saved more: what they save is kept
 // account of, and only when that is used up fewer threads are tried at once.
@@ -30,11 +32,13 @@ class Pace {
   void took(Threads threads, std::size_t bytes, double seconds) noexcept;
 
  private:
+  static constexpr double kLeastCaution = 8.0, kMostCaution = 128.0;
   struct Level {
     Threads threads;
     int steps = 0;
-    double pace = 0.0;  // seconds a byte, lately
-    double wait = 0.0;  // seconds of steps until it is tried again
+    double pace = 0.0;               // seconds a byte, lately
+    double wait = 0.0;               // seconds of steps until it is tried again
+    double caution = kLeastCaution;  // for so many times what it will have lost
   };
   // Steps on another level than the usual one.
   struct Trial {
@@ -54,7 +58,6 @@ class Pace {
   double saved_ = 0.0;         // seconds, against the level below, lately
   bool is_trying_ = false;
   Trial trial_{0};
-  bool is_first_ = true;
 };
 
 // That of steps of a rule (by its number) over about so many bytes, on at most so many threads: one

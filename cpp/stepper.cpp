@@ -171,9 +171,11 @@ void Stepper::clip(double norm) noexcept {
 
 Outcome Stepper::run() noexcept {
   const FloatEnvironment ours;
+  // The time of a first step is not its own: threads start, and memory comes page by page.
+  const bool is_first = next_->cohorts.empty() || steps_[next_->cohorts[0].first] == 0;
   next_->start();
   const Outcome outcome = sweep();
-  if (outcome.applied) next_->end();
+  if (outcome.applied && !is_first) next_->end();
   return outcome;
 }
 
