@@ -84,16 +84,33 @@ bool Batch::measure() noexcept {
   return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
 }
 
+// Calls visit(task, cohort, from, to, offset) for what of the blocks [first, last) is whose: blocks
+// [from, to) of the task, which are [offset + from, offset + to) of all.
+template <class Visit>
+void Batch::visit_blocks(std::size_t first, std::size_t last, Visit visit) {
+  visit_stretches(first_block_, first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
+    visit(tasks[i], cohorts[tasks[i].cohort], from, to, first_block_[i]);
+  });
+}
+
 void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
   Batch& batch = *static_cast<Batch*>(self);
-  visit_stretches(batch.first_block_, first, last,
-                  [&](std::size_t i, std::size_t from, std::size_t to) {
-                    const Task& task = batch.tasks[i];
-                    const Cohort& cohort = batch.cohorts[task.cohort];
-                    const std::size_t offset = batch.first_block_[i];
-                    cohort.measure(task.view, cohort.gradient, task.size, from, to,
-                                   batch.sums_.data() + offset, batch.finite_.data() + offset);
-                  });
+  batch.visit_blocks(first, last,
+                     [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
+                         std::size_t offset) {
+                       cohort.measure(task.view, cohort.gradient, task.size, from, to,
+                                      batch.sums_.data() + offset, batch.finite_.data() + offset);
+                     });
+}
+
+void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
+  Batch& batch = *static_cast<Batch*>(self);
+  batch.visit_blocks(first, last,
+                     [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
+                         std::size_t offset) {
+                       cohort.probe(&cohort.functor, task.view, cohort.gradient, task.size, from,
+                                    to, batch.sums_.data() + offset, batch.others_.data() + offset);
+                     });
 }
 
 void Batch::probe() noexcept {
@@ -103,18 +120,6 @@ void Batch::probe() noexcept {
     tasks[i].view.param_norm = std::sqrt(tree_sum(sums_.data() + first, blocks));
     tasks[i].view.direction_norm = std::sqrt(tree_sum(others_.data() + first, blocks));
   }
-}
-
-void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
-  Batch& batch = *static_cast<Batch*>(self);
-  visit_stretches(batch.first_block_, first, last,
-                  [&](std::size_t i, std::size_t from, std::size_t to) {
-                    const Task& task = batch.tasks[i];
-                    const Cohort& cohort = batch.cohorts[task.cohort];
-                    const std::size_t offset = batch.first_block_[i];
-                    cohort.probe(&cohort.functor, task.view, cohort.gradient, task.size, from, to,
-                                 batch.sums_.data() + offset, batch.others_.data() + offset);
-                  });
 }
 
 double Batch::norm(std::size_t group) noexcept {

@@ -74,6 +74,8 @@ class Batch {
   static void run_lines(void* self, std::size_t first, std::size_t last);
   static void measure_blocks(void* self, std::size_t first, std::size_t last);
   static void probe_blocks(void* self, std::size_t first, std::size_t last);
+  template <class Visit>
+  void visit_blocks(std::size_t first, std::size_t last, Visit visit);
   Threads threads_for(std::size_t bytes) const;
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 

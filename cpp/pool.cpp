@@ -30,8 +30,12 @@ bool look_out(Clock::duration time, What what) {
   return false;
 }
 
-std::uint32_t number_of(std::uint64_t open) { return std::uint32_t(open >> 32); }
-int threads_of(std::uint64_t open) { return int(std::uint32_t(open)); }
+// The number of a job, with how many threads it has, or which of them is to be woken next.
+std::uint64_t pack(std::uint32_t job, int count) {
+  return std::uint64_t{job} << 32 | static_cast<std::uint32_t>(count);
+}
+std::uint32_t job_of(std::uint64_t word) { return std::uint32_t(word >> 32); }
+int count_of(std::uint64_t word) { return int(std::uint32_t(word)); }
 
 }  // namespace
 
@@ -39,8 +43,8 @@ int threads_of(std::uint64_t open) { return int(std::uint32_t(open)); }
 // the parts were dealt, and writes it anew only when all of them are done.
 struct Pool::Job {
   Job(const Pool& pool, std::uint64_t open)
-      : number(number_of(open)),
-        threads(threads_of(open)),
+      : number(job_of(open)),
+        threads(count_of(open)),
         body(pool.body_.load(std::memory_order_relaxed)),
         context(pool.context_.load(std::memory_order_relaxed)),
         begin(pool.begin_.load(std::memory_order_relaxed)),
@@ -97,13 +101,14 @@ void Pool::share_out(const Work& work, std::size_t begin, std::size_t part, int 
   const auto n = static_cast<std::uint32_t>(threads);
   const auto cut = [&](std::uint32_t k) { return parts / n * k + parts % n * k / n; };
   for (std::uint32_t k = 0; k < n; ++k) seats_[k]->share.deal(number_, cut(k), cut(k + 1));
-  to_wake_.store(std::uint64_t{number_} << 32 | 1, std::memory_order_relaxed);
-  const std::uint64_t open = std::uint64_t{number_} << 32 | n;
+  to_wake_.store(pack(number_, 1), std::memory_order_relaxed);
+  const std::uint64_t open = pack(number_, threads);
   open_.store(open);
   const Job job(*this, open);
   wake_helpers(job, 2);
-  if (left_.fetch_sub(help(job, 0)) != 0) await_parts();
-  open_.store(std::uint64_t{number_} << 32);
+  const std::uint32_t done = help(job, 0);
+  if (left_.fetch_sub(done) != done) await_parts();
+  open_.store(pack(number_, 0));
   last_end_ = Clock::now();
 }
 
@@ -142,7 +147,7 @@ std::uint64_t Pool::next_job(int self, std::uint32_t seen) noexcept {
   std::uint64_t open = 0;
   const auto is_wanted = [&] {
     open = open_.load();
-    return number_of(open) != seen && self < threads_of(open);
+    return job_of(open) != seen && self < count_of(open);
   };
   for (;;) {
     if (look_out(Clock::duration(look_out_.load(std::memory_order_relaxed)), is_wanted))
@@ -174,8 +179,8 @@ std::uint32_t Pool::help(const Job& job, int self) noexcept {
 void Pool::wake_helpers(const Job& job, int count) noexcept {
   while (count > 0) {
     std::uint64_t word = to_wake_.load(std::memory_order_relaxed);
-    const int next = threads_of(word);
-    if (number_of(word) != job.number || next >= job.threads || !may_help(next)) return;
+    const int next = count_of(word);
+    if (job_of(word) != job.number || next >= job.threads || !may_help(next)) return;
     if (!to_wake_.compare_exchange_weak(word, word + 1, std::memory_order_relaxed)) continue;
     Seat& seat = *seats_[std::size_t(next)];
     if (seat.share.is_left(job.number)) seat.parking.wake();
