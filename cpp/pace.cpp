@@ -21,7 +21,8 @@ Pace::Pace(int limit, bool team) {
   if (team) levels_.push_back({{limit, true}});
   for (int threads = limit; threads > 1; threads /= 2) levels_.push_back({{threads, false}});
   levels_.push_back({{1, false}});
-  threads_ = levels_[0].threads;
+  home_ = team ? 1 : 0;  // a team has to be tried: where it stalls, the first steps would
+  threads_ = levels_[home_].threads;
 }
 
 void Pace::took(Threads threads, std::size_t bytes, double seconds) noexcept {
@@ -73,10 +74,13 @@ void Pace::count_trial(double bytes, double seconds) {
 void Pace::end_trial(double saved) {
   const std::size_t before = home_;
   Level& tried = levels_[trial_.level];
-  tried.pace = trial_.seconds / trial_.bytes;
-  tried.steps = trial_.steps;
+  const double pace = trial_.seconds / trial_.bytes;
   const bool is_better = saved > kBetter * levels_[before].pace * trial_.bytes;
   if (is_better) home_ = trial_.level;
+  // A few steps say little where some stall: what others are held against is the mean of several
+  // trials.
+  tried.steps = is_better ? trial_.steps : std::min(tried.steps + trial_.steps, kMemory);
+  tried.pace += (pace - tried.pace) * trial_.steps / tried.steps;
   // What the level that is left has lost: in this trial, or since it was found to be better.
   const double lost = is_better ? -saved_ : -saved;
   Level& left = is_better ? levels_[before] : tried;

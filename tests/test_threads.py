@@ -338,7 +338,7 @@ def test_the_pace_finds_the_best_number_of_threads(tmp_path):
     sources = [NATIVE / "pace.cpp", ROOT / "cpp/pace.cpp", ROOT / "cpp/process.cpp"]
     lines = run_native(tmp_path, sources, "-I", ROOT / "cpp")
     ratios = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
-    assert len(ratios) == 11
+    assert len(ratios) == 13
     # A stall in a thousand steps is worth it, and looks at times as if it were not.
     limits = {"seldom stalled": 1.3}
     assert {name: r for name, r in ratios.items() if r > limits.get(name, 1.03)} == {}

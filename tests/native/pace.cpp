@@ -66,6 +66,13 @@ int main() {
   report(
       "seldom stalled", [=](int n) { return stalled(80 * us / n, n == 1 ? 0 : 4 * ms, 0.001); }, 2,
       20.0);
+  report(
+      "all stalled", [=](int n) { return stalled(120 * us / n, 4 * ms, n == 1 ? 0.01 : 0.03); }, 2,
+      20.0);
+  report(
+      "busy beside",
+      [=](int n) { return stalled(n == 1 ? 120 * us : 90 * us, 4 * ms, n == 1 ? 0.01 : 0.02); }, 2,
+      20.0);
   report("one is enough", [=](int n) { return noisy(n == 1 ? 5.9 * ms : 7.6 * ms); }, 2, 20.0);
   report("memory", [=](int n) { return noisy(n == 1 ? 5.9 * ms : 5.3 * ms); }, 2, 20.0);
   report("many cores", [=](int n) { return noisy(64 * ms / n); }, 64, 60.0);
