@@ -67,14 +67,12 @@ bool uses_openmp() {
 // usable_cpus() reads files: looked at anew once a second.
 int recent_cpus() {
   using Clock = std::chrono::steady_clock;
-  static std::atomic<Clock::rep> next{Clock::time_point::min().time_since_epoch().count()};
-  static std::atomic<int> cpus{1};
-  const auto now = Clock::now().time_since_epoch();
-  Clock::rep due = next.load(std::memory_order_acquire);
-  const auto later = Clock::duration(now + std::chrono::seconds(1)).count();
-  if (now.count() >= due) {
+  static std::atomic<int> cpus{0};
+  static std::atomic<Clock::duration> due{Clock::duration::zero()};
+  const Clock::duration now = Clock::now().time_since_epoch();
+  if (cpus == 0 || now >= due.load()) {
     cpus = usable_cpus();
-    next.store(later, std::memory_order_release);
+    due = now + std::chrono::seconds(1);
   }
   return cpus;
 }
