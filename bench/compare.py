@@ -17,27 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import in_loop
-from processes import HERE, OUTPUT, ends_by_exception, environment, survivors
+from processes import HERE, ends_by_exception, environment, options_of, survivors
 
 
 def arguments_of() -> argparse.Namespace:
-    description, _ = __doc__.split("\n", maxsplit=1)
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="the essential, in about four minutes")
-    parser.add_argument(
-        "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
+    parser = options_of(
+        __doc__,
+        quick="the essential, in about four minutes",
+        rounds="default: 9, quick and in the loop: 7",
+        stretch="seconds, default: 0.15, quick: 0.1; in the loop: 0.3 and 0.15",
     )
-    parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, help="default: 9, quick and in the loop: 7")
     parser.add_argument(
         "--threads", type=int, nargs="+", help="default: all, then some cases on 1; quick: all"
     )
-    parser.add_argument(
-        "--stretch",
-        type=float,
-        help="seconds, default: 0.15, quick: 0.1; in the loop: 0.3 and 0.15",
-    )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser.parse_args()
 
 

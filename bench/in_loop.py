@@ -17,10 +17,10 @@ from typing import Any
 
 from processes import (
     HERE,
-    OUTPUT,
     THREAD_VARIABLES,
     ends_by_exception,
     environment,
+    options_of,
     survivors,
 )
 from surroundings import NotPermittedError, surroundings
@@ -32,11 +32,11 @@ QUICK_SETTINGS = ("quiet", "busy1")
 def arguments_of() -> argparse.Namespace:
     from loop_cases import SETTINGS
 
-    description, _ = __doc__.split("\n", maxsplit=1)
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="the essential, in about two minutes")
-    parser.add_argument(
-        "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
+    parser = options_of(
+        __doc__,
+        quick="the essential, in about two minutes",
+        rounds=f"default: {ROUNDS}",
+        stretch="seconds, default: 0.3, quick: 0.15",
     )
     parser.add_argument(
         "--settings",
@@ -45,10 +45,6 @@ def arguments_of() -> argparse.Namespace:
         help=f"default: all; quick: {' '.join(QUICK_SETTINGS)}",
     )
     parser.add_argument("--peers", choices=("all", "none"), default="all", help="none: NumPy alone")
-    parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
-    parser.add_argument("--stretch", type=float, help="seconds, default: 0.3, quick: 0.15")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser.parse_args()
 
 

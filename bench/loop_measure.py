@@ -1,19 +1,16 @@
 """The measuring process of in_loop.py: some cases in one setting, one JSON file that grows."""
 
-import argparse
-import json
-import logging
 import random
 import statistics
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from gate import reason_of
 from loop_cases import LoopCase, loop_cases
 from loops import Loop
 from measure import Neighbours, machine
+from processes import measure_cases
 from timing import WARM_STEPS, progress
 
 import fusedstep as fs
@@ -102,20 +99,13 @@ def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--cases", nargs="+", required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("--stretch", type=float, required=True)
-    parser.add_argument("--no-peers", action="store_true")
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)  # DeepSpeed greets with warnings
-    result: dict[str, Any] = {"machine": machine(), "cases": []}
-    for case in loop_cases():
-        if case.name in arguments.cases:
-            own = measure(case, arguments.rounds, arguments.stretch, not arguments.no_peers)
-            result["cases"].append(own)
-            arguments.output.write_text(json.dumps(result, indent=1))
+    measure_cases(
+        __doc__,
+        machine,
+        loop_cases(),
+        lambda case, asked: measure(case, asked.rounds, asked.stretch, not asked.no_peers),
+        "--no-peers",
+    )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,6 @@
 compare.py starts it, since thread counts and XLA's options are read when libraries load.
 """
 
-import argparse
-import json
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 from contestants import ROOFLINE, Arrays
 from gate import admit, reason_of
+from processes import measure_cases
 from timing import Timed, progress, rounds
 
 import fusedstep as fs
@@ -168,20 +166,13 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--cases", nargs="+", required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("--stretch", type=float, required=True)
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)  # torchao and DeepSpeed greet with warnings
-    result = {"machine": machine(), "cases": []}
-    for case in all_cases():
-        if case.name in arguments.cases:
-            own = measure(case, arguments.rounds, arguments.stretch, arguments.quick)
-            result["cases"].append(own)
-            arguments.output.write_text(json.dumps(result, indent=1))
+    measure_cases(
+        __doc__,
+        machine,
+        all_cases(),
+        lambda case, asked: measure(case, asked.rounds, asked.stretch, asked.quick),
+        "--quick",
+    )
 
 
 if __name__ == "__main__":

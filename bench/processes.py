@@ -1,10 +1,13 @@
 """Measuring processes: what they are told before libraries load, and what if one dies."""
 
+import argparse
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +33,49 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, "JAX_PLATFORMS": "cpu", "PATH": path, **quiet, **own, **one}
 
 
+def options_of(doc: str, **words: str) -> argparse.ArgumentParser:
+    """The options that the commands share; `words` are the help of those that differ."""
+    description, _ = doc.split("\n", maxsplit=1)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help=words["quick"])
+    parser.add_argument(
+        "--only", nargs="+", metavar="CASE", help="cases by name, prefix or pattern; see --list"
+    )
+    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--rounds", type=int, help=words["rounds"])
+    parser.add_argument("--stretch", type=float, help=words["stretch"])
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
+    return parser
+
+
+def measure_cases(
+    doc: str | None,
+    machine: Callable[[], dict[str, Any]],
+    cases: Iterable[Any],
+    measure: Callable[[Any, argparse.Namespace], dict[str, Any]],
+    *flags: str,
+) -> None:
+    """The measuring process: writes the cases that it is asked for into a file, one by one."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--cases", nargs="+", required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--stretch", type=float, required=True)
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # libraries greet with warnings
+    result: dict[str, Any] = {"machine": machine(), "cases": []}
+    for case in cases:
+        if case.name in arguments.cases:
+            result["cases"].append(measure(case, arguments))
+            arguments.output.write_text(json.dumps(result, indent=1))
+
+
 def survivors(
     command: list[str], names: list[str], part: Path, where: str, env: dict[str, str]
 ) -> dict[str, Any]:
-    """The cases by name, by a command that writes them into a file one by one.
+    """The cases by name, by a command that runs measure_cases().
 
     One whose process dies is named as missing, and the next goes on.
     """

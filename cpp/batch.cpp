@@ -72,9 +72,8 @@ void Batch::reserve_norms(std::size_t slots) {
 }
 
 void Batch::sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept {
-  const std::size_t blocks = first_block_.back();
-  const std::size_t bytes = blocks == 0 ? 0 : gradient_bytes_;
-  parallel_run(threads_for(bytes), {blocks, bytes, body, this, /*more=*/true});
+  parallel_run(threads_for(gradient_bytes_),
+               {first_block_.back(), gradient_bytes_, body, this, /*more=*/true});
 }
 
 bool Batch::measure() noexcept {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "float_environment.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
 
@@ -41,6 +42,7 @@ void fill_lines(void* context, std::size_t first, std::size_t last) {
 }  // namespace
 
 void fill(const std::vector<FilledArray>& arrays, double value) {
+  const FloatEnvironment ours;
   Filling filling{arrays, value, {}};
   std::vector<Plan::Tensor> tensors;
   for (const FilledArray& array : arrays)

@@ -154,7 +154,6 @@ void run_share(const Work& work, int k, int n) {
 
 void parallel_run(Threads threads, const Work& work) noexcept {
   if (work.units == 0) return;
-  const FloatEnvironment ours;
   if (threads.count <= 1) return work.body(work.context, 0, work.units);
   if (threads.team && has_team(threads.count)) return run_on_team(threads.count, work);
   if (uses_openmp()) return run_openmp(threads.count, work);

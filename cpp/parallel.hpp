@@ -37,7 +37,8 @@ struct Threads {
   bool team = false;
 };
 
-// On at most these; in our floating-point environment.
+// On at most these. Other threads than the caller's are in our floating-point environment; the
+// caller sees to its own.
 void parallel_run(Threads threads, const Work& work) noexcept;
 
 // Where threads come from: "pool" or "openmp". Of a build without OpenMP always the pool.

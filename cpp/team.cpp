@@ -27,7 +27,7 @@ Function find(void* library, const char* name) {
   return reinterpret_cast<Function>(dlsym(library, name));  // in what it depends on too
 }
 
-void run_share(void* context) {
+void run_own_share(void* context) {
   const Work& work = *static_cast<const Work*>(context);
   const FloatEnvironment ours;
   run_share(work, thread_number.load()(), thread_count.load()());
@@ -36,6 +36,7 @@ void run_share(void* context) {
 }  // namespace
 
 bool use_team_of(const char* library) {
+  if (parallel.load() != nullptr) return true;  // looked up once
   void* const handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return false;
   max_threads = find<Number>(handle, "omp_get_max_threads");
@@ -52,7 +53,7 @@ bool has_team(int threads) {
 }
 
 void run_on_team(int threads, const Work& work) {
-  parallel.load()(run_share, const_cast<Work*>(&work), static_cast<unsigned>(threads), 0);
+  parallel.load()(run_own_share, const_cast<Work*>(&work), static_cast<unsigned>(threads), 0);
 }
 
 #else

@@ -5,11 +5,10 @@ import shutil
 import subprocess
 import sys
 from math import inf
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from helpers_native import NATIVE, ROOT, compiled
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="compiles a C++ program")
 needs_affinity = pytest.mark.skipif(sys.platform != "linux", reason="affinity is Linux's")
@@ -17,10 +16,8 @@ needs_affinity = pytest.mark.skipif(sys.platform != "linux", reason="affinity is
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    program = tmp_path_factory.mktemp("cpus") / "cpus"
-    sources = [ROOT / "tests/native/cpus.cpp", ROOT / "cpp/cpus.cpp"]
-    command = ["c++", "-std=c++17", "-O1", "-I", ROOT / "cpp", *sources, "-o", program]
-    subprocess.run([str(word) for word in command], check=True, timeout=120)
+    sources = [NATIVE / "cpus.cpp", ROOT / "cpp/cpus.cpp"]
+    program = compiled(tmp_path_factory.mktemp("cpus"), sources, "-I", ROOT / "cpp")
 
     def call(*arguments, before=()):
         command = [*before, program, *arguments]

@@ -1,14 +1,12 @@
 """Where threads come from, and that they are good guests: started late, named, asleep, gone with the process."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import fusedstep as fs
 from helpers_memory import python
+from helpers_native import NATIVE, ROOT, compiled, lines_of
 from helpers_preload import preloaded
 
 SOURCES = ["pool", *["openmp"] * fs.show_config("dict")["openmp"]]
@@ -296,22 +294,6 @@ def test_affinity_is_the_limit():
 
 # The pool and the pace, in C++ ------------------------------------------------------------------
 
-ROOT = Path(__file__).parent.parent
-NATIVE = ROOT / "tests/native"
-
-
-def run_native(folder, sources, *options, timeout=300):
-    compiler = os.environ.get("CXX", "c++")
-    program = folder / "program"
-    command = [compiler, "-std=c++17", "-O1", "-g", *options, *sources, "-o", program, "-pthread"]
-    compiled = subprocess.run(
-        [str(word) for word in command], check=False, capture_output=True, text=True, timeout=300
-    )
-    assert compiled.returncode == 0, compiled.stderr
-    done = subprocess.run([program], check=False, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()
-
 
 def test_every_order_of_the_pools_threads(tmp_path):
     """The pool's source, beside a sync.hpp whose threads are a scheduler's (tests/native/model)."""
@@ -320,7 +302,7 @@ def test_every_order_of_the_pools_threads(tmp_path):
     for file in (NATIVE / "model").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     sources = [NATIVE / "pool_model.cpp", tmp_path / "pool.cpp", tmp_path / "model.cpp"]
-    lines = run_native(tmp_path, sources, "-I", tmp_path)
+    lines = lines_of(compiled(tmp_path, sources, "-I", tmp_path))
     orders = {line.rsplit(": ")[0]: int(line.split()[-2]) for line in lines}
     assert len(orders) == 21
     assert all(
@@ -330,13 +312,14 @@ def test_every_order_of_the_pools_threads(tmp_path):
 
 def test_the_pool_has_no_data_race(tmp_path):
     sources = [NATIVE / "pool_stress.cpp", ROOT / "cpp/pool.cpp"]
-    assert run_native(tmp_path, sources, "-I", ROOT / "cpp", "-fsanitize=thread") == ["6000 jobs"]
+    program = compiled(tmp_path, sources, "-I", ROOT / "cpp", "-fsanitize=thread")
+    assert lines_of(program) == ["6000 jobs"]
 
 
 def test_the_pace_finds_the_best_number_of_threads(tmp_path):
     """On machines that are made up: seconds a step over those of the best number of threads."""
     sources = [NATIVE / "pace.cpp", ROOT / "cpp/pace.cpp", ROOT / "cpp/process.cpp"]
-    lines = run_native(tmp_path, sources, "-I", ROOT / "cpp")
+    lines = lines_of(compiled(tmp_path, sources, "-I", ROOT / "cpp"))
     ratios = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
     assert len(ratios) == 13
     # A stall in a thousand steps is worth it, and looks at times as if it were not.

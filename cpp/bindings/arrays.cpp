@@ -144,7 +144,7 @@ CheckedArray check_numbers(py::handle object, const Subject& subject, bool write
   return checked(std::move(a), object, subject);
 }
 
-static bool is_numpy_twin(const py::detail::PyArray_Proxy& a, const CheckedArray& target) {
+static bool is_alike(const py::detail::PyArray_Proxy& a, const CheckedArray& target) {
   const auto& model = *py::detail::array_proxy(target.owner.ptr());
   return a.descr == target.descr.ptr() && (a.flags & kOrders) == target.order && a.nd == model.nd &&
          std::equal(a.dimensions, a.dimensions + a.nd, model.dimensions);
@@ -162,7 +162,7 @@ bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out)
   const bool is_numpy = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
   if (is_numpy) {
     const auto& a = *py::detail::array_proxy(object.ptr());
-    if (!is_numpy_twin(a, target)) return false;
+    if (!is_alike(a, target)) return false;
     data = a.data;
   } else {
     dlpack::Tensor tensor;
@@ -173,7 +173,7 @@ bool take_twin(py::handle object, const CheckedArray& target, CheckedArray& out)
     if (data == nullptr && target.size != 0) return false;  // its storage was let go
   }
   if (reinterpret_cast<std::uintptr_t>(data) % target.item != 0) return false;
-  out.twin = !is_numpy;
+  out.described = !is_numpy;
   (is_numpy ? out.owner : out.source) = py::reinterpret_borrow<py::object>(object);
   if (!is_numpy) out.owner = target.owner;
   out.descr = target.descr;
@@ -270,8 +270,8 @@ void check_rows_unchanged(const CheckedArray& checked, const Subject& subject) {
 void check_slowly(const CheckedArray& checked, const Subject& subject, bool writeable) {
   if (checked.source ? source_has_moved(checked) : !is_unchanged(checked, false))
     refuse_changed(subject);
-  if (!writeable || (checked.twin && is_torch(checked.source))) return;  // torch locks nothing
-  check_writeable(checked.twin ? as_array(checked.source, subject) : checked.array(), subject);
+  if (!writeable || (checked.described && is_torch(checked.source))) return;  // torch locks nothing
+  check_writeable(checked.described ? as_array(checked.source, subject) : checked.array(), subject);
 }
 
 }  // namespace fusedstep::bindings

@@ -20,7 +20,8 @@ struct CheckedArray {
   py::object owner;   // the NumPy array; not a py::array, whose default is an array of its own
   py::object source;  // what it is a view of, where it came through DLPack
   py::object descr;   // its dtype
-  bool twin = false;  // `source` was not viewed, but is as `owner`, which is its target's
+  bool described =
+      false;  // `source` was not viewed, but says that it is like `owner`, its target's
   void* data = nullptr;
   std::size_t size = 0;
   std::size_t item = 0;                // bytes of one element
