@@ -3,9 +3,9 @@
 import hypothesis
 import pytest
 
+from cuda_libraries import library  # noqa: F401
+from emulated_cuda import emulated, emulated_module  # noqa: F401 - fixtures
 from fusedstep import _core
-from helpers_cuda import emulated, emulated_module  # noqa: F401 - fixtures
-from helpers_device import library  # noqa: F401
 
 hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fusedstep")

@@ -118,7 +118,7 @@ sys.exit(not isinstance(found, list))'
 # Of warnings the suite makes errors; what other libraries say on this machine is no fault of ours.
 tests=("$python" -m pytest -q -p no:cacheprovider -W default)
 part tests 140 "${tests[@]}" --junitxml="$out/tests.xml" --durations=10 -k "not emulated" \
-  tests/test_cuda_exact.py tests/test_cuda_device.py tests/test_cuda_graphs.py
+  tests/cuda/test_exact.py tests/cuda/test_device.py tests/cuda/test_graphs.py
 
 # A few steps of every kind under each tool: kernels run tens of times slower there, and what time does
 # not suffice for is left out. Without torch's cache every array is an allocation whose borders memcheck
@@ -132,7 +132,7 @@ for tool in 'memcheck --report-api-errors no' racecheck; do
     # shellcheck disable=SC2086 # a tool and its options
     CUT_OFF="left out, without an error:" LINES_SHOWN=6 part "${tool%% *}" 50 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
       compute-sanitizer --tool $tool --error-exitcode 9 --target-processes all \
-      "${tests[@]}" -k "$short" tests/test_cuda_exact.py
+      "${tests[@]}" -k "$short" tests/cuda/test_exact.py
   else
     left_out "${tool%% *}" "left out: no compute-sanitizer here"
   fi

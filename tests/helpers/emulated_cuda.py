@@ -1,0 +1,224 @@
+"""The CUDA module with the CPU playing the device, and arrays of a library that lives there."""
+
+import ctypes
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pybind11
+import pytest
+
+import fusedstep
+
+SOURCES = Path(__file__).parents[2]
+CAPTURING = 0xCA97  # the stream that tests/native/cuda_runtime.cpp says is being captured
+
+
+def build(folder):
+    """The file of the emulated module, built from the sources."""
+    configure = [
+        "cmake",
+        *("-S", str(SOURCES), "-B", str(folder), "-G", "Ninja"),
+        "-DFUSEDSTEP_CUDA_EMULATION=ON",
+        "-DFUSEDSTEP_WERROR=ON",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+    ]
+    for command in (configure, ["cmake", "--build", str(folder), "--target", "_cuda", "-j2"]):
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    (module,) = folder.glob("_cuda*.so")
+    return module
+
+
+def load(path):
+    """The module, as `fusedstep._cuda`."""
+    spec = importlib.util.spec_from_file_location("fusedstep._cuda", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fusedstep._cuda"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def emulated_module(tmp_path_factory):
+    """Built once a session; where the sources are not here, those tests are skipped."""
+    if not (SOURCES / "cpp").exists():
+        pytest.skip("the sources are not here")
+    return build(tmp_path_factory.mktemp("cuda"))
+
+
+_loaded = {}  # a module is initialised once a process
+
+
+@pytest.fixture
+def emulated(emulated_module, monkeypatch):
+    """`fusedstep._cuda` is the emulated module, and Fake's library is known, while a test runs."""
+    # A build with a module of its own has it back afterwards.
+    monkeypatch.delitem(sys.modules, "fusedstep._cuda", raising=False)
+    if emulated_module not in _loaded:
+        _loaded[emulated_module] = load(emulated_module)
+    module = sys.modules["fusedstep._cuda"] = _loaded[emulated_module]
+    monkeypatch.setattr(fusedstep, "_cuda", module, raising=False)
+    monkeypatch.delitem(sys.modules, "fusedstep.cuda", raising=False)
+    monkeypatch.delattr(fusedstep, "cuda", raising=False)
+    face = importlib.import_module("fusedstep.cuda")
+    monkeypatch.setattr(face, "libraries", [FakeLibrary(), *face.libraries])
+    yield module
+    # Other tests see the build as it is.
+    del sys.modules["fusedstep._cuda"], sys.modules["fusedstep.cuda"], fusedstep.cuda
+
+
+class Fake:
+    """An array in the memory of the played device: `__cuda_array_interface__` and nothing else."""
+
+    def __init__(self, memory, **changes):
+        self.memory, self.changes = memory, changes
+
+    @property
+    def __cuda_array_interface__(self):
+        if isinstance(self.changes.get("raises"), Exception):
+            raise self.changes["raises"]
+        a = self.memory
+        contiguous = a.flags.c_contiguous
+        return {
+            "shape": a.shape,
+            "typestr": a.dtype.str,
+            "data": (a.ctypes.data, not a.flags.writeable),
+            "strides": None if contiguous else a.strides,
+            "version": 3,
+            **self.changes,
+        }
+
+    @property
+    def shape(self):
+        return self.memory.shape
+
+
+class FakeDLPack:
+    """The same through DLPack alone, on a device of one's choice."""
+
+    def __init__(self, memory, device=0, kind=2, address=None):
+        self.memory, self.device, self.kind = memory, device, kind
+        self.address = memory.ctypes.data if address is None else address
+
+    def __dlpack_device__(self):
+        return (self.kind, self.device)
+
+    def __dlpack__(self, *, stream=None, **_):
+        assert stream is not None
+        return capsule(self.memory, self.address, self.kind, self.device)
+
+    @property
+    def shape(self):
+        return self.memory.shape
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    )
+
+
+_lent = {}  # by the address of the memory: what a capsule points to
+
+
+def capsule(a, address, kind, device):
+    """A capsule of DLPack 0.8 over an array's memory, which lives as long as this process."""
+    integers = ctypes.c_int64 * a.ndim
+    shape = integers(*a.shape)
+    strides = integers(*(stride // a.itemsize for stride in a.strides))
+    codes = {"f": 2, "i": 0, "u": 1, "b": 6}
+    tensor = _Tensor(
+        *(address, kind, device, a.ndim, codes[a.dtype.kind], a.itemsize * 8, 1),
+        *(shape, strides, 0, None, None),
+    )
+    _lent[len(_lent)] = tensor, shape, strides, a
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype = ctypes.py_object
+    make.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    return make(ctypes.addressof(tensor), b"dltensor", None)
+
+
+class FakeLibrary:
+    """What fusedstep.cuda.Library asks, of both."""
+
+    current_stream = 0
+
+    def takes(self, array):
+        return isinstance(array, (Fake, FakeDLPack))
+
+    def zeros_like(self, array):
+        return Fake(np.zeros_like(array.memory))
+
+    def zeros(self, array, size):
+        return Fake(np.zeros(size, array.memory.dtype))
+
+    def scalar(self, array, dtype):  # noqa: ARG002
+        return Fake(np.zeros((), dtype))
+
+    def copy(self, to, value):
+        np.copyto(to.memory, value.memory)
+
+    def stream(self, array):  # noqa: ARG002
+        return FakeLibrary.current_stream
+
+
+def device_array(array, offset=0):
+    """A copy of a NumPy array on the device, in its memory order, `offset` bytes off a line."""
+    array = np.asarray(array)
+    raw = np.zeros(array.nbytes + 64 + 64, np.uint8)
+    start = (-raw.ctypes.data) % 64 + offset
+    flat = raw[start : start + array.nbytes].view(array.dtype)
+    order = "C" if array.flags.c_contiguous else "F"
+    memory = flat.reshape(array.shape, order=order)
+    memory[...] = array
+    return Fake(memory)
+
+
+def to_numpy(array):
+    """What lies on the device now; a view."""
+    return array.memory
+
+
+def on_device(tree):
+    """A nest of NumPy arrays, on the device."""
+    if isinstance(tree, dict):
+        return {name: on_device(branch) for name, branch in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [on_device(branch) for branch in tree]
+    return tree if tree is None else device_array(tree)
+
+
+def floats(*shape, dtype=np.float32):
+    """Numbers in a shape, all different."""
+    return np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape) / 7
+
+
+def refused(error, message, call, *arguments, **options):
+    """The call raises exactly this."""
+    with pytest.raises(error) as info:
+        call(*arguments, **options)
+    assert str(info.value) == message
+    return info.value
+
+
+def image(opt):
+    """All that a step could move: parameters, averages, state, and the counter."""
+    arrays = [*opt.params.values(), *opt.ema.values()]
+    arrays += [a for own in opt.state.values() for k, a in own.items() if k != "step"]
+    return [to_numpy(array).tobytes() for array in arrays], opt.step_count

@@ -1,0 +1,232 @@
+"""What goes with what, as docs/support.md says it; run as a script to write that file anew.
+
+The first table is FEATURES, the second is read off the registry. test_support.py tries every cell.
+"""
+
+import itertools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from fusedstep.optimizer import Optimizer, registry
+from fusedstep.options import Switch, core_settings
+from fusedstep.pipeline import GROUP_OPTIONS
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "support.md"
+
+# The ways to make a step.
+FACES = ("step", "step_mean", "step_sum", "step_rows", "functional")
+ONE_EACH = ("step", "step_mean", "step_rows", "functional")  # step_sum shares step_mean's column
+DENSE = FACES[:3]
+METHODS = FACES[:4]
+IN_FORMULA = "in its formula"
+COMMON = ("lr", "weight_decay", "maximize")  # options that every rule has
+
+
+class Feature(NamedTuple):
+    """One row of the first table: an option, an argument of the call, or a way to use it."""
+
+    says: str
+    faces: tuple[str, ...]
+    by_group: bool = False
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    kind: str = "option"
+
+
+FEATURES = {
+    "lr": Feature("a number", FACES, by_group=True),
+    "lr, a schedule": Feature(
+        "a function of the steps completed; `step_rows` reads it and does not move it on",
+        METHODS,
+        by_group=True,
+    ),
+    "weight_decay": Feature("where it acts: below", FACES, by_group=True),
+    "maximize": Feature("negates the gradients", FACES, by_group=True),
+    "max_grad_norm": Feature("clips by norm", FACES, by_group=True),
+    "max_grad_value": Feature("clips by value", FACES, by_group=True),
+    "clip_per_group": Feature("each group by its own norm", METHODS),
+    "skip_nonfinite": Feature("NaN or infinity: no step", METHODS),
+    "error_if_nonfinite": Feature("NaN or infinity: FloatingPointError", METHODS),
+    "ema_decay": Feature("`opt.ema`, in the same sweep", METHODS),
+    "ema_bias_correction": Feature("averages start at 0, corrected when read", METHODS),
+    "working_copy": Feature("bfloat16, in the same sweep", METHODS, dtypes=("float32",)),
+    "grad_scale": Feature("in the call: divides the gradients", METHODS, kind="argument"),
+    "zero_grads": Feature("in the call: clears the gradients", DENSE, kind="argument"),
+    "bind": Feature("gradients checked once", ("step",), kind="use"),
+    "some of the parameters": Feature("the others rest, counters too", METHODS, kind="use"),
+    "freeze": Feature("rests, whatever comes", METHODS, kind="use"),
+    "add_group": Feature("more parameters later", METHODS, kind="use"),
+    "state_dict": Feature("the same bits after `load_state_dict`", METHODS, kind="use"),
+}
+
+
+class State(NamedTuple):
+    """A buffer of a rule, and the sets of options any of which brings it with it."""
+
+    name: str
+    needs: tuple[frozenset[str], ...]
+
+    def is_there(self, values):
+        """Whether a parameter has it under these options."""
+        return any(all(values[option] for option in options) for options in self.needs)
+
+
+def states(cls):
+    """The buffers of a rule in the order of its docstring."""
+    flags = cls.info.flags
+    found = {}
+    # Few flags first, so that what adds to a set that suffices is left out.
+    for count in range(len(flags) + 1):
+        for chosen in itertools.combinations(range(len(flags)), count):
+            options = frozenset(flags[i] for i in chosen)
+            for name in cls.info.states[sum(1 << i for i in chosen)]:
+                needs = found.setdefault(name, [])
+                if not any(enough <= options for enough in needs):
+                    needs.append(options)
+    order = cls.info.states[-1]
+    return [State(name, tuple(found[name])) for name in sorted(found, key=order.index)]
+
+
+def own_options(cls):
+    """The options that are the rule's own, with their defaults."""
+    common = {*COMMON, *GROUP_OPTIONS}
+    return {name: o.default for name, o in cls.options.items() if name not in common}
+
+
+def is_coupled(cls, values):
+    """Whether weight decay under these options is added to the gradient, outside of the rule."""
+    return core_settings(cls.info, {**values, "weight_decay": 0.5}, 0.5)[2] != 0.0
+
+
+def decay(cls):
+    """Coupled or decoupled, and the option that makes it the other."""
+    defaults = {name: option.default for name, option in cls.options.items()}
+    own = "decoupled" if "decoupled" in cls.__doc__ else IN_FORMULA
+    words = (own, "coupled")
+    text = words[is_coupled(cls, defaults)]
+    for name, option in cls.options.items():
+        other = {**defaults, name: not option.default}
+        if isinstance(option.kind, Switch) and is_coupled(cls, other) != is_coupled(cls, defaults):
+            text += f"; {words[is_coupled(cls, other)]} with `{name}`"
+    return text
+
+
+def starts_from_lr(cls):
+    """Whether the learning rate is where state starts, and is fixed from then on."""
+    values = {name: option.default for name, option in cls.options.items()}
+    starts = [cls.initial_state({**values, "lr": lr}) for lr in (0.25, 0.5)]
+    return starts[0] != starts[1]
+
+
+def takes_rows(cls):
+    """Whether its rows can be stepped one by one; not where a step needs a whole layer."""
+    return not getattr(cls.info, "layerwise", False)
+
+
+def own_methods(cls):
+    """What its objects can do that those of no other rule can."""
+    return [
+        name
+        for name in dir(cls)
+        if name[0] != "_" and not hasattr(Optimizer, name) and callable(getattr(cls, name))
+    ]
+
+
+# The text ----------------------------------------------------------------------------------------
+
+HEAD = """\
+# What goes with what
+
+Written by `tests/helpers/support.py`; `tests/api/test_support.py` tries every cell. On a CUDA device all of it is the
+same ([cuda.md](cuda.md)): `tests/cuda/test_exact.py`. The order in which a step
+does these things stands at `fusedstep.Optimizer`.
+
+## Every rule
+
+All rules take float32 and float64, also side by side; other dtypes are refused with a TypeError
+(bfloat16 is there as `working_copy` alone). State has its parameter's dtype and shape, or one
+number a row where that is said below. "By group" is what `{"params": ..., ...}` may set for itself.
+`functional` is `fusedstep.functional.<rule>`: one array, no optimizer. "No" is a TypeError.
+"""
+ROWS = """
+`step_rows` is lazy: rows that are not named rest, with their state and their average.
+`ema_bias_correction` corrects by the parameter's counter, so that the averages of rows that were not
+named at every step read too small: without it, averages start at the rows as they were. Rules that
+refuse `step_rows` are below.
+"""
+RULES = """
+## By rule
+
+Weight decay: "coupled" is added to the gradient before the rule sees it, "decoupled" moves the
+parameter and passes through no state, "in its formula" is where the docstring's formula has it. State
+is there always, or with the option named beside it; options come with their defaults. `maximize` and
+the options above come with every rule. An `lr` that is "fixed" is where the state starts: setting
+another is a ValueError, and a schedule is read once, at step 0.
+"""
+
+
+def _table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _number(value):
+    return re.sub(r"e([+-])0", r"e\1", repr(value))
+
+
+def _needs(state):
+    if frozenset() in state.needs:
+        return f"`{state.name}`"
+    sets = [" and ".join(f"`{option}`" for option in sorted(one)) for one in state.needs]
+    return f"`{state.name}` with {' or '.join(sets)}"
+
+
+def _feature_row(name, feature):
+    label = re.sub(r"\w*_\w*|\blr\b|\bfreeze\b|\bbind\b|\bmaximize\b", r"`\g<0>`", name)
+    # What is no argument of anything cannot be refused.
+    no = "–" if feature.kind == "use" else "no"
+    faces = ["yes" if face in feature.faces else no for face in ONE_EACH]
+    group = "yes" if feature.by_group else "no" if feature.kind == "option" else "–"
+    dtypes = "both" if feature.dtypes == Feature("", ()).dtypes else ", ".join(feature.dtypes)
+    return [label, feature.says, dtypes, *faces, group]
+
+
+def _rule_row(rule, cls):
+    options = cls.options
+    own = [f"`{name}={_number(default)}`" for name, default in own_options(cls).items()]
+    return [
+        f"`{rule}`",
+        f"`{cls.__name__}`",
+        (", ".join(map(_needs, states(cls))) or "–") + ", one number a row" * cls.info.rowwise,
+        f"`{_number(options['lr'].default)}`{', fixed' if starts_from_lr(cls) else ''}",
+        ", ".join(own) or "–",
+        f"{decay(cls)}; `{_number(options['weight_decay'].default)}`",
+        "yes" if takes_rows(cls) else "no: ValueError",
+    ]
+
+
+def generate():
+    """The text of docs/support.md."""
+    calls = ["`step`", "`step_mean`, `step_sum`", "`step_rows`", "`functional`", "by group"]
+    features = [_feature_row(*item) for item in FEATURES.items()]
+    head = ["rule", "class", "state", "`lr`", "own options", "`weight_decay`", "`step_rows`"]
+    rules = [_rule_row(rule, registry[rule]) for rule in sorted(registry)]
+    methods = [
+        f"\n`{cls.__name__}` has methods of its own: {', '.join(f'`{m}()`' for m in own)}.\n"
+        for cls in registry.values()
+        if (own := own_methods(cls))
+    ]
+    return "".join(
+        [
+            HEAD,
+            _table(["", "", "dtype", *calls], features),
+            ROWS,
+            RULES,
+            _table(head, rules),
+            *methods,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    COMMITTED.write_text(generate())

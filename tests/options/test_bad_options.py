@@ -1,0 +1,419 @@
+"""Options, schedules, gradient sets and saved states that must be refused: fault 12 and its kin."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from cases import DTYPES, RULES, option_sets, same_bits, state_shape
+from fusedstep.optimizer import registry
+from fusedstep.options import Limit, Number, Numbers, Rate, Switch
+from memory import (
+    NAMES,
+    SAVED_WRONG,
+    complains,
+    numbers,
+    refused,
+    richest,
+    running,
+    states_of,
+)
+
+every_rule = pytest.mark.parametrize("rule", RULES)
+
+# Values that an option of a kind must refuse, with the error.
+NO_NUMBER = [
+    *((value, ValueError) for value in (math.nan, math.inf, -math.inf, -1, -1e-300)),
+    *((value, TypeError) for value in (True, "x", None, 1j, np.complex64(1), [0.1], (0.1,))),
+    *((np.array(value), TypeError) for value in ([0.1, 0.2], [0.1], "x", True, None)),
+]
+NO_FRACTION = [*NO_NUMBER, (1.0, ValueError), (np.float32(1), ValueError), (2, ValueError)]
+NO_LIMIT = [
+    *((value, ValueError) for value in (math.nan, -math.inf, -1, 0, -1e-300)),
+    *((value, TypeError) for value in (True, "x", 1j, [0.1], np.array([0.1, 0.2]), np.array(None))),
+]
+NO_SWITCH = [(value, TypeError) for value in (0, 1, None, "yes", 1.0, [True], np.array([True]))]
+
+
+def bad_values(kind):
+    """Pairs of a value that options of this kind refuse, and the error."""
+    if isinstance(kind, Rate):
+        return NO_NUMBER
+    if isinstance(kind, Number):
+        bad = NO_NUMBER if kind.high == math.inf else NO_FRACTION
+        return [*bad, (kind.low, ValueError)] if kind.above else bad
+    if isinstance(kind, Limit):
+        return NO_LIMIT
+    if isinstance(kind, Switch):
+        return NO_SWITCH
+    assert isinstance(kind, Numbers)
+    fine = tuple(each.low + 0.5 for each in kind.each)
+    return [
+        *((value, TypeError) for value in (0.5, "x", None, np.array(fine), {*fine}, iter(fine))),
+        *((value, ValueError) for value in ((), fine[1:], (*fine, 0.5))),
+        *(
+            ((*fine[:at], value, *fine[at + 1 :]), error)
+            for at in range(kind.count)
+            for value, error in bad_values(kind.each[at])
+        ),
+    ]
+
+
+EVERY_OPTION = [(rule, option) for rule in RULES for option in registry[rule].options.values()]
+every_option = pytest.mark.parametrize(
+    ("rule", "option"), EVERY_OPTION, ids=[f"{rule}-{option.name}" for rule, option in EVERY_OPTION]
+)
+
+
+def constructions(rule, options):
+    """Every way to hand `options` over with new parameters, and the arrays they would move."""
+    params = numbers(1, "float32")
+    plain, last = {n: params[n] for n in NAMES[:2]}, {"last": params["last"]}
+    state = [np.zeros(state_shape(rule, (3, 5)), "float32") for _ in states_of(rule, {})]
+    calls = [
+        lambda: fs.create(rule, params, **options),
+        lambda: registry[rule](params, **options),
+        lambda: fs.create(rule, [{"params": plain, **options}, {"params": last}]),
+        lambda: fs.create(rule, [{"params": plain}, {"params": last, **options}]),
+        lambda: getattr(fs.functional, rule)(
+            params["first"], params["last"], *state, step=1, **options
+        ),
+    ]
+    return calls, [*params.values(), *state]
+
+
+@every_option
+def test_bad_values(rule, option):
+    opt = running(rule, "float32")
+    for value, error in bad_values(option.kind):
+        calls, arrays = constructions(rule, {option.name: value})
+        before = [array.copy() for array in arrays]
+        for call in calls:
+            with pytest.raises(error) as caught:
+                call()
+            complains(caught, error, f"{option.name}", "expected", "got")
+        assert all(same_bits(a, b) for a, b in zip(arrays, before, strict=True))
+        with refused(opt, error, f"{option.name}", "expected", "got"):
+            opt.groups[0][option.name] = value
+        if option.name == "lr":
+            with refused(opt, error, "lr: expected", "got"):
+                opt.lr = value
+
+
+@every_option
+def test_values_are_converted_once(rule, option):
+    if isinstance(option.kind, Switch):
+        value = np.bool_(richest(rule)[option.name])
+        fs.create(rule, numbers(1, "float32"), **{**richest(rule), option.name: value})
+        return
+    value = 2.0 if isinstance(option.kind, Limit) else richest(rule)[option.name]
+    given = np.array(value)
+    start = [np.array(number) for number in given] if given.ndim else given
+    opt = fs.create(rule, numbers(1, "float32"), **{**richest(rule), option.name: start})
+    before = opt.groups[0][option.name]
+    for number in start if given.ndim else [start]:
+        number[...] = 0.75
+    assert opt.groups[0][option.name] == before
+    assert {type(number) for number in np.ravel(before).tolist()} == {float}
+    assert type(before) is (tuple if given.ndim else float)
+
+
+@every_rule
+def test_options_that_the_rule_does_not_have(rule):
+    every = {name for other in RULES for name in registry[other].options}
+    opt = running(rule, "float32")
+    for name in {*every, "clip_norm", "learning_rate", "parms"} - {*registry[rule].options}:
+        calls, arrays = constructions(rule, {name: True})
+        before = [array.copy() for array in arrays]
+        for call in calls:
+            with pytest.raises(TypeError) as caught:
+                call()
+            complains(caught, TypeError, f"'{name}'")
+        assert all(same_bits(a, b) for a, b in zip(arrays, before, strict=True))
+        with refused(opt, TypeError, f"'{name}'", "expected options among", "got"):
+            opt.groups[0][name] = True
+
+
+def test_unknown_rules():
+    with pytest.raises(ValueError, match=r"rule: expected one of .*adam, .*, got 'adm'"):
+        fs.create("adm", [np.ones(2)])
+    with pytest.raises(AttributeError, match="adm"):
+        _ = fs.functional.adm
+
+
+def state_deciding():
+    """Options that are one change away from others that need other state."""
+    for rule in RULES:
+        full = richest(rule)
+        for options in option_sets(rule):
+            changed = [name for name in options if options[name] != full[name]]
+            if len(changed) == 1 and states_of(rule, options) != states_of(rule, full):
+                yield rule, changed[0], options
+
+
+@pytest.mark.parametrize(("rule", "name", "options"), [*state_deciding()])
+def test_options_that_decide_which_state_there_is_are_fixed(rule, name, options):
+    for given, wanted in [(richest(rule), options), (options, richest(rule))]:
+        opt = fs.create(rule, numbers(1, "float32"), **given)
+        fixed = " after construction: it decides which state there is"
+        with refused(opt, ValueError, f"{name} cannot be changed", fixed):
+            opt.groups[0][name] = wanted[name]
+        saved = opt.state_dict()
+        other = fs.create(rule, numbers(1, "float32"), **wanted)
+        with refused(other, ValueError, f"group 0: {name} cannot be changed", fixed):
+            other.load_state_dict(saved)
+
+
+def test_an_integer_that_no_float_can_hold():
+    with pytest.raises(ValueError, match="lr: expected a finite number >= 0, got 1000"):
+        fs.SGD([np.ones(2)], lr=10**400)
+
+
+def test_the_start_of_the_state_is_fixed():
+    opt = fs.Adagrad({"w": np.ones(2)}, initial_accumulator_value=0.1)
+    with refused(opt, ValueError, "initial_accumulator_value", "got 0.5"):
+        opt.groups[0]["initial_accumulator_value"] = 0.5
+
+
+def test_the_start_of_rprops_lengths_is_fixed():
+    opt = fs.Rprop({"w": np.ones(2)}, lr=0.1)
+    with refused(opt, ValueError, "lr: expected 0.1 as at construction", "got 0.5"):
+        opt.lr = 0.5
+    assert fs.Rprop([np.ones(2)], lr=lambda step: 0.5 + step).state["0"]["step_size"][0] == 0.5
+
+
+def test_a_range_that_is_none():
+    with pytest.raises(ValueError, match=r"step_sizes: expected .* <= .*, got \(2.0, 1.0\)"):
+        fs.Rprop([np.ones(2)], step_sizes=(2, 1))
+
+
+def test_the_start_of_the_state_is_the_groups_own():
+    params = [{"params": {"a": np.ones(2)}}, {"params": {}, "initial_accumulator_value": 0.5}]
+    assert fs.Adagrad(params).state["a"]["sum"].tolist() == [0.0, 0.0]
+
+
+def test_nesterov_wants_momentum():
+    for options in ({}, {"momentum": 0.9, "dampening": 0.1}):
+        with pytest.raises(ValueError, match="nesterov: expected momentum > 0 and dampening = 0"):
+            fs.SGD([np.ones(2)], nesterov=True, **options)
+    opt = fs.SGD([np.ones(2)], momentum=0.9, nesterov=True)
+    with refused(opt, ValueError, "nesterov: expected", "got momentum=0.9, dampening=0.5"):
+        opt.groups[0]["dampening"] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [(0, ValueError), (-1, ValueError), (4097, ValueError), (10**30, ValueError)]
+    + [(bad, TypeError) for bad in (1.5, True, "2", None, np.float64(2))],
+)
+def test_bad_thread_counts(bad, error):
+    before = fs.get_num_threads()
+    for call in (fs.set_num_threads, lambda n: fs.num_threads(n).__enter__()):
+        with pytest.raises(error, match=r"num_threads: expected an integer .*, got "):
+            call(bad)
+    assert fs.get_num_threads() == before
+
+
+# Schedules -------------------------------------------------------------------------------------
+
+
+def breaks(exception):
+    raise exception
+
+
+BAD_RATES = {
+    "nan": (lambda: math.nan, ValueError, "got nan"),
+    "negative": (lambda: -1, ValueError, "got -1"),
+    "infinite": (lambda: math.inf, ValueError, "got inf"),
+    "str": (lambda: "x", TypeError, "got 'x'"),
+    "None": (lambda: None, TypeError, "got None"),
+    "list": (lambda: [0.1], TypeError, "got [0.1]"),
+    "raises": (lambda: breaks(RuntimeError("broken")), RuntimeError, "broken"),
+}
+every_bad_rate = pytest.mark.parametrize(
+    ("make", "error", "got"), BAD_RATES.values(), ids=BAD_RATES
+)
+
+
+@every_rule
+@every_bad_rate
+@pytest.mark.parametrize("bad_group", [0, 1, 2])
+def test_bad_schedules(rule, make, error, got, bad_group):
+    broken, good = set(), numbers(4, "float32")
+
+    def bad_later(step):
+        return make() if step in broken else 0.1 / (1 + step)
+
+    groups = [
+        {"params": {n: a}, "lr": bad_later if i == bad_group else (lambda step: 0.5 / (1 + step))}
+        for i, (n, a) in enumerate(numbers(1, "float32").items())
+    ]
+    opt = fs.create(rule, groups)
+    opt.step(good)
+    opt.bind(good)
+    words = [got] if error is RuntimeError else ["lr", "schedule", "step 1", "expected", got]
+    for call in (opt.step, lambda: opt.step(good), lambda: opt.step_mean([good, good])):
+        seen = everything_but_rates(opt)
+        broken.add(1)
+        with pytest.raises(error) as caught:
+            call()
+        broken.clear()
+        complains(caught, error, *words)
+        assert everything_but_rates(opt) == seen
+
+    twin = fs.create(rule, {n: a.copy() for n, a in opt.params.items()}, lr=0.1)
+    for place in (twin, twin.groups[0]):
+        broken.add(0)
+        with refused(twin, error, got):
+            place.lr = bad_later if place is twin else place.__setitem__("lr", bad_later)
+        broken.clear()
+    broken.add(0)
+    with pytest.raises(error):
+        fs.create(rule, numbers(1, "float32"), lr=bad_later)
+
+
+def everything_but_rates(opt):
+    arrays = [a for name in NAMES for a in (opt.params[name], *opt.state[name].values())]
+    return [a.tobytes() if isinstance(a, np.ndarray) else a for a in arrays], opt.step_count
+
+
+# Gradient sets and structures ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "words"),
+    [
+        ([np.ones(2)] * 2, ValueError, ["expected", "3", "got 2"]),
+        ([np.ones(2)] * 4, ValueError, ["expected", "3", "got 4"]),
+        (np.ones((3, 2)), TypeError, ["expected a list", "got ndarray"]),
+        ({"w": np.ones(2)}, ValueError, ["no parameter is named 'w'; there are 0, 1, 2"]),
+        (7, TypeError, ["expected a list", "got int"]),
+    ],
+    ids=["too few", "too many", "array", "unknown name", "number"],
+)
+def test_gradients_of_another_structure(grads, error, words):
+    opt = fs.Adam([np.ones(2) for _ in range(3)])
+    for call in (opt.step, opt.bind, lambda bad: opt.step_mean([[np.ones(2)] * 3, bad])):
+        with refused(opt, error, *words):
+            call(grads)
+
+
+def test_a_key_that_is_no_parameter():
+    opt = fs.Adam({"w": np.ones(2), "b": np.ones(2)})
+    with refused(opt, ValueError, "no parameter is named 'v'; there are w, b"):
+        opt.step({"w": np.ones(2), "v": np.ones(2)})
+
+
+def test_step_without_gradients():
+    opt = fs.SGD([np.ones(2)])
+    for unbind in (False, True):
+        if unbind:
+            opt.bind([np.ones(2)])
+            opt.bind(None)
+        with refused(opt, RuntimeError, "expected step(grads), or bind(grads) first"):
+            opt.step()
+
+
+@pytest.mark.parametrize(
+    ("sets", "weights", "error", "words"),
+    [
+        ([], None, ValueError, ["grad_sets: expected at least one set", "got none"]),
+        ([1, 1], [1.0], ValueError, ["weights: expected 2", "got 1"]),
+        ([1, 1], [1.0, np.nan], ValueError, ["weights[1]: expected", "got nan"]),
+        ([1, 1], [-1.0, 2.0], ValueError, ["weights[0]: expected", "got -1.0"]),
+        ([1, 1], [1.0, "x"], TypeError, ["weights[1]: expected", "got 'x'"]),
+        ([1, 1], [0.0, 0.0], ValueError, ["weights: expected a finite sum > 0", "got 0"]),
+        ([1, None], None, ValueError, ["gradient of 'last'", "got None in set 1"]),
+        ([None, 1], None, ValueError, ["gradient of 'last'", "got None in set 0"]),
+    ],
+)
+def test_bad_gradient_sets(sets, weights, error, words):
+    opt = running("adam", "float32")
+    good = numbers(4, "float32")
+    grad_sets = [good if given else {**good, "last": None} for given in sets]
+    with refused(opt, error, *words):
+        opt.step_mean(grad_sets, weights)
+
+
+# Saved states ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(c, w) for c, *w in SAVED_WRONG.values()], ids=SAVED_WRONG
+)
+def test_saved_state_that_does_not_fit(change, words):
+    opt, saved = running("adam", "float32"), running("adam", "float32").state_dict()
+    for own in saved["state"].values():
+        own["exp_avg"] += 1
+    change(saved)
+    with refused(opt, ValueError, *words):
+        opt.load_state_dict(saved)
+
+
+def test_every_difference_is_listed_at_once():
+    opt, saved = running("adam", "float32"), running("adam", "float32").state_dict()
+    listed = ("format", "rule", "step_count", "no state", "another state", "another parameter")
+    listed += (
+        "counter",
+        "shape",
+        "dtype",
+        "byte order",
+        "list",
+        "group",
+        "no option",
+        "other state",
+    )
+    words = []
+    for name in listed:
+        change, *expected = SAVED_WRONG[name]
+        change(saved)
+        words += expected
+    with refused(opt, ValueError, *words):
+        opt.load_state_dict(saved)
+
+
+@pytest.mark.parametrize("key", ["format", "rule", "step_count", "groups", "state"])
+def test_saved_state_without_a_key(key):
+    opt, saved = running("adam", "float32"), running("adam", "float32").state_dict()
+    del saved[key]
+    with refused(opt, ValueError, f"state_dict: missing keys: {key}"):
+        opt.load_state_dict(saved)
+    with refused(opt, TypeError, "state_dict: expected a mapping, got list"):
+        opt.load_state_dict([saved])
+
+
+@every_rule
+@pytest.mark.parametrize("other", RULES)
+def test_saved_state_of_another_rule_or_dtype(rule, other):
+    for dtype in DTYPES:
+        opt, saved = running(rule, "float32"), running(other, dtype).state_dict()
+        if other == rule and (dtype == "float32" or not states_of(rule, richest(rule))):
+            opt.load_state_dict(saved)
+            continue
+        words = [f"rule: expected '{rule}', got '{other}'"] if other != rule else ["float64"]
+        with refused(opt, ValueError, *words):
+            opt.load_state_dict(saved)
+
+
+def test_nothing_is_loaded_where_the_schedule_or_a_lock_refuses():
+    opt, saved = running("adam", "float32"), running("adam", "float32").state_dict()
+    for own in saved["state"].values():
+        own["exp_avg"] += 1
+    saved["step_count"] = 100
+    opt.lr = lambda step: 0.1 if step < 50 else math.nan
+    with refused(opt, ValueError, "lr", "schedule", "step 100", "got nan"):
+        opt.load_state_dict(saved)
+    opt.lr = 0.1
+    opt.state["last"]["exp_avg"].setflags(write=False)
+    with refused(opt, ValueError, "exp_avg of 'last'", "got a read-only one"):
+        opt.load_state_dict(saved)
+
+
+@pytest.mark.parametrize("key", ["decay", "step_count", "state"])
+def test_saved_average_without_a_key(key):
+    average = fs.EMA({"w": np.ones(2)})
+    saved = average.state_dict()
+    del saved[key]
+    with pytest.raises(ValueError, match=key):
+        average.load_state_dict(saved)
