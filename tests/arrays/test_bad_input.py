@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import DTYPES, LAYERWISE, ROWWISE, RULES, same_bits, state_shape
-from interpreters import python
-from memory import (
+from array_faults import (
     GRADIENT_FAULTS,
-    NAMES,
-    OTHER,
     PARAMETER_FAULTS,
     STATE_FAULTS,
     STATE_OF_ROWS_FAULTS,
-    TAKES_DLPACK,
     WAYS,
     BadExporter,
     Exporter,
+)
+from cases import LAYERWISE, ROWWISE, every_dtype, every_rule, same_bits, state_shape
+from interpreters import python
+from optimizers import (
+    NAMES,
+    OTHER,
+    TAKES_DLPACK,
     complains,
     image,
     locked,
@@ -36,9 +38,6 @@ from memory import (
     same_everywhere,
     states_of,
 )
-
-every_rule = pytest.mark.parametrize("rule", RULES)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def functional(rule):

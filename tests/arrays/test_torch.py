@@ -6,7 +6,7 @@ import pytest
 import fusedstep as fs
 from cases import DTYPES, same_bits
 from fusedstep import tensors
-from memory import NAMES, needs_dlpack, numbers, richest, running
+from optimizers import NAMES, needs_dlpack, numbers, richest, running
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
 pytestmark = needs_dlpack

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from memory import needs_dlpack
+from optimizers import needs_dlpack
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
 pytestmark = needs_dlpack

@@ -12,13 +12,14 @@ from cases import (
     DTYPES,
     LAYERWISE,
     RULES,
-    THREADS,
     aligned_empty,
     awkward_numbers,
     same_bits,
+    settings,
 )
 from fusedstep import _core
-from reference import Run, combine
+from reference import Run
+from whole_step import combine
 
 STEPS = 3
 CANARY = 12345.0
@@ -59,12 +60,6 @@ class Crowd:
 
 
 CROWDS = {dtype: Crowd(dtype) for dtype in DTYPES}
-
-
-def settings():
-    for isa in fs.available_isas():
-        for threads in THREADS:
-            yield isa, threads
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

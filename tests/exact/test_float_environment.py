@@ -11,7 +11,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, LAYERWISE, RULES
-from memory import image, richest
+from optimizers import image, richest
 
 # Where fenv_t keeps the word of modes (glibc's and musl's), and what is set in it.
 WORDS = {

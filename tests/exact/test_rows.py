@@ -8,9 +8,9 @@ import pytest
 import fusedstep as fs
 from cases import CASE_IDS, CASES, DTYPES, LAYERWISE, THREADS, awkward_numbers, same_bits
 from fusedstep import _core
-from memory import refused
-from reference import bfloat16_bits
+from optimizers import refused
 from row_steps import Rows
+from whole_step import bfloat16_bits
 
 ROWS, WIDTH = 50, 33
 LISTS = {

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import DTYPES, ROWWISE, THREADS, awkward_numbers, same_bits
+from cases import ROWWISE, THREADS, awkward_numbers, every_dtype, same_bits
 from fusedstep import _core
-from memory import refused
-from reference import Run, bfloat16_bits, clip_factor, combine, grad_norm, same_bfloat16
+from optimizers import refused
+from reductions import clip_factor, grad_norm
+from reference import Run
 from row_steps import Rows
+from whole_step import bfloat16_bits, combine, same_bfloat16
 
 STEPS = 2
 BLOCK = 2048  # of a sum
@@ -16,8 +18,7 @@ ROW_SIZES = (1, 3, 16, 17, 64, BLOCK, BLOCK + 1, 40 * BLOCK + 5)
 ELEMENTS = 300_000  # enough for several threads
 INITIAL = {"initial_accumulator_value": 0.25}
 
-every_rule = pytest.mark.parametrize("rule", ROWWISE)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_rowwise_rule = pytest.mark.parametrize("rule", ROWWISE)
 every_row_size = pytest.mark.parametrize("row_size", ROW_SIZES)
 
 
@@ -46,7 +47,7 @@ def is_run(opt, run, name="w"):
 
 @every_row_size
 @every_dtype
-@every_rule
+@every_rowwise_rule
 def test_dense_steps(rule, dtype, row_size):
     rng = np.random.default_rng(1)
     start = table(rng, row_size, dtype, ordinary_numbers)
@@ -63,7 +64,7 @@ def test_dense_steps(rule, dtype, row_size):
 
 @every_row_size
 @every_dtype
-@every_rule
+@every_rowwise_rule
 def test_dense_steps_with_everything(rule, dtype, row_size):
     rng = np.random.default_rng(2)
     start = table(rng, row_size, dtype, ordinary_numbers)
@@ -89,7 +90,7 @@ def test_dense_steps_with_everything(rule, dtype, row_size):
 
 @every_row_size
 @every_dtype
-@every_rule
+@every_rowwise_rule
 def test_steps_of_rows(rule, dtype, row_size):
     rng = np.random.default_rng(3)
     start = table(rng, row_size, dtype, ordinary_numbers)[:100]
@@ -112,7 +113,7 @@ def test_steps_of_rows(rule, dtype, row_size):
 
 @every_row_size
 @every_dtype
-@every_rule
+@every_rowwise_rule
 def test_every_row_once_is_a_dense_step(rule, dtype, row_size):
     rng = np.random.default_rng(4)
     start, grad = (table(rng, row_size, dtype, ordinary_numbers)[:200] for _ in range(2))
@@ -127,7 +128,7 @@ def test_every_row_once_is_a_dense_step(rule, dtype, row_size):
 
 # The sum of a row of so many blocks has a third level.
 @pytest.mark.parametrize("row_size", [BLOCK**2, BLOCK**2 + 3 * BLOCK + 5])
-@every_rule
+@every_rowwise_rule
 def test_rows_of_millions(rule, row_size):
     rng = np.random.default_rng(5)
     start, grad = rng.standard_normal((2, 2, row_size), np.float32)
@@ -164,7 +165,7 @@ def test_rows_of_one_number_are_adagrads(dtype):
 
 @every_dtype
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
-@every_rule
+@every_rowwise_rule
 def test_strange_numbers_stay_in_their_row(rule, strange, dtype):
     rng = np.random.default_rng(8)
     start, grad = (table(rng, BLOCK + 1, dtype, ordinary_numbers) for _ in range(2))
@@ -182,7 +183,7 @@ def test_strange_numbers_stay_in_their_row(rule, strange, dtype):
 
 @every_dtype
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (3, 0), (2, 0, 5)])
-@every_rule
+@every_rowwise_rule
 def test_rows_of_nothing_have_states_that_rest(rule, shape, dtype):
     opt = fs.create(rule, {"w": np.zeros(shape, dtype)}, **INITIAL, max_grad_norm=1.0)
     assert opt.state["w"]["sum"].shape == shape[:1]
@@ -191,7 +192,7 @@ def test_rows_of_nothing_have_states_that_rest(rule, shape, dtype):
     assert np.all(opt.state["w"]["sum"] == 0.25)
 
 
-@every_rule
+@every_rowwise_rule
 def test_an_array_without_axes_is_one_row(rule):
     opt = fs.create(rule, {"w": np.array(1.0)})
     opt.step({"w": np.array(3.0)})
@@ -200,7 +201,7 @@ def test_an_array_without_axes_is_one_row(rule):
         opt.step_rows("w", np.array([0]), np.ones(1))
 
 
-@every_rule
+@every_rowwise_rule
 def test_fortran_order_is_refused(rule):
     words = rf"'w': expected an array of rows in C order for {rule}, got shape \(2, 3\) in Fortran"
     w, g, s = np.ones((2, 3), order="F"), np.ones((2, 3), order="F"), np.zeros(2)
@@ -217,7 +218,7 @@ def test_fortran_order_is_refused(rule):
     fs.create(rule, [np.ones((1, 3), order="F"), np.ones((3, 1), order="F")])
 
 
-@every_rule
+@every_rowwise_rule
 def test_saved_states_have_one_number_a_row(rule):
     opt = fs.create(rule, {"w": np.ones((4, 3))})
     opt.step({"w": np.ones((4, 3))})
@@ -228,7 +229,7 @@ def test_saved_states_have_one_number_a_row(rule):
             opt.load_state_dict(saved)
 
 
-@every_rule
+@every_rowwise_rule
 def test_a_table_that_was_reshaped(rule):
     for shape in [(2, 6), (12, 1), (12,)]:
         opt = fs.create(rule, {"w": np.ones((6, 2)), "v": np.ones((64, 2))})

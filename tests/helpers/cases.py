@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 import fusedstep as fs
 from fusedstep.optimizer import registry
@@ -64,6 +65,17 @@ LAYERWISE = [rule for rule in RULES if registry[rule].info.layerwise]
 ROWWISE = [rule for rule in RULES if registry[rule].info.rowwise]
 CASES = [(rule, options) for rule in RULES for options in option_sets(rule)]
 CASE_IDS = [label(rule, options) for rule, options in CASES]
+
+every_rule = pytest.mark.parametrize("rule", RULES)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_case = pytest.mark.parametrize(("rule", "options"), CASES, ids=CASE_IDS)
+
+
+def settings():
+    """Every instruction set with every number of threads."""
+    for isa in fs.available_isas():
+        for threads in THREADS:
+            yield isa, threads
 
 
 def state_shape(rule, shape):

@@ -39,7 +39,7 @@ import ctypes, sys
 import numpy as np
 import fusedstep as fs
 from fusedstep.spaces import HostSpace
-from memory import everything
+from optimizers import everything
 shim = ctypes.PyDLL(None)
 stepper = HostSpace.stepper
 def paused(*arguments):

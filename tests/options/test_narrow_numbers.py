@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from memory import refused
+from optimizers import refused
 
 MISFITS = [
     ("sgd", "lr", 1e39),

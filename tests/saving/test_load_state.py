@@ -5,7 +5,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, same_bits
-from memory import NAMES, numbers, refused, running
+from optimizers import NAMES, numbers, refused, running
 
 BUFFERS = ("exp_avg", "exp_avg_sq")
 

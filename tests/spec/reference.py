@@ -15,48 +15,8 @@ import numpy as np
 
 from cases import ROWWISE
 from fusedstep.optimizer import registry
-
-LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
-
-
-def power(base, n):
-    result = 1.0
-    while n:
-        result, base, n = result * base if n & 1 else result, base * base, n >> 1
-    return result
-
-
-def power_sum(base, n):
-    result, terms = 0.0, 1.0
-    while n:
-        result = terms + base * result if n & 1 else result
-        terms, base, n = terms * (1.0 + base), base * base, n >> 1
-    return result
-
-
-def natural_log(x):
-    if x == 0.0:
-        return -math.inf
-    m, e = math.frexp(x)
-    if m < float.fromhex("0x1.6a09e667f3bcdp-1"):
-        m, e = m * 2.0, e - 1
-    s, series = (m - 1.0) / (m + 1.0), 0.0
-    for k in range(23, 1, -2):
-        series = (series + 1.0 / k) * (s * s)
-    return e * LN2_HIGH + 2.0 * (s + (s * series + e * LN2_LOW * 0.5))
-
-
-def exponential(x):
-    x = min(max(x, -800.0), 800.0)
-    k = math.floor(x / float.fromhex("0x1.62e42fefa39efp-1") + 0.5)
-    r, series = (x - k * LN2_HIGH) - k * LN2_LOW, 1.0
-    for n in range(16, 0, -1):
-        series = 1.0 + series * r / n
-    return float(np.ldexp(series, k))
-
-
-def real_power(base, exponent):
-    return 1.0 if exponent == 0.0 else exponential(exponent * natural_log(base))
+from reductions import tree_sum, tree_sums
+from scalars import exponential, natural_log, power, power_sum, real_power
 
 
 def maximum(a, b):
@@ -366,68 +326,3 @@ class Run:
             if f(o.weight_decay) and not own:  # one too small for the dtype is none
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
-
-
-def combine(grads, weights, divisor):
-    """What step_mean and step_sum make of several gradients."""
-    f = grads[0].dtype.type
-    total = f(weights[0]) * grads[0]
-    for weight, grad in zip(weights[1:], grads[1:], strict=True):
-        total = total + f(weight) * grad
-    return total / f(divisor)
-
-
-BLOCK, LANES = 2048, 32
-
-
-def tree_sum(numbers):
-    """The sum of float64 numbers in the shape of cpp/reduce.hpp."""
-    return tree_sums(np.ravel(numbers, order="K")[None])[0]
-
-
-def tree_sums(table):
-    """The sum of every row; of a block that is alone, lanes alone are filled up with zeros."""
-    while table.shape[1] != 1:
-        count, width = table.shape
-        depth = min(BLOCK // LANES, -(-width // LANES))
-        padded = np.zeros((count, max(1, -(-width // BLOCK)), depth, LANES))
-        padded.reshape(count, -1)[:, :width] = table
-        lanes = np.zeros((*padded.shape[:2], LANES))
-        for row in range(depth):
-            lanes = lanes + padded[:, :, row]
-        while lanes.shape[2] > 1:
-            half = lanes.shape[2] // 2
-            lanes = lanes[..., :half] + lanes[..., half:]
-        table = lanes[..., 0]
-    return table[:, 0]
-
-
-def grad_norm(grads, scale=1.0):
-    """The norm of unscaled gradients; None where a parameter has none."""
-    with np.errstate(all="ignore"):
-        squares = [
-            0.0 if g is None else tree_sum((g / g.dtype.type(scale)).astype(np.float64) ** 2)
-            for g in grads
-        ]
-        return np.sqrt(tree_sum(np.array(squares)))
-
-
-def clip_factor(limit, norm):
-    if limit == np.inf:
-        return 1.0
-    with np.errstate(all="ignore"):
-        factor = np.float64(limit) / (norm + 1e-6)
-    return min(factor, 1.0)  # a NaN stays
-
-
-def bfloat16_bits(x):
-    """float32 rounded to bfloat16, to nearest even; a NaN stays one."""
-    bits = x.view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(x), (bits >> 16) | 0x40, rounded).astype(np.uint16)
-
-
-def same_bfloat16(a, b):
-    """Equal to the last bit; NaNs by position."""
-    nan = [(bits & 0x7FFF) > 0x7F80 for bits in (a, b)]
-    return np.array_equal(*nan) and np.all((a == b) | nan[0])

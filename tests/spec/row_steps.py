@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from reference import Run, clip_factor, tree_sum
+from reductions import clip_factor, tree_sum
+from reference import Run
 
 
 def gathered(indices, rows):

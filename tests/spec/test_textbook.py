@@ -13,7 +13,8 @@ from fusedstep.optimizer import registry
 torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 OPTIM = torch.optim if torch else None
 from cases import CASE_IDS, CASES, DTYPES, ROWWISE, RULES
-from reference import Run, nadam_product, real_power
+from reference import Run, nadam_product
+from scalars import real_power
 from textbook import TEXTBOOK
 
 STEPS = 20

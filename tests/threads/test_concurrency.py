@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from interpreters import python
-from memory import everything, needs_dlpack, refused, same_everywhere
+from optimizers import everything, needs_dlpack, refused, same_everywhere
 
 IN_USE = "the optimizer is in use by another call"
 

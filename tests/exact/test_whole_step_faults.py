@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, RULES
-from memory import needs_dlpack, numbers, refused
+from optimizers import needs_dlpack, numbers, refused
 
 POLICY = {
     "max_grad_norm": 0.5,

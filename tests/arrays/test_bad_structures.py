@@ -1,0 +1,62 @@
+"""Gradients of another structure than the parameters, and sets of gradients that do not go together."""
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from optimizers import numbers, refused, running
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "words"),
+    [
+        ([np.ones(2)] * 2, ValueError, ["expected", "3", "got 2"]),
+        ([np.ones(2)] * 4, ValueError, ["expected", "3", "got 4"]),
+        (np.ones((3, 2)), TypeError, ["expected a list", "got ndarray"]),
+        ({"w": np.ones(2)}, ValueError, ["no parameter is named 'w'; there are 0, 1, 2"]),
+        (7, TypeError, ["expected a list", "got int"]),
+    ],
+    ids=["too few", "too many", "array", "unknown name", "number"],
+)
+def test_gradients_of_another_structure(grads, error, words):
+    opt = fs.Adam([np.ones(2) for _ in range(3)])
+    for call in (opt.step, opt.bind, lambda bad: opt.step_mean([[np.ones(2)] * 3, bad])):
+        with refused(opt, error, *words):
+            call(grads)
+
+
+def test_a_key_that_is_no_parameter():
+    opt = fs.Adam({"w": np.ones(2), "b": np.ones(2)})
+    with refused(opt, ValueError, "no parameter is named 'v'; there are w, b"):
+        opt.step({"w": np.ones(2), "v": np.ones(2)})
+
+
+def test_step_without_gradients():
+    opt = fs.SGD([np.ones(2)])
+    for unbind in (False, True):
+        if unbind:
+            opt.bind([np.ones(2)])
+            opt.bind(None)
+        with refused(opt, RuntimeError, "expected step(grads), or bind(grads) first"):
+            opt.step()
+
+
+@pytest.mark.parametrize(
+    ("sets", "weights", "error", "words"),
+    [
+        ([], None, ValueError, ["grad_sets: expected at least one set", "got none"]),
+        ([1, 1], [1.0], ValueError, ["weights: expected 2", "got 1"]),
+        ([1, 1], [1.0, np.nan], ValueError, ["weights[1]: expected", "got nan"]),
+        ([1, 1], [-1.0, 2.0], ValueError, ["weights[0]: expected", "got -1.0"]),
+        ([1, 1], [1.0, "x"], TypeError, ["weights[1]: expected", "got 'x'"]),
+        ([1, 1], [0.0, 0.0], ValueError, ["weights: expected a finite sum > 0", "got 0"]),
+        ([1, None], None, ValueError, ["gradient of 'last'", "got None in set 1"]),
+        ([None, 1], None, ValueError, ["gradient of 'last'", "got None in set 0"]),
+    ],
+)
+def test_bad_gradient_sets(sets, weights, error, words):
+    opt = running("adam", "float32")
+    good = numbers(4, "float32")
+    grad_sets = [good if given else {**good, "last": None} for given in sets]
+    with refused(opt, error, *words):
+        opt.step_mean(grad_sets, weights)
