@@ -1,4 +1,4 @@
-"""Settings that every test shares."""
+"""Settings and fixtures that every test shares."""
 
 import hypothesis
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from cuda_libraries import library  # noqa: F401
 from emulated_cuda import emulated, emulated_module  # noqa: F401 - fixtures
 from fusedstep import _core
+from native_tree import native_tree  # noqa: F401
 
 hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fusedstep")

@@ -5,12 +5,9 @@ import subprocess
 ROUNDS = 8  # of four dense steps and four steps of rows, for each rule
 
 
-def test_random_steps_have_the_bits_of_the_cpu(emulated_module):
-    folder = emulated_module.parent
-    build = ["cmake", "--build", str(folder), "--target", "fusedstep_cuda_sweeps", "-j2"]
-    done = subprocess.run(build, check=False, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    command = [folder / "fusedstep_cuda_sweeps", str(ROUNDS)]
+def test_random_steps_have_the_bits_of_the_cpu(native_tree):
+    native_tree.build("fusedstep_cuda_sweeps")
+    command = [native_tree.folder / "fusedstep_cuda_sweeps", str(ROUNDS)]
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout
     assert result.stdout.endswith(" steps\n")

@@ -3,35 +3,14 @@
 import ctypes
 import importlib
 import importlib.util
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import pybind11
 import pytest
 
 import fusedstep
 
-SOURCES = Path(__file__).parents[2]
 CAPTURING = 0xCA97  # the stream that tests/native/cuda_runtime.cpp says is being captured
-
-
-def build(folder):
-    """The file of the emulated module, built from the sources."""
-    configure = [
-        "cmake",
-        *("-S", str(SOURCES), "-B", str(folder), "-G", "Ninja"),
-        "-DFUSEDSTEP_CUDA_EMULATION=ON",
-        "-DFUSEDSTEP_WERROR=ON",
-        f"-DPython_EXECUTABLE={sys.executable}",
-        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-    ]
-    for command in (configure, ["cmake", "--build", str(folder), "--target", "_cuda", "-j2"]):
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    (module,) = folder.glob("_cuda*.so")
-    return module
 
 
 def load(path):
@@ -44,11 +23,9 @@ def load(path):
 
 
 @pytest.fixture(scope="session")
-def emulated_module(tmp_path_factory):
-    """Built once a session; where the sources are not here, those tests are skipped."""
-    if not (SOURCES / "cpp").exists():
-        pytest.skip("the sources are not here")
-    return build(tmp_path_factory.mktemp("cuda"))
+def emulated_module(native_tree):
+    """The file of the emulated module."""
+    return native_tree.module()
 
 
 _loaded = {}  # a module is initialised once a process

@@ -4,8 +4,8 @@ import re
 import tempfile
 from pathlib import Path
 
-import emulated_cuda
 from interpreters import python
+from native_tree import Tree
 
 COMMITTED = Path(__file__).parents[2] / "python" / "fusedstep"
 
@@ -39,4 +39,4 @@ def generate_cuda(module: Path) -> str:
 if __name__ == "__main__":
     (COMMITTED / "_core.pyi").write_text(generate("_core"))
     with tempfile.TemporaryDirectory() as built:
-        (COMMITTED / "_cuda.pyi").write_text(generate_cuda(emulated_cuda.build(Path(built))))
+        (COMMITTED / "_cuda.pyi").write_text(generate_cuda(Tree(Path(built)).module()))

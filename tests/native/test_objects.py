@@ -4,48 +4,36 @@ Builds the kernels by the project's own CMakeLists.txt, with the flags of the wh
 object files.
 """
 
-import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from cases import ROWWISE, RULES
 from fusedstep.optimizer import registry
+from native_tree import ENVIRONMENT, run
 
-ROOT = Path(__file__).parents[2]
 REGISTERS = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
-# Tools of this environment are found whether or not it is activated.
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 needs = [
-    t for t in ("cmake", "ninja", "c++", "objdump", "nm") if shutil.which(t, path=PATH) is None
+    t
+    for t in ("cmake", "ninja", "c++", "objdump", "nm")
+    if shutil.which(t, path=ENVIRONMENT["PATH"]) is None
 ]
 pytestmark = [
     pytest.mark.skipif(bool(needs), reason=f"not on the path: {', '.join(needs)}"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 instructions"),
-    pytest.mark.skipif(not (ROOT / "cpp").is_dir(), reason="the sources are not here"),
 ]
 
 
-def run(*command):
-    environment = {**os.environ, "PATH": PATH}
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=600, env=environment
-    ).stdout
-
-
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory):
+def objects(native_tree):
     """The object file of each instruction set."""
-    build = tmp_path_factory.mktemp("kernels")
-    targets = [f"fusedstep_kernels_{isa}" for isa in REGISTERS]
-    run("cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja", "-DFUSEDSTEP_PYTHON=OFF")
-    run("cmake", "--build", str(build), "--target", *targets)
-    found = {isa: list(build.glob(f"**/fusedstep_kernels_{isa}.dir/**/*.o")) for isa in REGISTERS}
+    native_tree.build(*(f"fusedstep_kernels_{isa}" for isa in REGISTERS))
+    found = {
+        isa: list(native_tree.folder.glob(f"**/fusedstep_kernels_{isa}.dir/**/*.o"))
+        for isa in REGISTERS
+    }
     assert all(len(files) == 1 for files in found.values())
     return {isa: str(files[0]) for isa, files in found.items()}
 
