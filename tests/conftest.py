@@ -3,6 +3,7 @@
 import hypothesis
 import pytest
 
+import lanes
 from cuda_libraries import library  # noqa: F401
 from emulated_cuda import emulated, emulated_module  # noqa: F401 - fixtures
 from fusedstep import _core
@@ -10,6 +11,11 @@ from native_tree import native_tree  # noqa: F401
 
 hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fusedstep")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m and -k choose
+def pytest_collection_modifyitems(items):
+    lanes.mark(items)
 
 
 @pytest.fixture(autouse=True)

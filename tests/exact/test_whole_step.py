@@ -56,9 +56,13 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("values", list(itertools.product(*CHOICES.values())), ids=str)
-def test_options_go_together(values):
-    given_options = dict(zip(CHOICES, values, strict=True))
+@pytest.mark.parametrize(
+    "options",
+    [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())],
+    ids=lambda options: str(tuple(options.values())),
+)
+def test_options_go_together(options):
+    given_options = dict(options)
     rng = np.random.default_rng(2)
     start, grads = draw(rng, "float32"), draw(rng, "float32")
     call = {name: given_options.pop(name) for name in ("grad_scale", "zero_grads")}
