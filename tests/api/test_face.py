@@ -47,7 +47,7 @@ def test_every_compiled_rule_has_a_class():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_docstrings_tell_everything(rule):
+def test_docstrings_are_complete(rule):
     text = registry[rule].__doc__
     for word in ("::", "default", "source:", "elsewhere", "state"):
         assert word in text.lower(), word
@@ -213,14 +213,14 @@ def test_every_forced_instruction_set_gives_the_same_bits():
 
 
 def test_options_that_keep_the_state_may_change():
-    w, twin = np.array([1.0]), np.array([1.0])
+    w, control = np.array([1.0]), np.array([1.0])
     opt = fs.SGD(w, lr=0.1, momentum=0.9)
     opt.groups[0]["nesterov"] = True
-    other = fs.SGD(twin, lr=0.1, momentum=0.9, nesterov=True)
+    other = fs.SGD(control, lr=0.1, momentum=0.9, nesterov=True)
     for grad in (np.array([0.5]), np.array([-0.25])):
         opt.step(grad)
         other.step(grad)
-    assert w[0] == twin[0]
+    assert w[0] == control[0]
     opt.groups[0]["nesterov"] = False
     with pytest.raises(ValueError, match="momentum cannot be changed to 0 after construction"):
         opt.groups[0]["momentum"] = 0.0

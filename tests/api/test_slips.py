@@ -77,7 +77,9 @@ def test_what_holds_memory_is_not_copied(make, copying):
 def test_a_saved_state_is_copied(make):
     w = {"w": np.ones(3)}
     saved = pickle.loads(pickle.dumps(copy.deepcopy(make(w).state_dict())))
-    make(w).load_state_dict(saved)
+    other = make(w)
+    other.load_state_dict(saved)
+    assert repr(other.state_dict()) == repr(saved)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def test_a_key_that_is_no_parameter():
     opt = fs.Adam({"w": np.ones(2), "b": np.ones(2)})
     with refused(opt, ValueError, "no parameter is named 'v'; there are w, b"):
         opt.step({"w": np.ones(2), "v": np.ones(2)})
+    assert opt.step({"w": np.ones(2)}).applied
 
 
 def test_step_without_gradients():

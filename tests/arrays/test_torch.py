@@ -17,12 +17,12 @@ pytestmark = needs_dlpack
 def test_tensors_are_stepped_in_place(dtype, wrap):
     opt, grads = running("adam", dtype), numbers(4, dtype)
     leaves = {name: wrap(torch.from_numpy(array.copy())) for name, array in opt.params.items()}
-    twin = fs.create("adam", leaves, **richest("adam"))
-    twin.load_state_dict(opt.state_dict())
+    control = fs.create("adam", leaves, **richest("adam"))
+    control.load_state_dict(opt.state_dict())
     opt.step(grads)
-    twin.step({name: torch.from_numpy(array) for name, array in grads.items()})
+    control.step({name: torch.from_numpy(array) for name, array in grads.items()})
     assert all(same_bits(leaves[n].detach().numpy(), opt.params[n]) for n in NAMES)
-    assert all(twin.params[name] is leaves[name] for name in NAMES)
+    assert all(control.params[name] is leaves[name] for name in NAMES)
 
 
 def test_gaps_are_refused():
@@ -204,7 +204,7 @@ def test_a_step_makes_no_arrays_of_numpy(monkeypatch):
     assert not any(p.grad.any() for p in model.parameters())
 
 
-# What autograd is told ---------------------------------------------------------------------------
+# The version counters of autograd ----------------------------------------------------------------
 
 
 def test_a_graph_from_before_the_step_is_an_error():
@@ -291,7 +291,7 @@ def test_versions_count_all_other_writes():
     assert versions(table) == [4]
 
 
-def test_arrays_of_numpy_have_nobody_to_tell():
+def test_arrays_of_numpy_have_no_version_counter():
     opt = fs.SGD([np.ones(2)])
     assert opt._tensors is None
 

@@ -30,7 +30,7 @@ WHY = "since this build has no CUDA module (build with -Ccmake.define.FUSEDSTEP_
         (lambda a: fs.functional.sgd(a, a, step=1), "parameter 'param'"),
     ],
 )
-def test_a_cuda_array_is_told_so(array, what, make, subject):
+def test_a_cuda_array_is_refused(array, what, make, subject):
     with pytest.raises(TypeError) as info:
         make(array)
     expected = f"{subject}: expected an array on the CPU, {WHY}, got a CUDA array ({what})"

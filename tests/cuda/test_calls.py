@@ -127,7 +127,7 @@ def test_a_gradient_of_a_stream_outside_of_the_capture(opt, monkeypatch):
     opt.step({"w": Fake(floats(2, 3), stream=CAPTURING)})
 
 
-def test_an_outcome_on_another_device(monkeypatch):
+def test_a_result_on_another_device(monkeypatch):
     def elsewhere(self, array, dtype):  # noqa: ARG001
         return FakeDLPack(np.zeros((), dtype), device=1)
 

@@ -1,4 +1,4 @@
-"""What only a card can tell: streams, devices, foreign arrays, and more than 2**31 bytes.
+"""What only a card can show: streams, devices, foreign arrays, and more than 2**31 bytes.
 
 Bits, on a card too, are compared in test_exact.py, and captured graphs in test_graphs.py.
 """
@@ -109,14 +109,14 @@ def test_a_step_does_not_wait_for_the_device(torch, bound):
 
 
 def test_gradients_of_another_stream_are_waited_for(torch, cupy):
-    """`__cuda_array_interface__` of CuPy tells the stream that writes them."""
+    """`__cuda_array_interface__` of CuPy names the stream that writes them."""
     w, g = normal(5001), normal(5001, 1)
     param = torch.tensor(w, device="cuda")
     opt, real, slow = fs.SGD(param, lr=0.5), cupy.array(g), cupy.ones(1 << 26, np.float32)
     grad = cupy.zeros(len(g), np.float32)
     cupy.cuda.Device().synchronize()
 
-    class Told:
+    class InterfaceAlone:
         """The interface alone, by which CuPy's own arrays are read only where nothing is faster."""
 
         def __init__(self, array):
@@ -130,9 +130,9 @@ def test_gradients_of_another_stream_are_waited_for(torch, cupy):
         for _ in range(20):
             slow += 1
         grad[...] = real
-        given = Told(grad)
+        given = InterfaceAlone(grad)
         if given.__cuda_array_interface__.get("stream") is None:
-            pytest.skip("needs a CUDA device and a CuPy that tells its streams")
+            pytest.skip("needs a CUDA device and a CuPy that names its streams")
         opt.step(given)
     stream.synchronize()
     host = fs.SGD(w.copy(), lr=0.5)

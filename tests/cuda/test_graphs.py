@@ -19,7 +19,7 @@ def torch():
     return importlib.import_module("torch")
 
 
-class Twins:
+class HostAndDevice:
     """An optimizer on the CPU, and one on the device whose step is captured after warm-ups."""
 
     def __init__(self, torch, rule="adamw", warm=2, **options):
@@ -84,89 +84,89 @@ class Twins:
 )
 def test_replays_are_steps(torch, rule, options):
     """With the bias corrections of every one of them."""
-    twins = Twins(torch, rule, **options)
-    graph = twins.capture()
-    twins.check()  # capturing moved nothing
+    pair = HostAndDevice(torch, rule, **options)
+    graph = pair.capture()
+    pair.check()  # capturing moved nothing
     for _ in range(5):
-        expected = twins.both(graph.replay)
+        expected = pair.both(graph.replay)
         if expected.grad_norm is not None:
-            assert twins.result.grad_norm.item() == expected.grad_norm
-            assert twins.result.applied.item() is expected.applied
-    twins.check()
-    assert twins.device.step_count == 7
+            assert pair.result.grad_norm.item() == expected.grad_norm
+            assert pair.result.applied.item() is expected.applied
+    pair.check()
+    assert pair.device.step_count == 7
 
 
 def test_options_are_those_of_the_replay(torch):
-    twins = Twins(torch, **WHOLE)
-    graph = twins.capture()
+    pair = HostAndDevice(torch, **WHOLE)
+    graph = pair.capture()
     for lr in (0.1, 0.05, 1e-4):
-        twins.host.lr = twins.device.lr = lr
-        twins.host.groups[0]["weight_decay"] = twins.device.groups[0]["weight_decay"] = lr / 2
-        twins.both(graph.replay)
-        twins.both(graph.replay)
-    twins.check()
+        pair.host.lr = pair.device.lr = lr
+        pair.host.groups[0]["weight_decay"] = pair.device.groups[0]["weight_decay"] = lr / 2
+        pair.both(graph.replay)
+        pair.both(graph.replay)
+    pair.check()
 
 
 def test_eager_steps_and_a_second_graph_in_between(torch):
-    twins = Twins(torch, **WHOLE)
-    first = twins.capture()
-    twins.both(first.replay)
-    twins.both(twins.step)
-    second = twins.capture()
-    others = [torch.zeros_like(grad) for grad in twins.grads]
+    pair = HostAndDevice(torch, **WHOLE)
+    first = pair.capture()
+    pair.both(first.replay)
+    pair.both(pair.step)
+    second = pair.capture()
+    others = [torch.zeros_like(grad) for grad in pair.grads]
 
     def elsewhere():
-        for other, grad in zip(others, twins.grads, strict=True):
+        for other, grad in zip(others, pair.grads, strict=True):
             other.copy_(grad)
-        twins.device.step(others)
+        pair.device.step(others)
 
-    for make in (second.replay, elsewhere, first.replay, twins.step, second.replay):
-        twins.both(make)
-    twins.check()
+    for make in (second.replay, elsewhere, first.replay, pair.step, second.replay):
+        pair.both(make)
+    pair.check()
 
 
 def test_a_replay_that_is_called_off_moves_nothing(torch):
-    twins = Twins(torch, skip_nonfinite=True, **WHOLE)
-    graph = twins.capture()
-    twins.both(graph.replay)
-    assert twins.result.applied.item() is True
-    before = [param.clone() for param in twins.params]
-    twins.next_gradients()
-    twins.grads[4][4098] = float("inf")
+    pair = HostAndDevice(torch, skip_nonfinite=True, **WHOLE)
+    graph = pair.capture()
+    pair.both(graph.replay)
+    assert pair.result.applied.item() is True
+    before = [param.clone() for param in pair.params]
+    pair.next_gradients()
+    pair.grads[4][4098] = float("inf")
     graph.replay()
-    assert twins.result.applied.item() is False
-    assert all(torch.equal(a, b) for a, b in zip(before, twins.params, strict=True))
-    assert twins.device.step_count == 3
-    twins.both(graph.replay)
-    twins.check()
+    assert pair.result.applied.item() is False
+    assert all(torch.equal(a, b) for a, b in zip(before, pair.params, strict=True))
+    assert pair.device.step_count == 3
+    pair.both(graph.replay)
+    pair.check()
 
 
 def test_a_scale_on_the_device_is_read_by_the_replay(torch):
-    twins = Twins(torch, **WHOLE)
+    pair = HostAndDevice(torch, **WHOLE)
     scale = torch.tensor(1.0, device="cuda")
-    graph = twins.capture(lambda: twins.device.step(twins.grads, grad_scale=scale))
+    graph = pair.capture(lambda: pair.device.step(pair.grads, grad_scale=scale))
     for number in (2.0, 3.0, 65536.0):
         scale.fill_(number)
-        twins.host.step(twins.next_gradients(), grad_scale=number)
+        pair.host.step(pair.next_gradients(), grad_scale=number)
         graph.replay()
-    twins.check()
+    pair.check()
 
 
 def test_sets_and_zeroing_in_a_graph(torch):
-    twins = Twins(torch, **WHOLE)
-    more, ones = [torch.ones_like(grad) for grad in twins.grads], [np.ones(n, "f4") for n in SIZES]
+    pair = HostAndDevice(torch, **WHOLE)
+    more, ones = [torch.ones_like(grad) for grad in pair.grads], [np.ones(n, "f4") for n in SIZES]
 
     def call():
-        twins.device.step_mean([twins.grads, more], [1.0, 3.0], zero_grads=True)
+        pair.device.step_mean([pair.grads, more], [1.0, 3.0], zero_grads=True)
 
-    graph = twins.capture(call)
+    graph = pair.capture(call)
     for _ in range(2):
         for grad in more:
             grad.fill_(1)
-        twins.host.step_mean([twins.next_gradients(), ones], [1.0, 3.0])
+        pair.host.step_mean([pair.next_gradients(), ones], [1.0, 3.0])
         graph.replay()
-        assert not any(grad.any().item() for grad in (*twins.grads, *more))
-    twins.check()
+        assert not any(grad.any().item() for grad in (*pair.grads, *more))
+    pair.check()
 
 
 def test_rows_in_a_graph(torch):
@@ -190,7 +190,7 @@ def test_rows_in_a_graph(torch):
 
 
 def test_what_waits_is_refused_and_the_capture_goes_on(torch):
-    twins = Twins(torch, skip_nonfinite=True)
+    pair = HostAndDevice(torch, skip_nonfinite=True)
     careful = fs.SGD({"w": torch.ones(3, device="cuda")}, error_if_nonfinite=True)
     grad, which = torch.ones(3, device="cuda"), torch.tensor([0], device="cuda")
     table = fs.SGD({"w": torch.ones(3, 2, device="cuda")})
@@ -202,44 +202,44 @@ def test_what_waits_is_refused_and_the_capture_goes_on(torch):
         for refused in (
             lambda: careful.step({"w": grad}),
             lambda: table.step_rows("w", which, rows),
-            twins.device.state_dict,
-            lambda: twins.device.step_count,
+            pair.device.state_dict,
+            lambda: pair.device.step_count,
         ):
             with pytest.raises(ValueError, match="captur"):
                 refused()
             seen.append(refused)
-        twins.step()
+        pair.step()
 
-    graph = twins.capture(call)
+    graph = pair.capture(call)
     assert len(seen) == 4
-    twins.both(graph.replay)
-    twins.check()
+    pair.both(graph.replay)
+    pair.check()
     assert careful.step_count == 1
 
 
 def test_parameters_come_before_the_first_captured_step(torch):
-    twins = Twins(torch)
-    graph = twins.capture()
+    pair = HostAndDevice(torch)
+    graph = pair.capture()
     more = {"params": {"more": torch.ones(3, device="cuda")}}
     with pytest.raises(ValueError, match=r"^parameter 'more': expected before the first step"):
-        twins.device.add_group(more)
-    twins.both(graph.replay)
-    twins.check()
+        pair.device.add_group(more)
+    pair.both(graph.replay)
+    pair.check()
 
 
 def test_saved_after_replays(torch):
-    twins, other = Twins(torch, **WHOLE), Twins(torch, warm=0, **WHOLE)
-    graph = twins.capture()
+    pair, other = HostAndDevice(torch, **WHOLE), HostAndDevice(torch, warm=0, **WHOLE)
+    graph = pair.capture()
     for _ in range(3):
-        twins.both(graph.replay)
-    other.host.load_state_dict(twins.device.state_dict())
-    for name, state in twins.host.state.items():
+        pair.both(graph.replay)
+    other.host.load_state_dict(pair.device.state_dict())
+    for name, state in pair.host.state.items():
         for kind, value in state.items():
             assert np.array_equal(other.host.state[name][kind], value), (name, kind)
     # And back: a loaded counter is what the next replay goes on from.
-    twins.device.load_state_dict(twins.host.state_dict())
-    twins.both(graph.replay)
-    twins.check()
+    pair.device.load_state_dict(pair.host.state_dict())
+    pair.both(graph.replay)
+    pair.check()
 
 
 def test_cupy():

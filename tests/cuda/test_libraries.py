@@ -1,4 +1,4 @@
-"""torch, CuPy and Numba as their own attributes tell: played by classes that behave as theirs do."""
+"""torch, CuPy and Numba as their own attributes describe them: played by classes that behave as theirs do."""
 
 import contextlib
 import ctypes

@@ -12,17 +12,19 @@ from whole_step import bfloat16_bits, draw
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("correct", [False, True])
-def test_the_average_is_that_of_a_sweep_of_its_own(dtype, correct):
+def test_the_average_equals_a_separate_ema(dtype, correct):
     rng = np.random.default_rng(8)
     start = draw(rng, dtype)
     opt = fs.Adam(start, ema_decay=0.9, ema_bias_correction=correct)
-    apart = fs.EMA(start, decay=0.9, init="zeros" if correct else "copy", bias_correction=correct)
-    assert all(np.array_equal(opt.ema[name], apart[name]) for name in start)
+    separate = fs.EMA(
+        start, decay=0.9, init="zeros" if correct else "copy", bias_correction=correct
+    )
+    assert all(np.array_equal(opt.ema[name], separate[name]) for name in start)
     for _ in range(3):
         opt.step(draw(rng, dtype))
-        apart.update()
+        separate.update()
     assert list(opt.ema) == list(start)
-    assert all(same_bits(opt.ema[name], apart[name]) for name in start)
+    assert all(same_bits(opt.ema[name], separate[name]) for name in start)
 
 
 def test_averages_can_be_swapped_in():

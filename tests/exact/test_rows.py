@@ -145,7 +145,7 @@ def test_rules_that_need_a_whole_array_refuse_rows(rule):
         opt.step_rows("w", np.array([1]), np.ones((1, 2)))
 
 
-def test_a_frozen_table_rests():
+def test_a_frozen_table_stays_as_it_is():
     opt = fs.Adam({"w": np.ones((5, 2))})
     opt.freeze("w")
     opt.step_rows("w", np.array([1]), np.ones((1, 2)))

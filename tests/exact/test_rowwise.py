@@ -169,22 +169,22 @@ def test_rows_of_one_number_are_adagrads(dtype):
 def test_strange_numbers_stay_in_their_row(rule, strange, dtype):
     rng = np.random.default_rng(8)
     start, grad = (table(rng, BLOCK + 1, dtype, ordinary_numbers) for _ in range(2))
-    opt, twin = (fs.create(rule, {"w": start.copy()}) for _ in range(2))
-    twin.step({"w": grad})
+    opt, control = (fs.create(rule, {"w": start.copy()}) for _ in range(2))
+    control.step({"w": grad})
     bad = grad.copy()
     bad[2, 3] = strange
     opt.step({"w": bad})
     rest = np.arange(len(start)) != 2
     assert not np.isfinite(opt.params["w"][2, 3])
     assert not np.isfinite(opt.state["w"]["sum"][2])
-    assert same_bits(opt.params["w"][rest], twin.params["w"][rest])
-    assert same_bits(opt.state["w"]["sum"][rest], twin.state["w"]["sum"][rest])
+    assert same_bits(opt.params["w"][rest], control.params["w"][rest])
+    assert same_bits(opt.state["w"]["sum"][rest], control.state["w"]["sum"][rest])
 
 
 @every_dtype
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (3, 0), (2, 0, 5)])
 @every_rowwise_rule
-def test_rows_of_nothing_have_states_that_rest(rule, shape, dtype):
+def test_states_of_empty_rows_do_not_change(rule, shape, dtype):
     opt = fs.create(rule, {"w": np.zeros(shape, dtype)}, **INITIAL, max_grad_norm=1.0)
     assert opt.state["w"]["sum"].shape == shape[:1]
     opt.step({"w": np.zeros(shape, dtype)})

@@ -31,22 +31,22 @@ def trained(dtype, order="C", steps=20, **options):
 @pytest.mark.parametrize("options", [{}, {"warmup_steps": 7.0, "betas": (0.5, 0.9), "lr": 0.1}])
 def test_eval_is_the_average_and_train_is_exact(dtype, order, options):
     opt, runs, grad = trained(dtype, order, **options)
-    twin, _, _ = trained(dtype, order, **options)
+    control, _, _ = trained(dtype, order, **options)
     opt.eval()
     for name, run in runs.items():
         # Reading x off y and z multiplies what was rounded by 1 / beta1.
         bound = np.finfo(dtype).eps * 100 / options.get("betas", (0.9,))[0]
         assert np.allclose(opt.params[name], run.state["x"], rtol=0, atol=bound)
-        assert not np.allclose(opt.params[name], twin.params[name], rtol=0, atol=bound)
+        assert not np.allclose(opt.params[name], control.params[name], rtol=0, atol=bound)
     seen = {name: param.copy() for name, param in opt.params.items()}
     opt.eval()
     assert all(same_bits(opt.params[name], seen[name]) for name in seen)
     for _ in range(2):
         opt.train()
-        assert all(same_bits(opt.params[name], twin.params[name]) for name in seen)
+        assert all(same_bits(opt.params[name], control.params[name]) for name in seen)
     opt.step(grad)
-    twin.step(grad)
-    assert all(same_bits(opt.params[name], twin.params[name]) for name in seen)
+    control.step(grad)
+    assert all(same_bits(opt.params[name], control.params[name]) for name in seen)
 
 
 def test_a_parameter_that_was_never_updated_is_its_average():

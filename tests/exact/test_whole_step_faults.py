@@ -63,6 +63,8 @@ def test_a_parameter_of_a_list_is_read_only(rule):
     untouched = [*grads.values(), *others]
     with refused(opt, ValueError, "parameter 'last'", "read-only", untouched=untouched):
         opt.step(grads, zero_grads=True)
+    opt.params["last"].flags.writeable = True
+    assert opt.step(grads, zero_grads=True).applied
 
 
 @needs_dlpack
@@ -100,6 +102,8 @@ def test_a_working_copy_is_locked():
         opt, ValueError, "working copy", "read-only", untouched=[*grads.values(), *others]
     ):
         opt.step(grads, zero_grads=True)
+    others[1].flags.writeable = True
+    assert opt.step(grads, zero_grads=True).applied
 
 
 def test_gradients_that_share_memory_cannot_be_zeroed():

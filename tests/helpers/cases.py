@@ -31,16 +31,16 @@ def _choices(option):
 def option_sets(rule):
     """Every combination of them that the rule accepts.
 
-    `weight_decay` and `maximize` are nobody's variants: they go through each combination of the
-    others together, and apart with the defaults.
+    `weight_decay` and `maximize` belong to every rule: they go through each combination of the
+    others together, and one by one with the defaults.
     """
     options = registry[rule].options
-    apart = {"weight_decay", "maximize"}
+    common = {"weight_decay", "maximize"}
     combinations = itertools.product(*(_choices(option) for option in options.values()))
     accepted = []
     for values in combinations:
         candidate = dict(zip(options, values, strict=True))
-        plain = all(v == options[n].default for n, v in candidate.items() if n not in apart)
+        plain = all(v == options[n].default for n, v in candidate.items() if n not in common)
         if not plain and (candidate["weight_decay"] > 0) != candidate["maximize"]:
             continue
         try:

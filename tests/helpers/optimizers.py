@@ -62,16 +62,16 @@ def viewed(array):
     return array if isinstance(array, np.ndarray) else np.from_dlpack(array)
 
 
-def same_everywhere(opt, twin):
+def same_everywhere(opt, control):
     """Parameters and state to the last bit, and counters."""
-    if opt.step_count != twin.step_count or [*opt.state] != [*twin.state]:
+    if opt.step_count != control.step_count or [*opt.state] != [*control.state]:
         return False
     for name in opt.state:
-        mine, theirs = dict(opt.state[name]), dict(twin.state[name])
+        mine, theirs = dict(opt.state[name]), dict(control.state[name])
         if mine.pop("step") != theirs.pop("step") or [*mine] != [*theirs]:
             return False
         pairs = [(mine[state], theirs[state]) for state in mine]
-        pairs.append((viewed(opt.params[name]), viewed(twin.params[name])))
+        pairs.append((viewed(opt.params[name]), viewed(control.params[name])))
         if not all(same_bits(a, b) for a, b in pairs):
             return False
     return True

@@ -53,8 +53,10 @@ FEATURES = {
     "grad_scale": Feature("in the call: divides the gradients", METHODS, kind="argument"),
     "zero_grads": Feature("in the call: clears the gradients", DENSE, kind="argument"),
     "bind": Feature("gradients checked once", ("step",), kind="use"),
-    "some of the parameters": Feature("the others rest, counters too", METHODS, kind="use"),
-    "freeze": Feature("rests, whatever comes", METHODS, kind="use"),
+    "some of the parameters": Feature(
+        "the others stay as they are, counters too", METHODS, kind="use"
+    ),
+    "freeze": Feature("stays as it is, whatever comes", METHODS, kind="use"),
     "add_group": Feature("more parameters later", METHODS, kind="use"),
     "state_dict": Feature("the same bits after `load_state_dict`", METHODS, kind="use"),
 }
@@ -149,7 +151,7 @@ number a row where that is said below. "By group" is what `{"params": ..., ...}`
 `functional` is `fusedstep.functional.<rule>`: one array, no optimizer. "No" is a TypeError.
 """
 ROWS = """
-`step_rows` is lazy: rows that are not named rest, with their state and their average.
+`step_rows` is lazy: rows that are not named stay as they are, with their state and average.
 `ema_bias_correction` corrects by the parameter's counter, so that the averages of rows that were not
 named at every step read too small: without it, averages start at the rows as they were. Rules that
 refuse `step_rows` are below.

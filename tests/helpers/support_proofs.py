@@ -33,7 +33,7 @@ def lr(rule, face, dtype):
 @proves("lr, a schedule")
 def schedule(rule, face, dtype):
     rate = fs.schedules.Exponential(0.125, 0.5)
-    opt, twin = make(rule, dtype, lr=rate), make(rule, dtype, lr=0.125)
+    opt, control = make(rule, dtype, lr=rate), make(rule, dtype, lr=0.125)
     if support.starts_from_lr(registry[rule]):
         with refused(opt, ValueError, "lr: expected"):
             opt.lr = 0.5
@@ -44,10 +44,10 @@ def schedule(rule, face, dtype):
     for k, grad in enumerate(gradients(dtype)):
         expected = rate(0 if face == "step_rows" else k)
         assert opt.lr == expected
-        twin.lr = expected
+        control.lr = expected
         act(opt, face, grad)
-        act(twin, face, grad)
-    assert same_everywhere(opt, twin)
+        act(control, face, grad)
+    assert same_everywhere(opt, control)
 
 
 @proves("weight_decay")
@@ -219,11 +219,11 @@ def bind(rule, face, dtype):
 @proves("some of the parameters")
 def some(rule, face, dtype):
     opt, grads = pair(rule, dtype), gradients(dtype)
-    resting = [part.copy() for part in parts(opt, "v")]
+    before = [part.copy() for part in parts(opt, "v")]
     for grad in grads:
         act(opt, face, grad)
     assert same(parts(opt), run(rule, face, grads, dtype))
-    assert same(parts(opt, "v"), resting)
+    assert same(parts(opt, "v"), before)
     assert [opt.state[name]["step"] for name in "wv"] == [STEPS, 0]
     assert opt.step_count == (0 if face == "step_rows" else STEPS)
 

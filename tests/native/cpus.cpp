@@ -1,5 +1,5 @@
 // Prints what this process may use: `cpus` the CPUs and the quota; `cpus FOLDER` the quota that the
-// files there tell; `cpus --kernel N FOLDER` the CPUs, where the kernel counts up to N and allows
+// files there say; `cpus --kernel N FOLDER` the CPUs, where the kernel counts up to N and allows
 // all (0: where it does not answer); `cpus --memory FOLDER` the quotas found where the first
 // allocation fails, where the second does, and so on until none does.
 #include "cpus.hpp"

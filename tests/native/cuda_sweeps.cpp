@@ -75,8 +75,8 @@ void fill(Array& array, DType dtype, double low, double high, bool awkward) {
     array.fill<double>(low, high, awkward);
 }
 
-// What is compared, twice: the CPU's and the device's.
-struct Twins {
+// Arrays that are compared: the CPU's, and the device's copies.
+struct Mirrored {
   std::deque<Array> host, device;
   std::size_t add(std::size_t size, std::size_t item) {
     host.emplace_back(size, item);
@@ -87,7 +87,7 @@ struct Twins {
 };
 
 struct Crowd {
-  Twins arrays;
+  Mirrored arrays;
   std::vector<Tensor> host, device;
 };
 
@@ -108,7 +108,7 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
     rows = size = size / row_size;
     size *= row_size;
   }
-  const auto twin = [&](double low, double high, std::size_t count) {
+  const auto mirrored = [&](double low, double high, std::size_t count) {
     const std::size_t at = crowd.arrays.add(count, item);
     fill(crowd.arrays.host[at], dtype, low, high, true);
     crowd.arrays.align(at);
@@ -125,11 +125,11 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
   };
   std::vector<std::size_t> at(7, 0);
   if (crowd.arrays.host.empty()) crowd.arrays.add(0, 1);  // number 0 stands for none
-  at[0] = twin(-1, 1, size);
+  at[0] = mirrored(-1, 1, size);
   const States& states = rule.states[groups[group].variant];
   for (std::size_t k = 0; k < states.size(); ++k)
-    if (states.state[k].used) at[1 + k] = twin(0.01, 1, rows);
-  if (average) at[5] = twin(-1, 1, size);
+    if (states.state[k].used) at[1 + k] = mirrored(0.01, 1, rows);
+  if (average) at[5] = mirrored(-1, 1, size);
   if (dtype == DType::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
   crowd.host.push_back(tensor(crowd.arrays.host, at));
   crowd.device.push_back(tensor(crowd.arrays.device, at));
@@ -147,7 +147,7 @@ Group random_group(const RuleInfo& rule) {
 }
 
 // A gradient for both, with the worst of numbers where `nonfinite`.
-std::size_t add_gradient(Twins& gradients, DType dtype, std::size_t size, bool nonfinite) {
+std::size_t add_gradient(Mirrored& gradients, DType dtype, std::size_t size, bool nonfinite) {
   const std::size_t at = gradients.add(size, item_size(dtype));
   fill(gradients.host[at], dtype, -1, 1, true);
   if (nonfinite && size != 0 && once_in(3)) {
@@ -179,7 +179,7 @@ const double kScales[] = {1.0, 1.0, 1024.0, 0.3, 3.0};
 bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   const std::size_t count = crowd.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
   const bool zero = once_in(4), nonfinite = once_in(6);
-  Twins gradients;
+  Mirrored gradients;
   std::vector<const void*> host_sets(count * sets), device_sets(count * sets);
   for (std::size_t i = 0; i < count; ++i) {
     if (once_in(5)) continue;
@@ -223,7 +223,7 @@ bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   mine.row_size = theirs.row_size = size;
   mine.scale = theirs.scale = {kScales[below(5)]};
   const bool nonfinite = once_in(6);
-  Twins gradients;
+  Mirrored gradients;
   for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
     if (!once_in(3)) continue;
     mine.rows.push_back(row);

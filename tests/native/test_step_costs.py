@@ -145,7 +145,7 @@ def test_large_state_is_advised_huge():
         elif inside and head == "VmFlags:":
             flags = line.split()
     if flags is None:
-        pytest.skip("this kernel does not tell VmFlags")
+        pytest.skip("this kernel does not show VmFlags")
     assert "hg" in flags
 
 

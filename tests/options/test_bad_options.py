@@ -152,6 +152,7 @@ def test_options_that_decide_which_state_there_is_are_fixed(rule, name, options)
         other = fs.create(rule, numbers(1, "float32"), **wanted)
         with refused(other, ValueError, f"group 0: {name} cannot be changed", fixed):
             other.load_state_dict(saved)
+        assert other.groups[0][name] == wanted[name]
 
 
 def test_an_integer_that_no_float_can_hold():
@@ -163,6 +164,7 @@ def test_the_start_of_the_state_is_fixed():
     opt = fs.Adagrad({"w": np.ones(2)}, initial_accumulator_value=0.1)
     with refused(opt, ValueError, "initial_accumulator_value", "got 0.5"):
         opt.groups[0]["initial_accumulator_value"] = 0.5
+    assert opt.state["w"]["sum"].tolist() == [0.1, 0.1]
 
 
 def test_the_start_of_rprops_lengths_is_fixed():

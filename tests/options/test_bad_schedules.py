@@ -54,11 +54,11 @@ def test_bad_schedules(rule, make, error, got, bad_group):
         complains(caught, error, *words)
         assert everything_but_rates(opt) == seen
 
-    twin = fs.create(rule, {n: a.copy() for n, a in opt.params.items()}, lr=0.1)
-    for place in (twin, twin.groups[0]):
+    control = fs.create(rule, {n: a.copy() for n, a in opt.params.items()}, lr=0.1)
+    for place in (control, control.groups[0]):
         broken.add(0)
-        with refused(twin, error, got):
-            place.lr = bad_later if place is twin else place.__setitem__("lr", bad_later)
+        with refused(control, error, got):
+            place.lr = bad_later if place is control else place.__setitem__("lr", bad_later)
         broken.clear()
     broken.add(0)
     with pytest.raises(error):

@@ -35,7 +35,7 @@ def test_a_list_of_arrays_takes_a_list_of_arrays_as_another_group():
     assert not any(np.any(array) for array in arrays)
 
 
-def test_frozen_parameters_rest():
+def test_frozen_parameters_stay_as_they_are():
     w = {"a": np.ones(3), "b": np.ones(3)}
     opt = fs.SGD(w, lr=1.0, max_grad_norm=math.inf)
     grads = {"a": np.full(3, 2.0), "b": np.full(3, 4.0)}

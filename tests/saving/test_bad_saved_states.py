@@ -1,5 +1,6 @@
 """Saved states that must be refused, and nothing of them loaded."""
 
+import copy
 import math
 import operator
 
@@ -89,9 +90,12 @@ def test_saved_state_that_does_not_fit(change, words):
     opt, saved = running("adam", "float32"), running("adam", "float32").state_dict()
     for own in saved["state"].values():
         own["exp_avg"] += 1
+    fits = copy.deepcopy(saved)
     change(saved)
     with refused(opt, ValueError, *words):
         opt.load_state_dict(saved)
+    opt.load_state_dict(fits)
+    assert (opt.state["last"]["exp_avg"] == fits["state"]["last"]["exp_avg"]).all()
 
 
 def test_every_difference_is_listed_at_once():
@@ -151,6 +155,7 @@ def test_nothing_is_loaded_where_the_schedule_or_a_lock_refuses():
     opt.state["last"]["exp_avg"].setflags(write=False)
     with refused(opt, ValueError, "exp_avg of 'last'", "got a read-only one"):
         opt.load_state_dict(saved)
+    assert opt.step_count == 2
 
 
 @pytest.mark.parametrize("key", ["decay", "step_count", "state"])

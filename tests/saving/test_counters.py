@@ -35,20 +35,20 @@ def at_count(opt, step_count, steps):
 @every_dtype
 @pytest.mark.parametrize("count", COUNTS)
 def test_counters_are_exact(rule, dtype, count):
-    opt, twin = running(rule, dtype), running(rule, dtype)
+    opt, control = running(rule, dtype), running(rule, dtype)
     at_count(opt, count, [count, 1, count])
-    twin.load_state_dict(opt.state_dict())
+    control.load_state_dict(opt.state_dict())
     assert [own["step"] for own in opt.state.values()] == [count, 1, count]
     opt.step({**numbers(4, dtype), "last": None})
     assert [own["step"] for own in opt.state.values()] == [count + 1, 2, count]
     assert opt.step_count == count + 1
 
     for name in ("first", "middle"):
-        states = [array for key, array in twin.state[name].items() if key != "step"]
-        step = twin.state[name]["step"] + 1
+        states = [array for key, array in control.state[name].items() if key != "step"]
+        step = control.state[name]["step"] + 1
         function = getattr(fs.functional, rule)
-        function(twin.params[name], numbers(4, dtype)[name], *states, step=step, **richest(rule))
-        assert same_bits(opt.params[name], twin.params[name])
+        function(control.params[name], numbers(4, dtype)[name], *states, step=step, **richest(rule))
+        assert same_bits(opt.params[name], control.params[name])
 
 
 @every_dtype

@@ -85,6 +85,7 @@ def test_a_call_from_within_a_call():
     with refused(opt, TypeError, IN_USE):
         opt.step(grads)
     opt.step({"w": np.ones(3)})
+    assert (opt.params["w"] == 0).all()
 
 
 class Interrupted:

@@ -238,5 +238,5 @@ def test_whole_cpus_of_a_quota_count_but_one_at_least(run, tmp_path, quota, cpus
 
 
 @needs_affinity
-def test_a_kernel_that_does_not_tell(run, tmp_path):
+def test_a_kernel_that_does_not_report_its_cpus(run, tmp_path):
     assert run("--kernel", "0", tmp_path)[0] >= 1

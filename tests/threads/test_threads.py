@@ -96,15 +96,15 @@ def model(seed=0):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Linear(300, 400), torch.nn.Tanh(), torch.nn.Linear(400, 300))
 x, mine = torch.randn(64, 300), model()
-twins = [p.detach().numpy().copy() for p in mine.parameters()]
-opt, twin = fs.Adam(mine.parameters()), fs.Adam(twins)
+copies = [p.detach().numpy().copy() for p in mine.parameters()]
+opt, control = fs.Adam(mine.parameters()), fs.Adam(copies)
 def train(steps):
     for _ in range(steps):
         mine.zero_grad()
         mine(x).square().sum().backward()
         opt.step([p.grad for p in mine.parameters()])
-        twin.step([p.grad.numpy() for p in mine.parameters()])
-    return all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), twins))
+        control.step([p.grad.numpy() for p in mine.parameters()])
+    return all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), copies))
 for threads in (2, 1, 3, 2):
     torch.set_num_threads(threads)
     fs.set_num_threads(min(threads, 2))
@@ -116,8 +116,8 @@ if child == 0:
     signal.alarm(60)
     for _ in range(3):
         opt.step(grads)
-        twin.step([g.numpy() for g in grads])
-    print(all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), twins)), flush=True)
+        control.step([g.numpy() for g in grads])
+    print(all((p.detach().numpy() == t).all() for p, t in zip(mine.parameters(), copies)), flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 print(train(3))
@@ -171,9 +171,9 @@ def test_nobody_spins_after_a_step():
 
 IN_CHILD = """
 fs.set_num_threads(3)
-opt, twin = large(), large()
+opt, control = large(), large()
 for _ in range(4):
-    twin.step()
+    control.step()
 opt.step()
 child = os.fork()
 if child == 0:
@@ -181,12 +181,12 @@ if child == 0:
     print(*sorted(ours()), flush=True)
     for _ in range(3):
         opt.step()
-    print(*sorted(ours()), digest(opt) == digest(twin), flush=True)
+    print(*sorted(ours()), digest(opt) == digest(control), flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 for _ in range(3):
     opt.step()
-print(digest(opt) == digest(twin))
+print(digest(opt) == digest(control))
 """
 
 
@@ -198,9 +198,9 @@ def test_a_forked_child_has_threads_of_its_own():
 WHILE_OTHERS_STEP = """
 fs.set_num_threads(3)
 busy, opt = large(1 << 22), large()
-twin = large()
+control = large()
 for _ in range(2):
-    twin.step()
+    control.step()
 done = threading.Event()
 def work():
     while not done.is_set():
@@ -214,7 +214,7 @@ for _ in range(20):
         signal.alarm(60)
         for _ in range(2):
             opt.step()
-        os._exit(0 if digest(opt) == digest(twin) else 1)
+        os._exit(0 if digest(opt) == digest(control) else 1)
     right += os.waitpid(child, 0)[1] == 0
 done.set()
 thread.join()
@@ -263,15 +263,15 @@ int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), vo
 NOT_STARTED = """
 import ctypes
 fs.set_num_threads(1)
-twin = large()
+control = large()
 for _ in range(3):
-    twin.step()
+    control.step()
 ctypes.CDLL(None).shim_allow(int(sys.argv[1]))
 fs.set_num_threads(4)
 opt = large()
 for _ in range(3):
     opt.step()
-print(*sorted(ours()), digest(opt) == digest(twin))
+print(*sorted(ours()), digest(opt) == digest(control))
 """
 
 
