@@ -20,7 +20,7 @@ ENVIRONMENT = {
 OPTIONS = [
     "-DFUSEDSTEP_CUDA_EMULATION=ON",
     "-DFUSEDSTEP_WERROR=ON",
-    "-DCMAKE_CXX_FLAGS_RELEASE=-O0 -DNDEBUG",
+    "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG",
     f"-DPython_EXECUTABLE={sys.executable}",
     f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
 ]

@@ -16,6 +16,8 @@ import pytest
 import fusedstep as fs
 
 pytestmark = [
+    pytest.mark.exhaustive,  # ten runs under valgrind
+    pytest.mark.xdist_group("callgrind"),
     pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed"),
     pytest.mark.skipif("avx2" not in fs.available_isas(), reason="counts AVX2 instructions"),
 ]

@@ -21,6 +21,7 @@ needs = [
     if shutil.which(t, path=ENVIRONMENT["PATH"]) is None
 ]
 pytestmark = [
+    pytest.mark.xdist_group("objects"),
     pytest.mark.skipif(bool(needs), reason=f"not on the path: {', '.join(needs)}"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 instructions"),
 ]
