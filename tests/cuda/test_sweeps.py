@@ -2,12 +2,9 @@
 
 import subprocess
 
-import pytest
-
 ROUNDS = 8  # of four dense steps and four steps of rows, for each rule
 
 
-@pytest.mark.exhaustive  # every rule by hundreds of steps
 def test_random_steps_have_the_bits_of_the_cpu(native_tree):
     native_tree.build("fusedstep_cuda_sweeps")
     command = [native_tree.folder / "fusedstep_cuda_sweeps", str(ROUNDS)]

@@ -91,6 +91,7 @@ def test_every_length_and_offset(rule, options, dtype):
             assert same_bits(ours, state), (isa, threads, name)
 
 
+@pytest.mark.each_value_once  # 0.3 s a case
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
 def test_large_arrays(rule, dtype):

@@ -87,6 +87,7 @@ def run(rule, dtype, threads, around):
     return states, [array.tobytes() for array in arrays], result
 
 
+@pytest.mark.each_value_once  # 0.3 s a case
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_the_mode(rule, dtype):
