@@ -6,8 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "dispatch.hpp"
-#include "parallel.hpp"
+#include "engine/dispatch.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep::bench {
 namespace {

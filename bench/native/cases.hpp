@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "registry.hpp"
+#include "engine/registry.hpp"
 
 namespace fusedstep::bench {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "cases.hpp"
-#include "dispatch.hpp"
-#include "parallel.hpp"
+#include "engine/dispatch.hpp"
+#include "threads/parallel.hpp"
 #include "workload.hpp"
 
 namespace fusedstep::bench {

@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "parallel.hpp"
-#include "plan.hpp"
+#include "engine/plan.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep::bench {
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "cases.hpp"
-#include "memory.hpp"
-#include "stepper.hpp"
+#include "engine/memory.hpp"
+#include "engine/stepper.hpp"
 
 namespace fusedstep::bench {
 

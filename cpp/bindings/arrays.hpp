@@ -6,9 +6,9 @@
 
 #include <cstddef>
 
-#include "../kernel_table.hpp"
-#include "../memory.hpp"
 #include "dlpack.hpp"
+#include "engine/memory.hpp"
+#include "kernel/kernel_table.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {

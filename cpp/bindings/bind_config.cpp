@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "../dispatch.hpp"
-#include "../parallel.hpp"
-#include "../registry.hpp"
+#include "engine/dispatch.hpp"
+#include "engine/registry.hpp"
 #include "module.hpp"
+#include "threads/parallel.hpp"
 
 namespace py = pybind11;
 

@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "../fill.hpp"
 #include "arrays.hpp"
+#include "engine/fill.hpp"
 #include "module.hpp"
 
 namespace fusedstep::bindings {

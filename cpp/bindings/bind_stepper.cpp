@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "../team.hpp"
 #include "host_space.hpp"
 #include "module.hpp"
 #include "py_stepper.hpp"
+#include "threads/team.hpp"
 
 namespace fusedstep::bindings {
 

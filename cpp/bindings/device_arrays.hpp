@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "../kernel_table.hpp"
-#include "../memory.hpp"
 #include "device_objects.hpp"
+#include "engine/memory.hpp"
+#include "kernel/kernel_table.hpp"
 
 namespace fusedstep::bindings {
 

@@ -1,7 +1,7 @@
 // Arrays on a CUDA device.
 #pragma once
 
-#include "../cuda/stepper.hpp"
+#include "cuda/stepper.hpp"
 #include "device_arrays.hpp"
 #include "rows.hpp"
 

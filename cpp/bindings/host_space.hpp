@@ -3,8 +3,8 @@
 
 #include <cstring>
 
-#include "../stepper.hpp"
 #include "arrays.hpp"
+#include "engine/stepper.hpp"
 #include "rows.hpp"
 
 namespace fusedstep::bindings {

@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "../overlap.hpp"
-#include "../roster.hpp"
+#include "engine/overlap.hpp"
+#include "engine/roster.hpp"
 #include "messages.hpp"
 #include "narrow.hpp"
 

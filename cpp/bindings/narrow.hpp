@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "../roster.hpp"
+#include "engine/roster.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {

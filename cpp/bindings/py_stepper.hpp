@@ -4,9 +4,9 @@
 #include <atomic>
 #include <optional>
 
-#include "../process.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
+#include "threads/process.hpp"
 
 namespace fusedstep::bindings {
 

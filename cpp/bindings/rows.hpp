@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "../roster.hpp"
 #include "arrays.hpp"
+#include "engine/roster.hpp"
 
 namespace fusedstep::bindings {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../roster.hpp"
+#include "engine/roster.hpp"
 #include "runtime.hpp"
 #include "tables.hpp"
 

@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "../rules/rules.hpp"
+#include "rules/rules.hpp"
 #include "work.hpp"
 
 namespace fusedstep::cuda {

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../kernel_table.hpp"
-#include "../reduce.hpp"
+#include "kernel/kernel_table.hpp"
+#include "numeric/reduce.hpp"
 
 namespace fusedstep::cuda {
 

@@ -1,12 +1,12 @@
 // What a block works on, and the gradient that its rule sees.
 #pragma once
 
-#include "../adjustment.hpp"
-#include "../registry.hpp"
-#include "../rules/ema.hpp"
 #include "block.hpp"
+#include "engine/registry.hpp"
+#include "kernel/adjustment.hpp"
 #include "packs.hpp"
 #include "reduction.hpp"
+#include "rules/ema.hpp"
 #include "tables.hpp"
 
 namespace fusedstep::cuda {

@@ -14,8 +14,8 @@
 
 #include "cuda/reduction.hpp"
 #include "cuda/stepper.hpp"
-#include "reduce.hpp"
-#include "stepper.hpp"
+#include "engine/stepper.hpp"
+#include "numeric/reduce.hpp"
 
 using namespace fusedstep;
 

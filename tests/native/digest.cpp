@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "dispatch.hpp"
-#include "stepper.hpp"
+#include "engine/dispatch.hpp"
+#include "engine/stepper.hpp"
 
 using namespace fusedstep;
 

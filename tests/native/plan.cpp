@@ -1,7 +1,7 @@
 // Cuts random lists of tensors anywhere and counts: every element (or row) of every tensor must be
 // in exactly one piece, so that each stream is read once and written once, and no cache line in
 // two but where a row must not be cut.
-#include "plan.hpp"
+#include "engine/plan.hpp"
 
 #include <algorithm>
 #include <cstdint>

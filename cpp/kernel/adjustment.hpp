@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "host_device.hpp"
 #include "kernel_table.hpp"
+#include "numeric/host_device.hpp"
 
 namespace fusedstep {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <exception>
 
-#include "float_environment.hpp"
+#include "numeric/float_environment.hpp"
 
 namespace fusedstep {
 namespace {

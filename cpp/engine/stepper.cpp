@@ -4,12 +4,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "adjustment.hpp"
 #include "dispatch.hpp"
-#include "float_environment.hpp"
-#include "parallel.hpp"
+#include "kernel/adjustment.hpp"
+#include "numeric/float_environment.hpp"
 #include "plan.hpp"
-#include "team.hpp"
+#include "threads/parallel.hpp"
+#include "threads/team.hpp"
 
 namespace fusedstep {
 

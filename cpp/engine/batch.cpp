@@ -4,8 +4,8 @@
 #include <cmath>
 #include <utility>
 
-#include "parallel.hpp"
-#include "reduce.hpp"
+#include "numeric/reduce.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep {
 

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "cpus.hpp"
-#include "float_environment.hpp"
+#include "numeric/float_environment.hpp"
 #include "pool.hpp"
 #include "process.hpp"
 #include "team.hpp"

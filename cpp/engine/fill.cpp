@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "float_environment.hpp"
-#include "parallel.hpp"
+#include "numeric/float_environment.hpp"
 #include "plan.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-#include "float_environment.hpp"
+#include "numeric/float_environment.hpp"
 #include "process.hpp"
 
 #ifdef __linux__

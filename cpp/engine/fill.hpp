@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kernel_table.hpp"
+#include "kernel/kernel_table.hpp"
 #include "memory.hpp"
 
 namespace fusedstep {

@@ -10,7 +10,7 @@
 
 #include "adjustment.hpp"
 #include "kernel_table.hpp"
-#include "reduce.hpp"
+#include "numeric/reduce.hpp"
 
 namespace fusedstep {
 namespace {

@@ -7,11 +7,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernel_table.hpp"
-#include "pace.hpp"
-#include "parallel.hpp"
+#include "kernel/kernel_table.hpp"
 #include "plan.hpp"
 #include "registry.hpp"
+#include "threads/pace.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernel_table.hpp"
+#include "kernel/kernel_table.hpp"
 
 namespace fusedstep {
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "../host_device.hpp"
+#include "host_device.hpp"
 
 namespace fusedstep {
 
