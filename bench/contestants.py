@@ -64,9 +64,11 @@ def roofline(states: int, average: bool = False) -> Maker:
         core = _core.Stepper("roofline")
         core.set_policy(False, False, False, 0.5 if average else 0.0)
         core.add(
-            [([], (1 << states) - 1, 0.0, False, None, None)],
+            [_core.GroupOptions(variant=states)],
             [
-                (n, p, s[:states], 0, s[states] if average else None, None)
+                _core.TensorSpec(
+                    name=n, param=p, states=s[:states], average=s[states] if average else None
+                )
                 for n, p, s in zip(names, params, buffers, strict=True)
             ],
         )

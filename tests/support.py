@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusedstep.optimizer import Optimizer, registry
-from fusedstep.options import Switch, core_settings
+from fusedstep.options import Switch, core_options
 from fusedstep.pipeline import GROUP_OPTIONS
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "support.md"
@@ -95,7 +95,7 @@ def own_options(cls):
 
 def is_coupled(cls, values):
     """Whether weight decay under these options is added to the gradient, outside of the rule."""
-    return core_settings(cls.info, {**values, "weight_decay": 0.5}, 0.5)[2] != 0.0
+    return core_options(cls.info, {**values, "weight_decay": 0.5}, 0.5).weight_decay != 0.0
 
 
 def decay(cls):

@@ -31,16 +31,15 @@ constexpr Placement kNumPy{"", 16}, kAligned{"aligned/", 0};
 std::vector<std::size_t> used_states(const States& states);
 
 struct Case {
-  std::size_t rule;
+  const RuleInfo* rule;
   unsigned variant;
-  DType dtype;
+  Format format;
   const char* isa;
   int threads;         // the limit: small shapes use fewer
   const Shape* shape;  // lives as long as the program
   Placement placement;
 
-  const RuleInfo& info() const { return registry()[rule]; }
-  std::size_t state_count() const { return used_states(info().states[variant]).size(); }
+  std::size_t state_count() const { return used_states(rule->states[variant]).size(); }
 
   std::string name() const;          // adam+amsgrad/float32/avx512/threads:2/size:2^20
   std::size_t bytes_held() const;    // by all arrays

@@ -21,17 +21,17 @@ void Batch::arrange() {
   arranged_ = false;  // not valid until it is whole
   extents_.clear();
   for (const Task& task : tasks)
-    extents_.push_back({{task.view.param, task.size * task.item_size},
-                        task.item_size * task.view.row_size,
-                        task.streams});
+    extents_.push_back({{task.address(), task.who.size * task.item_bytes()},
+                        task.item_bytes() * task.tensor->row_size,
+                        task.bytes});
   plan_.build(extents_);
   first_block_.clear();
   arranged_ = true;
 }
 
-void Batch::set_threads(int limit, bool team, std::size_t rule) {
+void Batch::set_threads(int limit, bool team, const RuleInfo& rule) {
   if (limit == limit_ && team == team_ && (pace_ != nullptr || limit == 1)) return;
-  pace_ = limit == 1 ? nullptr : &pace_of(rule, bytes(), limit, team);
+  pace_ = limit == 1 ? nullptr : &pace_of(&rule, bytes(), limit, team);
   limit_ = limit;
   team_ = team;
 }
@@ -61,13 +61,14 @@ void Batch::reserve_norms(std::size_t slots) {
   std::vector<std::size_t> first{0};
   gradient_bytes_ = 0;
   for (const Task& task : tasks) {
-    first.push_back(first.back() + reduce_blocks(task.size));
-    gradient_bytes_ += task.size * task.item_size * cohorts[task.cohort].gradient.set_count;
+    first.push_back(first.back() + reduce_blocks(task.who.size));
+    gradient_bytes_ += task.who.size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
   }
   sums_.resize(first.back());
   others_.resize(first.back());
   finite_.resize(first.back());
   task_sums_.resize(tasks.size());
+  norms_.resize(tasks.size());
   first_block_ = std::move(first);  // valid only now that all is there
 }
 
@@ -97,8 +98,9 @@ void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
   batch.visit_blocks(first, last,
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
-                       cohort.measure(task.view, cohort.gradient, task.size, from, to,
-                                      batch.sums_.data() + offset, batch.finite_.data() + offset);
+                       cohort.driver->measure(batch.part_of(task), cohort.gradient, task.who.size,
+                                              from, to, batch.sums_.data() + offset,
+                                              batch.finite_.data() + offset);
                      });
 }
 
@@ -107,8 +109,10 @@ void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
   batch.visit_blocks(first, last,
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
-                       cohort.probe(&cohort.functor, task.view, cohort.gradient, task.size, from,
-                                    to, batch.sums_.data() + offset, batch.others_.data() + offset);
+                       cohort.driver->probe(*cohort.sweeps, &cohort.functor, batch.part_of(task),
+                                            cohort.gradient, task.who.size, from, to,
+                                            batch.sums_.data() + offset,
+                                            batch.others_.data() + offset);
                      });
 }
 
@@ -116,8 +120,8 @@ void Batch::probe() noexcept {
   sweep_blocks(probe_blocks);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     const std::size_t first = first_block_[i], blocks = first_block_[i + 1] - first;
-    tasks[i].view.param_norm = std::sqrt(tree_sum(sums_.data() + first, blocks));
-    tasks[i].view.direction_norm = std::sqrt(tree_sum(others_.data() + first, blocks));
+    norms_[i].param = std::sqrt(tree_sum(sums_.data() + first, blocks));
+    norms_[i].direction = std::sqrt(tree_sum(others_.data() + first, blocks));
   }
 }
 
@@ -125,7 +129,7 @@ double Batch::norm(std::size_t group) noexcept {
   std::fill(slots_.begin(), slots_.end(), 0.0);
   for (std::size_t i = 0; i < tasks.size(); ++i)
     if (group == kAllGroups || cohorts[tasks[i].cohort].group == group)
-      slots_[tasks[i].slot] = task_sums_[i];
+      slots_[tasks[i].who.slot] = task_sums_[i];
   return std::sqrt(tree_sum(slots_.data(), slots_.size()));
 }
 
@@ -138,6 +142,8 @@ std::size_t Batch::first_nonfinite() const noexcept {
 
 void Batch::run(double ema_decay) noexcept {
   ema_decay_ = ema_decay;
+  for (Cohort& cohort : cohorts)
+    cohort.is_plain = cohort.gradient.is_plain() && !cohort.gradient.zero;
   parallel_run(threads_for(plan_.bytes()),
                {plan_.lines(), plan_.bytes(), run_lines, this, /*more=*/false});
 }
@@ -147,7 +153,17 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    cohort.kernel(&cohort.functor, task.view, cohort.gradient, batch.ema_decay_, begin, end);
+    const auto update = [&](const FunctorBytes& functor) {
+      if (cohort.is_plain && task.is_bare)
+        return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task), begin,
+                                          end);
+      cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
+                            batch.ema_decay_, begin, end);
+    };
+    if (cohort.fit == nullptr) return update(cohort.functor);
+    FunctorBytes own = cohort.functor;
+    cohort.fit(&own, batch.norms_[i].param, batch.norms_[i].direction);
+    update(own);
   });
 }
 

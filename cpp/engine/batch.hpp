@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "arrangement.hpp"
 #include "kernel/kernel_table.hpp"
 #include "plan.hpp"
 #include "registry.hpp"
@@ -18,21 +19,27 @@ namespace fusedstep {
 // Tensors that share a functor and what is done to their gradients.
 struct Cohort {
   std::size_t group = 0;
-  std::size_t first = 0;  // of its tensors
-  Kernel kernel = nullptr;
-  Measure measure = nullptr;
-  Probe probe = nullptr;  // of layer-wise rules
-  FunctorBytes functor;
-  Gradient gradient;
+  std::size_t tensor = 0;  // the number of its first
+  const Driver* driver = nullptr;
+  const Sweeps* sweeps = nullptr;
+  RuleInfo::Fit fit = nullptr;  // of layer-wise rules
+  FunctorBytes functor = {};
+  Gradient gradient = {};
+  bool is_plain = false;        // nothing is done to gradients
+  const Array* sets = nullptr;  // where the gradients of all participants are
 };
 
 struct Task {
-  TensorView view;
-  std::size_t size;  // elements
-  std::size_t item_size;
-  std::size_t streams;  // arrays of its size that the step touches
+  const TensorView* tensor;
+  Participant who;
   std::size_t cohort;
-  std::size_t slot;  // its place among the tensors, there or not: the shape of the norm
+  std::size_t bytes;  // that the step touches
+  bool is_bare;       // neither average nor copy, and an element-wise rule
+
+  std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }
+  const std::byte* address() const {
+    return static_cast<const std::byte*>(tensor->param.data) + who.first * item_bytes();
+  }
 };
 
 class Batch {
@@ -48,9 +55,9 @@ class Batch {
   void reserve_norms(std::size_t slots);
 
   std::size_t bytes() const { return plan_.bytes(); }  // that run() touches
-  // The most threads that a step may use, and whether they may be a team's (team.hpp); `rule` is
-  // the number of its rule. May allocate.
-  void set_threads(int limit, bool team, std::size_t rule);
+  // The most threads that a step of the rule may use, and whether they may be a team's (team.hpp).
+  // May allocate.
+  void set_threads(int limit, bool team, const RuleInfo& rule);
   int threads() const { return threads_.count; }  // that the latest step used
 
   // Around the sweeps of a step, which is timed where it could have several threads.
@@ -77,6 +84,9 @@ class Batch {
   template <class Visit>
   void visit_blocks(std::size_t first, std::size_t last, Visit visit);
   Threads threads_for(std::size_t bytes) const;
+  Part part_of(const Task& task) const {
+    return {task.tensor, task.who.first, cohorts[task.cohort].sets + task.who.first_set};
+  }
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 
   Plan plan_;
@@ -93,6 +103,7 @@ class Batch {
   std::vector<double> sums_, others_;     // of each block
   std::vector<unsigned char> finite_;     // of each block
   std::vector<double> task_sums_, slots_;
+  std::vector<Norms> norms_;
   std::size_t gradient_bytes_ = 0;
 };
 

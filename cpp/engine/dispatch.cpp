@@ -29,7 +29,8 @@ extern const KernelTable kernel_table_baseline;
 static std::vector<const KernelTable*> detect() { return {&kernel_table_baseline}; }
 #endif
 
-static std::atomic<const KernelTable*> chosen{nullptr};
+constexpr std::size_t kUnset = static_cast<std::size_t>(-1);
+static std::atomic<std::size_t> chosen{kUnset};
 
 const std::vector<const KernelTable*>& available_tables() {
   static const std::vector<const KernelTable*> tables = detect();
@@ -37,25 +38,26 @@ const std::vector<const KernelTable*>& available_tables() {
 }
 
 void use_isa(const std::string& name, const std::string& source) {
+  const std::vector<const KernelTable*>& tables = available_tables();
   std::string known;
-  for (const KernelTable* table : available_tables()) {
-    if (name == table->isa) {
-      chosen = table;
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    if (name == tables[i]->isa) {
+      chosen = i;
       return;
     }
-    known += (known.empty() ? "" : ", ") + std::string(table->isa);
+    known += (known.empty() ? "" : ", ") + std::string(tables[i]->isa);
   }
   throw std::invalid_argument(source + ": expected one of " + known +
                               " (what this CPU can run), got '" + name + "'");
 }
 
-const KernelTable& current_table() {
-  if (chosen.load(std::memory_order_relaxed) == nullptr) {
+std::size_t current_isa() {
+  if (chosen.load(std::memory_order_relaxed) == kUnset) {
     const char* wanted = std::getenv("FUSEDSTEP_ISA");
     use_isa(wanted != nullptr && *wanted != '\0' ? wanted : available_tables().back()->isa,
             "FUSEDSTEP_ISA");
   }
-  return *chosen.load(std::memory_order_relaxed);
+  return chosen.load(std::memory_order_relaxed);
 }
 
 }  // namespace fusedstep

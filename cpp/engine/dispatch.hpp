@@ -1,6 +1,7 @@
 // Which instruction set the steps run on.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,10 @@ namespace fusedstep {
 // Those that this CPU can run, in rising order.
 const std::vector<const KernelTable*>& available_tables();
 
-// The best of them, or the one that the environment variable FUSEDSTEP_ISA names.
-const KernelTable& current_table();
+// Which of them steps run on: the best, or the one that the environment variable FUSEDSTEP_ISA
+// names.
+std::size_t current_isa();
+inline const KernelTable& current_table() { return *available_tables()[current_isa()]; }
 
 // Throws std::invalid_argument for a name that is not among the available ones; `source` is what
 // the message calls the setting.

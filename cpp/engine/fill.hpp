@@ -2,16 +2,16 @@
 // a page belongs to the memory of the CPU that touches it first.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
-#include "kernel/kernel_table.hpp"
-#include "memory.hpp"
+#include "formats/format.hpp"
 
 namespace fusedstep {
 
 struct FilledArray {
-  Extent extent;  // to be written
-  DType dtype;
+  Array to;
+  std::size_t size;  // elements
   const void* from;  // as many bytes, which it is a copy of; null: all elements are one value
 };
 

@@ -72,19 +72,19 @@ Arena::~Arena() {
 
 #endif
 
-Buffers allocate_in_phase(const std::vector<Extent>& params, std::size_t copies) {
-  // The parameter, its gradient (which NumPy puts at the parameter's offset) and the copies.
-  const std::size_t stagger = kPage / (copies + 1) / kCacheLine * kCacheLine;
+Buffers allocate_in_phase(const std::vector<BufferRequest>& requests) {
   std::vector<std::size_t> offset;
-  offset.reserve(params.size() * copies);
   std::size_t end = 0;
-  for (const Extent& param : params) {
-    const std::size_t at = reinterpret_cast<std::uintptr_t>(param.address) % kPage;
-    for (std::size_t k = 1; k <= copies; ++k) {
-      const bool small = param.bytes < kPage;
-      offset.push_back(small ? next_with_phase(end, at % kCacheLine, kCacheLine)
-                             : next_with_phase(end, (at + k * stagger) % kPage, kPage));
-      end = checked_sum(offset.back(), param.bytes);
+  for (const auto& [array, sizes] : requests) {
+    // The array, its gradient (which NumPy puts at the array's offset) and the buffers.
+    const std::size_t stagger = kPage / (sizes.size() + 1) / kCacheLine * kCacheLine;
+    const std::size_t at = reinterpret_cast<std::uintptr_t>(array) % kPage;
+    std::size_t place = at;
+    for (const std::size_t bytes : sizes) {
+      place += stagger;
+      offset.push_back(bytes < kPage ? next_with_phase(end, at % kCacheLine, kCacheLine)
+                                     : next_with_phase(end, place % kPage, kPage));
+      end = checked_sum(offset.back(), bytes);
     }
   }
   Buffers buffers{std::make_shared<Arena>(end), {}};

@@ -30,13 +30,19 @@ struct Extent {
   std::size_t bytes;
 };
 
-// `copies` buffers for each of `params`, param-major, in one arena. Every buffer has its
-// parameter's address modulo 64, so that one peel aligns them all; buffers of a page or more start
-// at different offsets within a page, since streams that share the low 12 address bits alias.
+// Buffers that go with one array.
+struct BufferRequest {
+  const void* array;
+  std::vector<std::size_t> bytes;  // of each buffer
+};
+
+// All that are asked for, in this order, in one arena. Every buffer has its array's address modulo
+// 64, so that one peel aligns them all; buffers of a page or more start at different offsets within
+// a page, since streams that share the low 12 address bits alias.
 struct Buffers {
   std::shared_ptr<Arena> arena;
   std::vector<std::byte*> address;
 };
-Buffers allocate_in_phase(const std::vector<Extent>& params, std::size_t copies);
+Buffers allocate_in_phase(const std::vector<BufferRequest>& requests);
 
 }  // namespace fusedstep

@@ -27,7 +27,7 @@ void Plan::build(const std::vector<Tensor>& tensors) {
     const std::size_t lines = bytes == 0 ? 0 : (phase + bytes + kCacheLine - 1) / kCacheLine;
     shapes_.push_back({lines, bytes == 0 ? 0 : bytes / t.item_size, t.item_size, phase});
     first_.push_back(first_.back() + lines);
-    bytes_ += lines * kCacheLine * t.streams;
+    bytes_ += t.bytes;
   }
 }
 

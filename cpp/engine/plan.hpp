@@ -33,7 +33,7 @@ class Plan {
   struct Tensor {
     Extent param;
     std::size_t item_size;  // bytes that no cut divides: of an element, or of a row
-    std::size_t streams;    // arrays of its size that a step touches
+    std::size_t bytes;      // of all its arrays, that a step touches
   };
 
   void build(const std::vector<Tensor>& tensors);

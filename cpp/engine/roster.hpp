@@ -28,27 +28,24 @@ struct Group {
 
 struct Tensor {
   std::string name;
-  void* param;
+  TensorView view;
   std::size_t size;  // elements
-  DType dtype;
-  std::array<void*, kMaxStates> state = {};
   std::size_t group = 0;
-  void* average = nullptr;
-  std::uint16_t* copy = nullptr;
-  std::size_t row_size = 1;  // elements a row, of a row-wise rule
+
+  Format format() const { return view.param.format; }
+  Compute compute() const { return compute_of(view.param.format); }
 };
 
-// What gradients are divided by: a number, or where one lies on the device, of a dtype.
+// What gradients are divided by: a number, or where one lies on the device.
 struct Scale {
   double value = 1.0;
-  const void* at = nullptr;
-  DType dtype = DType::float32;
+  Array at = {};
 };
 
-// The gradients of one step: set k of tensor i is sets[i * set_count + k]; null where the tensor
-// stays untouched. Weights as in kernel_table.hpp.
+// The gradients of one step: set k of tensor i is sets[i * set_count + k]; absent where the tensor
+// stays untouched. Weights as in gradient.hpp.
 struct GradientSets {
-  const void* const* sets;
+  const Array* sets;
   std::size_t set_count = 1;
   const double* weights = nullptr;
   double divisor = 1.0;
@@ -62,7 +59,7 @@ struct GradientSets {
 struct RowGradients {
   std::size_t tensor = 0, row_size = 0;
   std::vector<std::size_t> rows, first;
-  std::vector<const void*> sets;
+  std::vector<Array> sets;
   Scale scale = {};
 };
 
@@ -74,7 +71,7 @@ struct Policy {
   double ema_decay = 0.0;  // of the tensors that have an average
 };
 
-struct Outcome {
+struct StepResult {
   bool applied = true;
   std::optional<double> grad_norm;                      // where somebody asked
   std::optional<std::size_t> nonfinite = std::nullopt;  // the first such tensor, where it matters
@@ -82,7 +79,7 @@ struct Outcome {
 
 class Roster {
  public:
-  const RuleInfo& rule() const { return registry()[rule_]; }
+  const RuleInfo& rule() const { return *rule_; }
   std::vector<Group>& groups() { return groups_; }
   const std::vector<Group>& groups() const { return groups_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
@@ -97,7 +94,7 @@ class Roster {
   }
 
  protected:
-  explicit Roster(std::size_t rule) : rule_(rule) {}
+  explicit Roster(const RuleInfo& rule) : rule_(&rule) {}
 
   // Room for more: after it, neither enlist() nor groups().push_back() can fail.
   void reserve(std::size_t groups, std::size_t tensors) {
@@ -111,30 +108,6 @@ class Roster {
     frozen_.push_back(false);
   }
 
-  // A tensor as a kernel sees it, without its gradients.
-  TensorView view_of(std::size_t i) const {
-    const Tensor& tensor = tensors_[i];
-    TensorView view;
-    view.param = tensor.param;
-    view.state = tensor.state;
-    view.average = tensor.average;
-    view.copy = tensor.copy;
-    view.row_size = tensor.row_size;
-    return view;
-  }
-
-  // One row of it: a tensor of its own, whose states are one number where the rule is row-wise.
-  TensorView row_of(TensorView view, std::size_t item, std::size_t row, std::size_t size) const {
-    const auto shift = [&](void*& array, std::size_t elements) {
-      if (array != nullptr) array = static_cast<std::byte*>(array) + elements * item;
-    };
-    shift(view.param, row * size);
-    for (void*& state : view.state) shift(state, rule().rowwise ? row : row * size);
-    shift(view.average, row * size);
-    if (view.copy != nullptr) view.copy += row * size;
-    return view;
-  }
-
   // Throw std::overflow_error where one more step cannot be counted.
   void check_counter(std::size_t i, std::int64_t steps) const {
     if (steps == std::numeric_limits<std::int64_t>::max())
@@ -146,7 +119,7 @@ class Roster {
       throw std::overflow_error("step_count is at its end, 2**63 - 1");
   }
 
-  std::size_t rule_;
+  const RuleInfo* rule_;
   std::vector<Group> groups_;
   std::vector<Tensor> tensors_;
   std::vector<bool> frozen_;

@@ -21,97 +21,103 @@ void Stepper::reserve(std::size_t groups, std::size_t tensors) {
 void Stepper::add(Tensor tensor) {
   enlist(std::move(tensor));
   steps_.push_back(0);
-  arranged_sets_ = nullptr;
+  dense_.arrangement.invalidate();
 }
 
 void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
   steps_ = steps;
   step_count_ = step_count;
-  arranged_sets_ = nullptr;
+  dense_.arrangement.invalidate();
 }
 
 void Stepper::freeze(std::size_t tensor, bool frozen) {
   frozen_.at(tensor) = frozen;
-  arranged_sets_ = nullptr;
+  dense_.arrangement.invalidate();
 }
 
 void Stepper::prepare(const GradientSets& gradients) {
   const FloatEnvironment ours;
-  if (!is_arranged(gradients)) arrange(gradients);
-  for (Cohort& cohort : dense_.cohorts) refresh(cohort, gradients);
-  ready(dense_, tensors_.size());
+  arrange(gradients);
+  for (Cohort& cohort : dense_.batch.cohorts) refresh(cohort, gradients);
+  ready(dense_);
 }
 
-bool Stepper::is_arranged(const GradientSets& gradients) const {
-  if (arranged_sets_ != gradients.sets || arranged_set_count_ != gradients.set_count) return false;
-  for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if ((gradients.sets[i * gradients.set_count] != nullptr) != takes_part_[i]) return false;
-  return true;
-}
-
+// Neighbours are alike, as a rule: each is compared with the one before it alone.
 void Stepper::arrange(const GradientSets& gradients) {
-  arranged_sets_ = nullptr;  // not valid until it is whole
-  dense_.clear();
-  takes_part_.assign(tensors_.size(), false);
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    const void* const* const sets = gradients.sets + i * gradients.set_count;
-    takes_part_[i] = sets[0] != nullptr;
-    if (sets[0] == nullptr || frozen_[i]) continue;
-    Task task = task_of(i);
-    task.view.sets = sets;
-    task.cohort = cohort_of(i);
-    dense_.tasks.push_back(task);
-  }
-  arranged_sets_ = gradients.sets;
-  arranged_set_count_ = gradients.set_count;
-}
-
-Task Stepper::task_of(std::size_t i) const {
-  const Tensor& tensor = tensors_[i];
-  const States& states = rule().states[groups_[tensor.group].variant];
-  Task task{};
-  task.view = view_of(i);
-  task.size = tensor.size;
-  task.item_size = item_size(tensor.dtype);
-  task.streams = 2 + (rule().rowwise ? 0 : states.used()) + (tensor.average != nullptr);
-  task.slot = i;
-  return task;
-}
-
-Cohort Stepper::cohort_from(std::size_t i) const {
-  Cohort cohort{};
-  cohort.group = tensors_[i].group;
-  cohort.first = i;
-  return cohort;
-}
-
-// Neighbours are alike, as a rule: only the newest cohort is looked at.
-std::size_t Stepper::cohort_of(std::size_t i) {
-  std::vector<Cohort>& cohorts = dense_.cohorts;
-  const auto is_like = [&](std::size_t first) {
-    return tensors_[first].group == tensors_[i].group &&
-           tensors_[first].dtype == tensors_[i].dtype && steps_[first] == steps_[i];
+  Batch& batch = dense_.batch;
+  if (!dense_.arrangement.arrange(*this, gradients)) return;
+  batch.clear();
+  const auto alike = [&](std::size_t a, std::size_t b) {
+    return tensors_[a].group == tensors_[b].group && tensors_[a].format() == tensors_[b].format() &&
+           steps_[a] == steps_[b];
   };
-  if (cohorts.empty() || !is_like(cohorts.back().first)) cohorts.push_back(cohort_from(i));
-  return cohorts.size() - 1;
+  for (const Participant& who : dense_.arrangement.participants()) {
+    if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, who.tensor))
+      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
+    add_task(batch, who, batch.cohorts.size() - 1);
+  }
+}
+
+// Rows with as many gradients share a cohort.
+void Stepper::prepare(const RowGradients& gradients) {
+  const FloatEnvironment ours;
+  Batch& batch = rows_.batch;
+  rows_.arrangement.arrange(gradients);
+  batch.clear();
+  std::vector<std::size_t> cohort_of_count;  // 0: none yet
+  for (const Participant& who : rows_.arrangement.participants()) {
+    if (cohort_of_count.size() <= who.set_count) cohort_of_count.resize(who.set_count + 1, 0);
+    std::size_t& cohort = cohort_of_count[who.set_count];
+    if (cohort == 0) {
+      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
+      batch.cohorts.back().gradient.set_count = who.set_count;
+      cohort = batch.cohorts.size();
+    }
+    add_task(batch, who, cohort - 1);
+  }
+  ones_.assign(cohort_of_count.size(), 1.0);
+  for (Cohort& cohort : batch.cohorts) {
+    const std::size_t count = cohort.gradient.set_count;
+    refresh(cohort, {gradients.sets.data(), count, count == 1 ? nullptr : ones_.data(), 1.0,
+                     gradients.scale});
+  }
+  ready(rows_);
+}
+
+void Stepper::add_task(Batch& batch, const Participant& who, std::size_t cohort) const {
+  const Tensor& tensor = tensors_[who.tensor];
+  const bool is_bare = !rule().rowwise && !tensor.view.average && !tensor.view.copy;
+  batch.tasks.push_back({&tensor.view, who, cohort, who.size * bytes_per_element(tensor), is_bare});
+}
+
+// That a step reads and writes; the gradient has the parameter's format.
+std::size_t Stepper::bytes_per_element(const Tensor& tensor) const {
+  const TensorView& view = tensor.view;
+  std::size_t bytes = 2 * bytes_of(view.param.format, 1);
+  if (!rule().rowwise)
+    for (const Array& state : view.state) bytes += state ? bytes_of(state.format, 1) : 0;
+  if (view.average) bytes += bytes_of(view.average.format, 1);
+  if (view.copy) bytes += bytes_of(view.copy.format, 1);
+  return bytes;
 }
 
 void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
-  const Tensor& tensor = tensors_[cohort.first];
+  const Tensor& tensor = tensors_[cohort.tensor];
   const Group& group = groups_[tensor.group];
-  const std::int64_t step = steps_[cohort.first];
-  check_counter(cohort.first, step);
-  const auto dtype = static_cast<std::size_t>(tensor.dtype);
-  const KernelTable& table = current_table();
-  cohort.kernel = table.kernel[rule_][group.variant][dtype];
-  cohort.measure = table.measure[dtype];
-  cohort.probe = table.probe[rule_][group.variant][dtype];
-  rule().prepare[group.variant][dtype](group.scalars.data(), step + 1, &cohort.functor);
+  const std::int64_t step = steps_[cohort.tensor];
+  check_counter(cohort.tensor, step);
+  const auto compute = static_cast<std::size_t>(tensor.compute());
+  const std::size_t isa = current_isa();
+  cohort.driver = &available_tables()[isa]->driver[compute];
+  cohort.sweeps = &rule().sweeps[isa]->of[group.variant][compute];
+  cohort.fit = rule().fit[group.variant][compute];
+  rule().prepare[group.variant][compute](group.scalars.data(), step + 1, &cohort.functor);
+  cohort.sets = gradients.sets;
   cohort.gradient.set_count = gradients.set_count;
   cohort.gradient.weights = gradients.weights;
   cohort.gradient.divisor = gradients.divisor;
   cohort.gradient.scale = gradients.scale.value;
-  cohort.gradient.factor = exact_reciprocal(gradients.scale.value, tensor.dtype);
+  cohort.gradient.factor = exact_reciprocal(gradients.scale.value, tensor.compute());
   cohort.gradient.clip = 1.0;
   cohort.gradient.max_value = group.max_value;
   cohort.gradient.negate = group.maximize;
@@ -119,89 +125,62 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   cohort.gradient.zero = gradients.zero;
 }
 
-// A row is a tensor of its own, but for the counters; rows with as many gradients are a cohort.
-void Stepper::prepare(const RowGradients& gradients) {
-  const FloatEnvironment ours;
-  rows_.clear();
-  const Task whole = task_of(gradients.tensor);
-  std::vector<std::size_t> cohort_of_count;
-  for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
-    const std::size_t count = gradients.first[i + 1] - gradients.first[i];
-    if (cohort_of_count.size() <= count) cohort_of_count.resize(count + 1, 0);
-    if (cohort_of_count[count] == 0) {
-      rows_.cohorts.push_back(cohort_from(gradients.tensor));
-      rows_.cohorts.back().gradient.set_count = count;
-      cohort_of_count[count] = rows_.cohorts.size();
-    }
-    Task task = whole;
-    task.view = row_of(whole.view, whole.item_size, gradients.rows[i], gradients.row_size);
-    task.view.sets = gradients.sets.data() + gradients.first[i];
-    task.size = gradients.row_size;
-    task.cohort = cohort_of_count[count] - 1;
-    task.slot = i;
-    rows_.tasks.push_back(task);
-  }
-  ones_.assign(cohort_of_count.size(), 1.0);
-  for (Cohort& cohort : rows_.cohorts) {
-    const std::size_t count = cohort.gradient.set_count;
-    refresh(cohort, {nullptr, count, count == 1 ? nullptr : ones_.data(), 1.0, gradients.scale});
-  }
-  ready(rows_, rows_.tasks.size());
-}
-
-void Stepper::ready(Batch& batch, std::size_t slots) {
+void Stepper::ready(Kind& kind) {
+  Batch& batch = kind.batch;
   check_step_count(step_count_);
   if (!batch.is_arranged()) batch.arrange();
   const int limit = useful_threads(batch.bytes(), thread_limit());
-  batch.set_threads(limit, team_ && has_team(limit), rule_);
+  batch.set_threads(limit, team_ && has_team(limit), rule());
   measures_ = measures();
-  if (measures_ || rule().layerwise) batch.reserve_norms(slots);
-  next_ = &batch;
+  if (measures_ || rule().layerwise) batch.reserve_norms(kind.arrangement.slots());
+  next_ = &kind;
 }
 
 void Stepper::clip(double norm) noexcept {
+  Batch& batch = next_->batch;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     if (!groups_[g].max_norm) continue;
-    const double own = policy_.clip_per_group ? next_->norm(g) : norm;
+    const double own = policy_.clip_per_group ? batch.norm(g) : norm;
     const double factor = clip_factor(*groups_[g].max_norm, own);
-    for (Cohort& cohort : next_->cohorts)
+    for (Cohort& cohort : batch.cohorts)
       if (cohort.group == g) cohort.gradient.clip = factor;
   }
 }
 
-Outcome Stepper::run() noexcept {
+StepResult Stepper::run() noexcept {
   const FloatEnvironment ours;
+  Batch& batch = next_->batch;
   // The time of a first step is not its own: threads start, and memory comes page by page.
-  const bool is_first = next_->cohorts.empty() || steps_[next_->cohorts[0].first] == 0;
-  next_->start();
-  const Outcome outcome = sweep();
-  if (outcome.applied && !is_first) next_->end();
-  return outcome;
+  const bool is_first = batch.cohorts.empty() || steps_[batch.cohorts[0].tensor] == 0;
+  batch.start();
+  const StepResult result = sweep();
+  if (result.applied && !is_first) batch.end();
+  return result;
 }
 
-Outcome Stepper::sweep() noexcept {
-  Outcome outcome;
+StepResult Stepper::sweep() noexcept {
+  Batch& batch = next_->batch;
+  StepResult result;
   if (measures_) {
-    const bool finite = next_->measure();
-    outcome.grad_norm = next_->norm();
+    const bool finite = batch.measure();
+    result.grad_norm = batch.norm();
     if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {
-      outcome.applied = false;
-      outcome.nonfinite =
-          next_ == &dense_ ? dense_.tasks[dense_.first_nonfinite()].slot : rows_.cohorts[0].first;
-      return outcome;
+      result.applied = false;
+      result.nonfinite = batch.tasks[batch.first_nonfinite()].who.tensor;
+      return result;
     }
-    clip(*outcome.grad_norm);
+    clip(*result.grad_norm);
   }
-  if (rule().layerwise) next_->probe();
-  next_->run(policy_.ema_decay);
+  if (rule().layerwise) batch.probe();
+  batch.run(policy_.ema_decay);
   if (next_ == &dense_) {
-    for (const Task& task : dense_.tasks) ++steps_[task.slot];
+    for (const Task& task : batch.tasks) ++steps_[task.who.tensor];
     ++step_count_;
   } else {
-    ++steps_[rows_.cohorts[0].first];
-    arranged_sets_ = nullptr;  // its cohort has another count now
+    ++steps_[batch.tasks[0].who.tensor];
+    dense_.arrangement.invalidate();  // its cohort has another count now
   }
-  return outcome;
+  return result;
 }
 
 }  // namespace fusedstep

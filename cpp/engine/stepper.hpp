@@ -12,11 +12,13 @@ namespace fusedstep {
 
 class Stepper : public Roster {
  public:
-  explicit Stepper(std::size_t rule) : Roster(rule) {}
+  explicit Stepper(const RuleInfo& rule) : Roster(rule) {}
 
   std::int64_t step_count() const { return step_count_; }
-  const std::vector<std::int64_t>& steps() const { return steps_; }        // of each tensor, so far
-  int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the latest step
+  const std::vector<std::int64_t>& steps() const { return steps_; }  // of each tensor, so far
+  int threads() const {
+    return next_ == nullptr ? 1 : next_->batch.threads();
+  }  // of the latest step
 
   // Room for more groups and tensors: add() does not fail then.
   void reserve(std::size_t groups, std::size_t tensors);
@@ -33,30 +35,29 @@ class Stepper : public Roster {
   void prepare(const RowGradients& gradients);
 
   // The sweep and the counters, or neither. Needs no GIL.
-  Outcome run() noexcept;
+  StepResult run() noexcept;
 
  private:
-  bool is_arranged(const GradientSets& gradients) const;
+  // A kind of step, with what outlives it, because the next one is mostly like it.
+  struct Kind {
+    Arrangement arrangement;
+    Batch batch;
+  };
+
   void arrange(const GradientSets& gradients);
-  Cohort cohort_from(std::size_t tensor) const;
-  std::size_t cohort_of(std::size_t tensor);
-  Task task_of(std::size_t tensor) const;
+  void add_task(Batch& batch, const Participant& who, std::size_t cohort) const;
+  std::size_t bytes_per_element(const Tensor& tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
-  void ready(Batch& batch, std::size_t slots);
-  Outcome sweep() noexcept;
+  void ready(Kind& kind);
+  StepResult sweep() noexcept;
   void clip(double norm) noexcept;
 
   std::vector<std::int64_t> steps_;
   std::int64_t step_count_ = 0;
 
-  // What outlives the step, because the next one is mostly like it: who takes part, and the plan.
-  Batch dense_, rows_;
-  const void* const* arranged_sets_ = nullptr;  // null: to be arranged anew
-  std::size_t arranged_set_count_ = 0;
-  std::vector<bool> takes_part_;
+  Kind dense_, rows_;
   std::vector<double> ones_;
-
-  Batch* next_ = nullptr;  // what run() is to run
+  Kind* next_ = nullptr;  // what run() is to run
   bool measures_ = false;
   bool team_ = false;
 };

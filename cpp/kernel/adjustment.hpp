@@ -3,10 +3,10 @@
 
 #include <cfloat>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <cstdlib>
 
-#include "kernel_table.hpp"
+#include "formats/format.hpp"
+#include "gradient.hpp"
 #include "numeric/host_device.hpp"
 
 namespace fusedstep {
@@ -45,9 +45,9 @@ struct Adjustment {
 };
 
 // 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.
-inline double exact_reciprocal(double scale, DType dtype) {
+inline double exact_reciprocal(double scale, Compute compute) {
   int exponent = 0;
-  const int limit = dtype == DType::float32 ? 126 : 1022;
+  const int limit = compute == Compute::float32 ? 126 : 1022;
   const bool exact = std::frexp(scale, &exponent) == 0.5 && std::abs(exponent - 1) <= limit;
   return exact ? 1.0 / scale : 0.0;
 }
@@ -57,18 +57,6 @@ FUSEDSTEP_HD double clip_factor(double max_norm, double norm) {
   if (max_norm > DBL_MAX) return 1.0;
   const double factor = max_norm / (norm + 1e-6);
   return factor > 1.0 ? 1.0 : factor;
-}
-
-// Rounded to nearest even; a NaN stays one.
-FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  // Compared as signed numbers, which SIMD can do before AVX-512.
-  const bool nan = static_cast<std::int32_t>(bits & 0x7fffffffu) > 0x7f800000;
-  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const std::uint32_t quiet = (bits >> 16) | 0x40u;
-  const std::uint32_t result = nan ? quiet : rounded;
-  return static_cast<std::uint16_t>(result);
 }
 
 }  // namespace fusedstep

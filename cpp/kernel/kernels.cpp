@@ -1,7 +1,7 @@
 // Compiled once per instruction set, with FUSEDSTEP_ISA as its name (CMakeLists.txt).
 #include <cfloat>
 
-#include "block_kernel.hpp"
+#include "driver.hpp"
 
 #ifdef __FAST_MATH__
 #error "the numeric contract (docs/numerics.md) cannot be kept with -ffast-math"

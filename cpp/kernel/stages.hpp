@@ -1,5 +1,5 @@
 // What happens to a block of numbers before and after the rule, while it is in the L1 cache.
-// Included by block_kernel.hpp alone: internal linkage, compiled once per instruction set.
+// Included by driver.hpp alone: internal linkage, compiled once per instruction set.
 #pragma once
 
 #include <algorithm>
@@ -9,14 +9,21 @@
 #include <utility>
 
 #include "adjustment.hpp"
-#include "kernel_table.hpp"
+#include "formats/bfloat16.hpp"
 #include "numeric/reduce.hpp"
+#include "tensor.hpp"
 
 namespace fusedstep {
 namespace {
 
 constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow side by side
 constexpr std::size_t kStageBytes = 8192;  // fits L1 beside the streams that it feeds
+
+// The elements from i on of an array that is stored as it is computed; anything of an absent one.
+template <class T>
+T* elements(const Array& array, std::size_t i) {
+  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));
+}
 
 // out = weight * set + ..., or out + weight * set + ..., set after set.
 template <bool Start, class T, class... Sets>
@@ -42,7 +49,7 @@ void add_sets(bool start, std::size_t n, const T* weights, T* out, const T* cons
 }
 
 template <class T>
-void combine_sets(const Gradient& source, const void* const* sets, std::size_t begin, std::size_t n,
+void combine_sets(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
                   T* out) {
   const T divisor = T(source.divisor);
   const T* at[kSetsAtOnce];
@@ -50,7 +57,7 @@ void combine_sets(const Gradient& source, const void* const* sets, std::size_t b
   for (std::size_t k = 0, count; k < source.set_count; k += count) {
     count = source.set_count - k >= kSetsAtOnce ? kSetsAtOnce : 1;
     for (std::size_t j = 0; j < count; ++j) {
-      at[j] = static_cast<const T*>(sets[k + j]) + begin;
+      at[j] = elements<const T>(sets[k + j], begin);
       weight[j] = T(source.weights[k + j]);
     }
     if (count == 1)
@@ -65,9 +72,9 @@ void combine_sets(const Gradient& source, const void* const* sets, std::size_t b
 // The gradient of the elements [begin, begin + n) where it is not one array: made in L1, but for
 // what Adjustment does in registers.
 template <class T>
-const T* stage_gradient(const Gradient& source, const void* const* sets, std::size_t begin,
-                        std::size_t n, T* out) {
-  const T* in = static_cast<const T*>(sets[0]) + begin;
+const T* stage_gradient(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
+                        T* out) {
+  const T* in = elements<const T>(sets[0], begin);
   if (source.is_one_array()) return in;
   if (source.weights != nullptr) {
     combine_sets(source, sets, begin, n, out);
@@ -102,28 +109,27 @@ void add_squares(std::size_t n, const T* numbers, T factor, double* lanes) {
 
 // Calls visit(numbers, n) for the stages of one block.
 template <class T, class Visit>
-void visit_block(const TensorView& tensor, const Gradient& gradient, std::size_t begin,
-                 std::size_t end, Visit visit) {
+void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin, std::size_t end,
+                 Visit visit) {
   constexpr std::size_t kStaged = kStageBytes / sizeof(T);
   static_assert(kReduceBlock % kStaged == 0 && kStaged % kLanes == 0, "lanes start anew a stage");
   alignas(64) T staged[kStaged];
   for (std::size_t n; begin < end; begin += n) {
     n = std::min(end - begin, kStaged);
-    visit(stage_gradient<T>(gradient, tensor.sets, begin, n, staged), n);
+    visit(stage_gradient<T>(gradient, sets, begin, n, staged), n);
   }
 }
 
 // The sum of the squares, in the shape of reduce.hpp, of what the rule sees of a gradient.
 template <class T>
-double sum_squares(const TensorView& tensor, const Gradient& gradient, std::size_t begin,
-                   std::size_t end) {
+double sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, std::size_t end) {
   alignas(64) T adjusted[kStageBytes / sizeof(T)];
   const Adjustment<T> adjust(gradient);
   const bool plain = gradient.is_plain();
-  const T* param = static_cast<const T*>(tensor.param) + begin;
+  const T* param = elements<T>(part.tensor->param, part.first + begin);
   const auto sum_block = [&](std::size_t from, std::size_t to) {
     double lanes[kLanes] = {};
-    visit_block<T>(tensor, gradient, from, to, [&](const T* numbers, std::size_t n) {
+    visit_block<T>(part.sets, gradient, from, to, [&](const T* numbers, std::size_t n) {
       if (!plain) {
 #pragma omp simd
         for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
@@ -143,13 +149,13 @@ double sum_squares(const TensorView& tensor, const Gradient& gradient, std::size
 }
 
 template <class T>
-void measure(const TensorView& tensor, const Gradient& gradient, std::size_t size,
-             std::size_t first, std::size_t last, double* sums, unsigned char* finite) {
+void measure(const Part& part, const Gradient& gradient, std::size_t size, std::size_t first,
+             std::size_t last, double* sums, unsigned char* finite) {
   const T factor = Adjustment<T>::unscaling_factor(gradient);
   for (std::size_t block = first; block < last; ++block) {
     const std::size_t begin = block * kReduceBlock, end = std::min(size, begin + kReduceBlock);
     double lanes[kLanes] = {};
-    visit_block<T>(tensor, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+    visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
       add_squares(n, numbers, factor, lanes);
     });
     sums[block] = fold_lanes(lanes);
@@ -157,7 +163,7 @@ void measure(const TensorView& tensor, const Gradient& gradient, std::size_t siz
     // Squares of finite floats cannot leave double's range; those of doubles can.
     if (finite[block] || sizeof(T) < sizeof(double)) continue;
     T nothing = T(0);  // x - x is 0, or NaN
-    visit_block<T>(tensor, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+    visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
       for (std::size_t i = 0; i < n; ++i) {
         const T x = numbers[i] * factor;
         nothing = nothing + (x - x);
@@ -169,18 +175,18 @@ void measure(const TensorView& tensor, const Gradient& gradient, std::size_t siz
 
 // The gradients that the elements came from: the caller has asked for it.
 template <class T>
-void zero_gradients(const Gradient& source, const void* const* sets, std::size_t begin,
-                    std::size_t n) {
+void zero_gradients(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n) {
   for (std::size_t k = 0; k < source.set_count; ++k)
-    std::fill_n(static_cast<T*>(const_cast<void*>(sets[k])) + begin, n, T(0));
+    std::fill_n(elements<T>(sets[k], begin), n, T(0));
 }
 
 // Stores that go past the caches were slower (docs/decisions.md).
-inline void copy_out(std::size_t n, const float* param, std::uint16_t* out) {
+inline void copy_out(std::size_t n, const float* param, const Array& copy, std::size_t at) {
+  std::uint16_t* const out = static_cast<std::uint16_t*>(copy.data) + at;
 #pragma omp simd
   for (std::size_t i = 0; i < n; ++i) out[i] = bfloat16_bits(param[i]);
 }
-inline void copy_out(std::size_t, const double*, std::uint16_t*) {}  // refused before
+inline void copy_out(std::size_t, const double*, const Array&, std::size_t) {}  // refused before
 
 }  // namespace
 }  // namespace fusedstep

@@ -94,12 +94,12 @@ namespace {
 
 struct Paces {
   std::mutex mutex;
-  std::map<std::tuple<std::size_t, int, int, bool>, Pace> of;
+  std::map<std::tuple<const void*, int, int, bool>, Pace> of;
 };
 
 }  // namespace
 
-Pace& pace_of(std::size_t rule, std::size_t bytes, int limit, bool team) {
+Pace& pace_of(const void* rule, std::size_t bytes, int limit, bool team) {
   Paces& paces = of_process<Paces>();
   int size = 0;  // twice as many bytes are another pace
   for (; bytes > 1; bytes /= 2) ++size;

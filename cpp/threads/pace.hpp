@@ -60,9 +60,10 @@ class Pace {
   Trial trial_{0};
 };
 
-// That of steps of a rule (by its number) over about so many bytes, on at most so many threads: one
-// for all optimizers of the process, so that what one has learnt is known to the next.
+// That of steps of a rule (known by an address of its own) over about so many bytes, on at most so
+// many threads: one for all optimizers of the process, so that what one has learnt is known to the
+// next.
 // Throws std::bad_alloc.
-Pace& pace_of(std::size_t rule, std::size_t bytes, int limit, bool team);
+Pace& pace_of(const void* rule, std::size_t bytes, int limit, bool team);
 
 }  // namespace fusedstep

@@ -102,8 +102,8 @@ def roofline_maker(n_states: int) -> Maker:
         for state in states:
             state.fill(1.0)  # memory never written is one page of zeros, in the cache
         stepper.add(
-            [([], (1 << n_states) - 1, 0.0, False, None, None)],
-            [("p", p, states, 0, None, None)],
+            [_core.GroupOptions(variant=n_states)],
+            [_core.TensorSpec(name="p", param=p, states=states)],
         )
         stepper.bind([g])
         return stepper.step

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from fusedstep import _core
 from fusedstep.averages import corrected
 from fusedstep.options import Number, Switch
 from fusedstep.params import Structure
@@ -76,8 +77,8 @@ class EMA(Mapping[str, Any], HoldsMemory):
             self._space.fill_with(self._averages, leaves)
         self._core = self._space.stepper("ema", "value of", "its average")
         self._core.add(
-            [([self._decay], 0, 0.0, False, None, None)],
-            [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)],
+            [_core.GroupOptions(scalars=[self._decay])],
+            [_core.TensorSpec(name=n, param=a) for n, a in zip(names, self._averages, strict=True)],
         )
         self._core.bind(leaves)
 

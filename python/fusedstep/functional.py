@@ -14,9 +14,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from fusedstep import _core
 from fusedstep.checks import as_integer
 from fusedstep.optimizer import Optimizer, registry
-from fusedstep.options import core_settings
+from fusedstep.options import core_options
 from fusedstep.pipeline import WHOLE_STEP
 from fusedstep.spaces import space_of
 from fusedstep.tensors import note_written, tensors_among
@@ -59,8 +60,8 @@ class RuleFunction:
         values = self._cls.check_options(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, got {values['lr']!r}")
-        settings = core_settings(self._cls.info, values, values["lr"])
-        expected = self._cls.info.states[settings[1]]
+        options_ = core_options(self._cls.info, values, values["lr"])
+        expected = self._cls.info.states[options_.variant]
         if len(states) != len(expected):
             raise TypeError(
                 f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "
@@ -69,7 +70,7 @@ class RuleFunction:
         if grad is None:
             raise TypeError("gradient of 'param': expected an array, got None")
         core = space_of(["param"], [param]).stepper(self._cls.rule)
-        core.add([settings], [("param", param, list(states), 0, None, None)])
+        core.add([options_], [_core.TensorSpec(name="param", param=param, states=list(states))])
         core.set_counters(0, [count - 1])
         core.step([grad])
         note_written(tensors_among([param, *states]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fusedstep import _core
-from fusedstep.options import Number, Settings, core_settings, variant_of
+from fusedstep.options import Number, core_options, variant_of
 
 if TYPE_CHECKING:
     from fusedstep.optimizer import Optimizer
@@ -111,11 +111,11 @@ class Group(Mapping[str, Any]):
 
     def settings(
         self, values: Mapping[str, Any] | None = None, step: int | None = None
-    ) -> Settings:
+    ) -> _core.GroupOptions:
         """These values as the compiled core takes them, after `step` steps: as they are now."""
         values = self._values if values is None else values
         step = self._core.step_count if step is None else step
-        return core_settings(self._rule.info, values, _rate(values["lr"], step))
+        return core_options(self._rule.info, values, _rate(values["lr"], step))
 
 
 def _rate(lr: Any, step: int) -> float:
@@ -127,7 +127,7 @@ def _rate(lr: Any, step: int) -> float:
 def replace(
     groups: Sequence[Group],
     values: Sequence[dict[str, Any]],
-    tell: Callable[[list[Settings]], None],
+    tell: Callable[[list[_core.GroupOptions]], None],
     step: int | None = None,
 ) -> None:
     """Give groups other values, as after `step` steps: all or none, as the compiled core is told."""

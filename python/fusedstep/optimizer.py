@@ -180,7 +180,16 @@ class Optimizer(Steps, HoldsMemory):
             states = [array for state, array in own.items() if state != "ema"]
             copy = self._space.as_copy(copies.get(name))
             leaf, group = structure.leaves[i], structure.group_of[i]
-            entries.append((name, leaf, states, group, own.get("ema"), copy))
+            entries.append(
+                _core.TensorSpec(
+                    name=name,
+                    param=leaf,
+                    states=states,
+                    group=group,
+                    average=own.get("ema"),
+                    copy=copy,
+                )
+            )
         settings = [group.settings() for group in groups]
         interrupt = None
         try:

@@ -30,8 +30,7 @@ __all__ = [
     "NonNegative",
     "Option",
     "Range",
-    "Settings",
-    "core_settings",
+    "core_options",
     "options_of",
     "variant_of",
 ]
@@ -178,23 +177,17 @@ def variant_of(info: _core.RuleInfo, values: Mapping[str, Any]) -> int:
     return sum(bool(numbers[flag]) << i for i, flag in enumerate(info.flags))
 
 
-# What the compiled core takes for a group: scalars, variant, coupled decay, maximize,
-# max_grad_norm, max_grad_value.
-Settings = tuple[list[float], int, float, bool, float | None, float | None]
-
-
-def core_settings(info: _core.RuleInfo, values: Mapping[str, Any], lr: float) -> Settings:
+def core_options(info: _core.RuleInfo, values: Mapping[str, Any], lr: float) -> _core.GroupOptions:
     """Options as the compiled core takes them."""
     numbers = _expand(values) | {"lr": lr}
     # A rule that reads the decay itself has it not added to the gradient, unless an option says so.
     own = "weight_decay" in info.scalars and values.get("decoupled_weight_decay", True)
     coupled = 0.0 if own else numbers["weight_decay"]
-    scalars = [numbers[name] for name in info.scalars]
-    return (
-        scalars,
-        variant_of(info, values),
-        coupled,
-        values["maximize"],
-        values["max_grad_norm"],
-        values["max_grad_value"],
+    return _core.GroupOptions(
+        scalars=[numbers[name] for name in info.scalars],
+        variant=variant_of(info, values),
+        weight_decay=coupled,
+        maximize=values["maximize"],
+        max_norm=values["max_grad_norm"],
+        max_value=values["max_grad_value"],
     )

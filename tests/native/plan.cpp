@@ -62,7 +62,7 @@ int main() {
       // Never touched: a plan is about addresses.
       const std::uintptr_t address = (std::uintptr_t{1} << 40) + below(1024) * t.item_size;
       t.param = {reinterpret_cast<void*>(address), size * t.item_size};
-      t.streams = 2 + below(4);
+      t.bytes = t.param.bytes * (2 + below(4));
     }
     Plan plan;
     plan.build(tensors);
