@@ -1,82 +1,76 @@
 """The command line: ``fusedstep demo``, ``fusedstep bench``, ``fusedstep info``.
 
-A command is one entry of `COMMANDS`. Its work is imported when it runs, so that the others start at
-once and need none of its libraries.
+A command is one entry of `COMMANDS`. What it needs is imported when it runs, so that the others start
+at once and need none of its libraries.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from fusedstep import __version__, available, show_config
+from fusedstep._cli.errors import exit_code_of
 
-__all__ = ["CommandError", "main"]
+__all__ = ["COMMANDS", "Command", "main"]
 
 EPILOG = """\
 examples:
   fusedstep demo                           train with five rules, compare them, draw a picture
   fusedstep demo --epochs 5 -o quick.png   the same in less time, into another file
-  fusedstep bench                          what a step takes here, in NumPy, in torch
+  fusedstep bench                          time a step on this machine, against NumPy and torch
   fusedstep bench --rule sgd --sizes 1M    another rule, at one size
   fusedstep info                           what this installation runs on
   FUSEDSTEP_ISA=baseline fusedstep demo    on another instruction set: the same losses, to the bit
 
 environment:
-  FUSEDSTEP_ISA          instruction set to run on; `fusedstep info` lists those this CPU has,
-                         the last is the default
-  FUSEDSTEP_NUM_THREADS  the most threads that a step uses
-  FUSEDSTEP_THREADING    where they come from: pool (the default) or openmp
+  FUSEDSTEP_ISA          instruction set to run on; `fusedstep info` lists the ones this CPU has,
+                         the last of which is the default
+  FUSEDSTEP_NUM_THREADS  maximum number of threads per step
+  FUSEDSTEP_THREADING    where the threads come from: pool (the default) or openmp
 
 exit codes:
-  0    done
-  2    wrong usage, or a wrong environment variable
-  3    something that the command needs is missing, or the output cannot be written
+  0    success
+  2    wrong usage, or an invalid environment variable
+  3    something the command needs is missing, or the output cannot be written
   130  interrupted (Ctrl-C)
-  141  whoever read the output left before its end (a pipe into `head`, say)
+  141  the reader of the output closed it early (as `head` does)
 """
 
 DEMO = """\
 Train a small network on scikit-learn's handwritten digits with SGD, Momentum, Adagrad, RMSprop and
-Adam: the same starting weights, the same mini-batches, each rule with a learning rate of its own.
-Print how well each learned and what its step took, and draw one picture: the loss by epoch, and the
-path of each rule through a narrow ravine.
+Adam, from the same initial weights and on the same mini-batches, each with its own learning rate.
+Print how well each one learned and how long its step took, and draw one picture: the loss by epoch,
+and the path of each rule through a narrow ravine.
 
-Everything is computed on this machine, nothing is downloaded. It takes some seconds and needs
+Everything is computed on this machine; nothing is downloaded. It takes a few seconds and needs
 matplotlib, scikit-learn and tqdm: pip install matplotlib scikit-learn tqdm
 """
 
 BENCH = """\
-Measure what one step takes on this machine, by the number of parameters: fusedstep against NumPy
-(as in textbooks, and with all that can be done in place), against torch where it is installed, and
-against the roofline, which makes the same reads and writes with one addition in the place of the
-rule. Before that, all must compute the same. Print a table and draw a picture.
+Time one step on this machine, by the number of parameters: fusedstep against NumPy (the textbook
+form, and everything in place), against torch if it is installed, and against the roofline, which
+makes the same reads and writes with one addition instead of the rule. Nobody is timed who computes
+something else. Print a table and draw a picture.
 
 It takes half a minute and, at the default sizes, 1.2 GB of memory; the picture needs matplotlib.
-fusedstep and torch run on the same number of threads, NumPy on one, all with default options.
+fusedstep and torch use the same number of threads, NumPy one, all with default options.
 """
 
 INFO = """\
 Show what this installation runs on: version, instruction set, threads, compiler, and the
-environment variables that steer it. Bug reports want its output.
+environment variables that affect it. Please include its output in a bug report.
 """
-
 
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
 
 
-class CommandError(Exception):
-    """What keeps a command from its work through no fault of the program; the message says what."""
-
-
 class Command(NamedTuple):
-    """A sub-command: what it is called, what its help says, what it takes and what it does."""
+    """A subcommand: its name, its help, its arguments and what it does."""
 
     name: str
     summary: str
@@ -130,8 +124,8 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=_whole_number(0),
         default=0,
         metavar="N",
-        help="seed of split, starting weights and mini-batches, >= 0; the same seed gives the same "
-        "losses (default: %(default)s)",
+        help="seed of the split, the initial weights and the mini-batches, >= 0; the same seed gives "
+        "the same losses (default: %(default)s)",
     )
     parser.add_argument(
         "-o",
@@ -145,12 +139,12 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         "-q",
         "--quiet",
         action="store_true",
-        help="no progress on standard error; the results are printed all the same",
+        help="no progress on standard error; the results are still printed",
     )
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from fusedstep import demo
+    from fusedstep._cli import demo
 
     demo.run(args.epochs, args.seed, args.output, args.quiet)
 
@@ -169,7 +163,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "float64"),
         default="float32",
-        help="of parameters, gradients and state (default: %(default)s)",
+        help="dtype of parameters, gradients and state (default: %(default)s)",
     )
     parser.add_argument(
         "-s",
@@ -185,7 +179,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=_whole_number(1, 4096),
         metavar="N",
-        help="threads of fusedstep and torch (default: as `fusedstep info` says)",
+        help="threads of fusedstep and torch (default: see `fusedstep info`)",
     )
     parser.add_argument(
         "-o",
@@ -198,13 +192,13 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print a JSON object in the place of the table, for programs",
+        help="print a JSON object instead of the table, for programs",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from fusedstep import bench
+    from fusedstep._cli import bench
 
     bench.run(
         args.rule, args.dtype, args.sizes, args.threads, args.output, args.json, quiet=args.quiet
@@ -224,7 +218,7 @@ def _info(args: argparse.Namespace) -> None:
 
 COMMANDS = (
     Command("demo", "train with five rules and draw a picture", DEMO, _demo_arguments, _demo),
-    Command("bench", "measure a step against NumPy and torch", BENCH, _bench_arguments, _bench),
+    Command("bench", "time a step against NumPy and torch", BENCH, _bench_arguments, _bench),
     Command("info", "show what this installation runs on", INFO, _info_arguments, _info),
 )
 
@@ -254,40 +248,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _discard_stdout() -> None:
-    """Let what is still buffered go nowhere: at exit Python would flush it, and fail again."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Parameters
     ----------
     argv
-        The arguments after the program's name; those of the process by default.
+        The arguments after the program's name; the process's own by default.
     """
-    try:
-        try:
-            args = _parser().parse_args(argv)
-            args.run(args)
-            return 0
-        finally:
-            sys.stdout.flush()  # here, where a failure still becomes an exit code
-    except SystemExit as stop:  # argparse has printed its help (0) or a usage error (2)
-        return stop.code if isinstance(stop.code, int) else 2
-    except KeyboardInterrupt:
-        print("fusedstep: interrupted", file=sys.stderr)
-        return 130
-    except CommandError as error:
-        print(f"fusedstep: {error}", file=sys.stderr)
-        return 3
-    except BrokenPipeError:  # 128 + SIGPIPE, as programs in C exit
-        _discard_stdout()
-        return 141
-    except OSError as error:  # a full disk, say
-        _discard_stdout()
-        print(f"fusedstep: {error}", file=sys.stderr)
-        return 3
+
+    def command() -> None:
+        args = _parser().parse_args(argv)
+        args.run(args)
+
+    return exit_code_of(command)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fusedstep.demo import RAVINE, RULES, Result, descend
+from fusedstep._cli.figures import blank_figure, to_png
+from fusedstep._cli.training import RAVINE, RULES, Result, descend
 
 __all__ = ["render"]
 
-# Colours of Okabe & Ito 2008, told apart by colour-blind readers; in grey, the markers help.
+# Colour-blind safe colours (Okabe & Ito 2008); in greyscale, the markers tell the lines apart.
 STYLES: dict[str, dict[str, Any]] = {
     "SGD": {"color": "#7F7F7F", "marker": "o"},
     "Momentum": {"color": "#E69F00", "marker": "s"},
@@ -28,12 +26,12 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def list_rates(rates: Iterable[tuple[str, float]]) -> str:
-    """The line under a panel: a comparison of rules is one of rules with their rates."""
+    """The line under a panel: a rule is only as good as its learning rate."""
     return "learning rates: " + ", ".join(f"{name} {lr:g}" for name, lr in rates)
 
 
 def draw_losses(ax: Axes, results: list[Result]) -> None:
-    """The training loss after each epoch, every rule from the same start."""
+    """The training loss after each epoch, for every rule from the same start."""
     epochs = len(results[0].losses) - 1
     for result in results:
         style = STYLES[result.rule.name]
@@ -76,8 +74,7 @@ def draw_ravine(ax: Axes) -> None:
 
 def render(results: list[Result]) -> bytes:
     """Draw the picture and return it as PNG."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    FigureCanvasAgg(figure)  # not pyplot: a library leaves no global state behind
+    figure = blank_figure(13, 6)
     left, right = figure.subplots(1, 2)
     draw_losses(left, results)
     draw_ravine(right)
@@ -89,6 +86,4 @@ def render(results: list[Result]) -> bytes:
         ncols=len(RULES),
         frameon=False,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return to_png(figure)

@@ -1,21 +1,19 @@
-"""The benchmark's picture: nanoseconds a parameter by size."""
+"""The benchmark's picture: nanoseconds per parameter, by size."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import fusedstep as fs
-from fusedstep.bench import OURS, ROOFLINE, Benchmark
+from fusedstep._cli.figures import blank_figure, to_png
+from fusedstep._cli.measurement import OURS, ROOFLINE, Benchmark
 
 __all__ = ["render"]
 
-# Colours of Okabe & Ito 2008, told apart by colour-blind readers; in grey, the markers help.
+# Colour-blind safe colours (Okabe & Ito 2008); in greyscale, the markers tell the lines apart.
 STYLES: dict[str, dict[str, Any]] = {
     "NumPy textbook": {"color": "#7F7F7F", "marker": "o"},
     "NumPy in place": {"color": "#E69F00", "marker": "s"},
@@ -34,7 +32,7 @@ def short(size: float, _: object = None) -> str:
 
 
 def draw(ax: Axes, result: Benchmark) -> None:
-    """One line for each contestant, in an order in which none covers another."""
+    """One line per contestant, drawn in an order in which none covers another."""
     sizes = [timing.parameters for timing in result.timings]
     for key, style in STYLES.items():
         for name in result.contestants:
@@ -44,27 +42,24 @@ def draw(ax: Axes, result: Benchmark) -> None:
                 ax.loglog(sizes, times, label=label, **style)
     disturbed = [timing.parameters for timing in result.timings if timing.disturbed]
     for i, size in enumerate(disturbed):
-        name = "" if i else "disturbed by other programs"  # one line of the legend for all
+        name = "" if i else "disturbed by other programs"  # one legend entry for all
         ax.axvspan(size / 1.3, size * 1.3, color="0.85", zorder=0, label=name)
     ax.xaxis.set_major_formatter(FuncFormatter(short))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("parameters")
-    ax.set_ylabel("ns a parameter and step (lower is better)")
+    ax.set_ylabel("ns per parameter (lower is better)")
     ax.grid(color="0.9")
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def render(result: Benchmark) -> bytes:
     """Draw the picture and return it as PNG."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    FigureCanvasAgg(figure)  # not pyplot: a library leaves no global state behind
+    figure = blank_figure(8, 6)
     ax = figure.subplots()
     draw(ax, result)
     threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
     ax.set_title(f"One step of {result.rule}: {result.dtype}, {threads}, {fs.isa()}")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return to_png(figure)

@@ -1,26 +1,31 @@
-"""``fusedstep demo``: five rules train the same network on handwritten digits, and are compared."""
+"""What ``fusedstep demo`` trains: a small network on handwritten digits; and a walk in a ravine."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fusedstep as fs
-from fusedstep.cli import CommandError
 
-__all__ = ["RAVINE", "RULES", "Result", "Rule", "descend", "run"]
+__all__ = [
+    "BATCH_SIZE",
+    "RAVINE",
+    "RULES",
+    "TRAINING_IMAGES",
+    "Result",
+    "Rule",
+    "descend",
+    "initial_weights",
+    "load_digits",
+    "train",
+]
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -33,7 +38,7 @@ TRAINING_IMAGES = 21 * BATCH_SIZE  # three quarters of the 1,797, in whole mini-
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, its learning rate for the network, and the one that shows its character in a ravine."""
+    """A rule, with one learning rate for the network and one that shows its character in a ravine."""
 
     name: str
     make: Callable[..., fs.Optimizer]
@@ -66,7 +71,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Result:
-    """What one rule reached: the training loss by epoch, from the start on, and what steps took."""
+    """What one rule reached: the training loss by epoch from the start on, and the time per step."""
 
     rule: Rule
     losses: list[float]
@@ -134,7 +139,7 @@ def gradients(p: Weights, x: Array, y: Labels) -> Weights:
 
 
 class Trainee:
-    """One rule with weights of its own, and the record of its training."""
+    """One rule with its own weights, and the record of its training."""
 
     def __init__(self, rule: Rule, start: Weights) -> None:
         self.rule = rule
@@ -151,7 +156,7 @@ class Trainee:
         self.seconds.append(time.perf_counter() - before)
 
     def result(self, x_test: Array, y_test: Labels) -> Result:
-        """Judge the training."""
+        """Evaluate the training."""
         _, log_probabilities = forward(self.weights, x_test)
         accuracy = float((log_probabilities.argmax(axis=1) == y_test).mean())
         # The median: a step during which the system ran something else does not count.
@@ -168,13 +173,13 @@ def train(start: Weights, digits: Digits, epochs: Iterable[int], seed: int) -> l
         for trainee in trainees:
             trainee.losses.append(mean_loss(trainee.weights, x, y))
 
-    # One thread: at this size a second gains nothing, and where other programs keep the cores busy
-    # the two wait for each other for milliseconds.
+    # One thread: at this size a second gains nothing, and on a busy machine the two wait for each
+    # other for milliseconds.
     with fs.num_threads(1):
         note_losses()
         for _ in epochs:
             for x_batch, y_batch in batches:
-                for trainee in trainees:  # in turns, so that noise in the timings hits all alike
+                for trainee in trainees:  # interleaved, so that noise in the timings hits all alike
                     trainee.update(x_batch, y_batch)
             note_losses()
     return [trainee.result(digits.x_test, digits.y_test) for trainee in trainees]
@@ -210,108 +215,3 @@ def descend(rule: Rule) -> NDArray[np.float64]:
         opt.step(curvature * point)
         path.append(point.copy())
     return np.array(path)
-
-
-# The command -------------------------------------------------------------------------------------
-
-
-def check_libraries() -> None:
-    """Raise CommandError that names every library of the demo that is not installed."""
-    missing = []
-    for module, distribution in [
-        ("matplotlib", "matplotlib"),
-        ("sklearn", "scikit-learn"),
-        ("tqdm", "tqdm"),
-    ]:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError:
-            missing.append(distribution)
-    if missing:
-        raise CommandError(
-            f"demo needs {' and '.join(missing)}, not installed here: "
-            f"pip install {' '.join(missing)}"
-        )
-
-
-def check_output(path: Path) -> None:
-    """Raise CommandError where `path` cannot be written, before the work and not after it."""
-    if not path.parent.is_dir():
-        raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
-    existed = os.path.lexists(path)
-    try:
-        with path.open("ab"):  # permissions alone do not tell: a file system may be read-only
-            pass
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from None
-
-
-def progress(epochs: int, quiet: bool) -> Generator[int, None, None]:
-    """Count the epochs, and report on standard error: by a bar on a terminal, else by ten lines."""
-    from tqdm import tqdm
-
-    if quiet:
-        yield from range(epochs)
-    elif sys.stderr.isatty():
-        yield from tqdm(range(epochs), desc="training", unit="epoch", leave=False)
-    else:
-        for epoch in range(epochs):
-            yield epoch
-            if 10 * (epoch + 1) // epochs > 10 * epoch // epochs:
-                print(f"epoch {epoch + 1} of {epochs}", file=sys.stderr, flush=True)
-
-
-def print_results(results: list[Result], n_parameters: int, n_steps: int) -> None:
-    """Print the table, and under it what its timings mean."""
-    print(
-        f"{'rule':<10}{'lr':>7}{'train loss':>13}{'test accuracy':>16}"
-        f"{'updates/s':>12}{'ns/parameter':>15}"
-    )
-    for result in results:
-        print(
-            f"{result.rule.name:<10}{result.rule.lr:>7g}{result.losses[-1]:>13.2e}"
-            f"{result.accuracy:>16.1%}{1 / result.step_seconds:>12,.0f}"
-            f"{result.step_seconds / n_parameters * 1e9:>15.2f}"
-        )
-    print(
-        f"\nTimed is opt.step alone: the median of {n_steps:,} calls, on one thread ({fs.isa()}).\n"
-        f"With {n_parameters:,} parameters, few enough for the cache, that is mostly the overhead "
-        "of a call,\nnot the bandwidth of memory."
-    )
-
-
-def run(epochs: int, seed: int, output: Path, quiet: bool) -> None:
-    """Train with every rule, print the comparison and write the picture to `output`.
-
-    Raises
-    ------
-    CommandError
-        A library is missing, or `output` cannot be written: before the training, if it can be
-        known by then.
-    """
-    check_output(output)
-    check_libraries()
-    from fusedstep.demo_figure import render
-
-    rng = np.random.default_rng(seed)
-    digits = load_digits(rng)
-    start = initial_weights(rng, digits.x_train.shape[1], int(digits.y_train.max()) + 1)
-    n_parameters = sum(array.size for array in start.values())
-    n_batches = TRAINING_IMAGES // BATCH_SIZE
-    print(
-        f"Handwritten digits: {len(digits.x_train):,} images to train, {len(digits.x_test):,} to "
-        f"test; a network of {n_parameters:,} parameters (float32).\n"
-        f"{epochs} epochs of {n_batches} mini-batches of {BATCH_SIZE}, drawn without replacement; "
-        f"seed {seed}.\n",
-        flush=True,
-    )
-    with closing(progress(epochs, quiet)) as counted:  # on Ctrl-C the bar goes first
-        results = train(start, digits, counted, seed)
-    print_results(results, n_parameters, epochs * n_batches)
-    try:
-        output.write_bytes(render(results))
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {error.strerror}") from None
-    print(f"Picture: {output}")
