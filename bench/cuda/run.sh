@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the CUDA module, tests it on the card, looks at it with compute-sanitizer, and measures.
+# Builds the CUDA module, tests it on the card, runs it under compute-sanitizer, and measures.
 #
 #   [OUT=folder] [PYTHON=python3] [ARCHITECTURES=native] bench/cuda/run.sh
 #
@@ -139,7 +139,7 @@ for tool in 'memcheck --report-api-errors no' racecheck; do
 done
 
 rm -f "$out/report.md" "$out/results.json"
-LINES_SHOWN=4 part benchmark 170 "$python" bench/cuda/compare.py --output "$out"
+LINES_SHOWN=4 part benchmark 170 "$python" -m bench.cuda.compare --output "$out"
 # It writes after every case, so that there is something even where its time ran out.
 [ -f "$out/report.md" ] && printf '\n' && cat "$out/report.md"
 finish

@@ -1,44 +1,35 @@
-"""What is measured: the cases, by name."""
+"""What is measured of steps in a row: the cases, by name."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from contestants import (
-    LR,
-    NUMBA_ONE_ARRAY,
-    OURS,
-    PASSED,
-    ROOFLINE,
-    Arrays,
-    Contestant,
-    Maker,
-    fusedstep,
-    roofline,
-    states_of,
-)
-from opponents import ADAM, EIGHT_BIT, numpy_textbook, torch_step
-from whole import WHOLE, textbook
 
 import fusedstep as fs
+from fusedstep._bench.contestants import (
+    LR,
+    OURS,
+    Arrays,
+    Contestant,
+    fusedstep,
+    numpy_textbook,
+    torch_step,
+)
 
-MODELS = {
-    name: [int(size) for size in sizes]
-    for name, *sizes in (
-        line.split()
-        for line in (Path(__file__).parent / "models.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    )
-}
+from ..harness.gate import Maker
+from ..harness.machine import last_level_cache
+from ..harness.models import MODELS
+from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE
+from .opponents import ADAM, EIGHT_BIT, roofline, states_of, torch_compiled
+from .whole import WHOLE, textbook
+
 SINGLE = {"100k": 100_000, "1M": 1_000_000, "10M": 10_000_000, "50M": 50_000_000}
-# Tensors and the elements of each; two sizes tell the work around a tensor from its arithmetic.
+# Tensors and the elements of each; two sizes separate the work per tensor from its arithmetic.
 OVERHEAD = [(k, 64) for k in (1, 3, 10, 30, 100, 300, 1000)] + [(k, 256) for k in (1, 10, 100)]
 SETS = 8
-# The rest of --quick is for the cases with everybody.
+# --quick spends its time on the cases with all opponents.
 QUICK_RULES = {"rmsprop"}
 
 Place = Callable[[int], np.ndarray]
@@ -52,20 +43,14 @@ class Case(NamedTuple):
     sizes: list[int]
     makers: dict[str, Maker]
     exact: Callable[[Arrays, Arrays], Contestant] = numpy_textbook
-    # Whose time the others are divided by.
+    # The contestant that the others' times are divided by.
     reference: str = OURS
-    # Where a contestant's arrays lie, if not as NumPy allocates them.
+    # Where a contestant's arrays are allocated, if not by NumPy.
     placement: dict[str, Place] = {}  # noqa: RUF012 - a named tuple's default, never written
-    # Touch so much memory before each step, untimed, that nothing of it is in any cache.
+    # Empty the caches before each step, untimed.
     evict: bool = False
     in_quick: bool = True
     on_one_thread: bool = False
-
-
-def last_level_cache() -> int:
-    """Bytes, as Linux tells them; 32 MiB where it does not."""
-    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    return max((int(p.read_text().strip().rstrip("K")) * 1024 for p in sizes), default=32 << 20)
 
 
 def _adam(
@@ -77,7 +62,7 @@ def _adam(
     in_quick: bool = False,
     on_one_thread: bool = False,
 ) -> Case:
-    """Adam against everybody, from cache or from memory as the size will have it."""
+    """Adam against all opponents, from cache or memory depending on the size."""
     where = "cold" if evict or 16 * sum(sizes) > last_level_cache() else "resident"
     makers = {**ADAM, ROOFLINE: roofline(2), **(more or {})}
     return Case(
@@ -124,7 +109,7 @@ def _models() -> list[Case]:
         "gpt2": "GPT-2 124M",
         "llama-2-7b-layer": "Llama-2-7B, one layer",
     }
-    one_array = {NUMBA_ONE_ARRAY: _as_one_array(ADAM["Numba parallel"])}
+    one_array = {NUMBA_ONE_ARRAY: _as_one_array(ADAM[NUMBA])}
     small = {"mlp", "mobilenetv2", "resnet50"}
     cases = [
         _adam(
@@ -142,8 +127,8 @@ def _models() -> list[Case]:
 
 
 def _overhead() -> list[Case]:
-    """Tensors so small that the work around them counts."""
-    names = [OURS, PASSED, "torch fused", "torch foreach", "DeepSpeedCPUAdam", "Numba parallel"]
+    """Tensors so small that the work around them dominates."""
+    names = [OURS, PASSED, FUSED, FOREACH, DEEPSPEED, NUMBA]
     return [
         Case(
             f"overhead-{k}x{size}",
@@ -157,7 +142,7 @@ def _overhead() -> list[Case]:
 
 
 def place(offset: int, size: int) -> np.ndarray:
-    """A float32 array at an address of `offset` modulo 64."""
+    """A float32 array whose address is `offset` modulo 64."""
     raw = np.empty(4 * size + 128, np.uint8)
     start = (offset - raw.ctypes.data) % 64
     return raw[start : start + 4 * size].view(np.float32)
@@ -172,7 +157,7 @@ def _placements() -> list[Case]:
         NATURAL: partial(np.empty, dtype=np.float32),
         ODD: partial(place, 4),
     }
-    makers = {OURS: ADAM[OURS], "torch fused": ADAM["torch fused"]}
+    makers = {OURS: ADAM[OURS], FUSED: ADAM[FUSED]}
     # Lengths that no vector divides.
     return [
         Case(
@@ -188,14 +173,14 @@ def _placements() -> list[Case]:
     ]
 
 
-# Rules that torch has fused too, with the options they are compared with: Momentum in torch's terms
-# (fs.Momentum differs from it in the first step alone, and costs the same).
+# Rules with a fused form in torch that are compared all the same, and their options: Momentum in
+# torch's terms (fs.Momentum differs from it in the first step only, and costs the same).
 TORCH_FUSED_TOO = {"sgd": {"lr": 1e-2, "momentum": 0.9, "dampening": 0.9}}
 
 
 @cache
 def torch_form(rule: str) -> tuple[str, bool] | None:
-    """Its class in torch.optim, where that works on lists, and whether it has fused=."""
+    """Its class in torch.optim if it works on lists, and whether it has fused=."""
     try:
         import torch
     except ImportError:
@@ -210,14 +195,14 @@ def torch_form(rule: str) -> tuple[str, bool] | None:
 def _rule(rule: str, name: str, fused: bool) -> list[Case]:
     options = TORCH_FUSED_TOO.get(rule, {})
     makers = {
-        OURS: fusedstep(rule, **options),
-        **({"torch fused": torch_step(name, fused=True, **options)} if fused else {}),
-        "torch foreach": torch_step(name, foreach=True, **options),
-        "torch for-loop": torch_step(name, foreach=False, **options),
-        "torch compiled": torch_step(name, compiled=True, **options),
+        OURS: Maker(fusedstep(rule, **options)),
+        **({FUSED: Maker(torch_step(name, fused=True, **options))} if fused else {}),
+        FOREACH: Maker(torch_step(name, foreach=True, **options)),
+        "torch for-loop": Maker(torch_step(name, foreach=False, **options)),
+        "torch compiled": torch_compiled(name, **options),
         ROOFLINE: roofline(states_of(rule, **options)),
     }
-    exact = torch_step(name, foreach=False, **options).make
+    exact = torch_step(name, foreach=False, **options)
     title = f"{name}{' with momentum and dampening' if options else ''}"
     return [
         Case(
@@ -233,7 +218,7 @@ def _rule(rule: str, name: str, fused: bool) -> list[Case]:
 
 
 def _rules() -> list[Case]:
-    """Rules that torch has without a fused form, by the defaults that both share."""
+    """Rules that torch has without a fused form, with the defaults that both share."""
     return [
         case
         for rule in fs.available()
@@ -259,7 +244,7 @@ def _fusedstep_mean(params: Arrays, grads: Arrays) -> Contestant:
 
 
 def _mean_then(maker: Maker) -> Maker:
-    """NumPy's mean in place into the peer's gradients, then its step."""
+    """NumPy's mean, written in place into the peer's gradients, then its step."""
 
     def make(params: Arrays, grads: Arrays) -> Contestant:
         sets, mean = _sets_of(grads), [g.copy() for g in grads]
@@ -285,7 +270,7 @@ def _torch_mean_then_fused(params: Arrays, grads: Arrays) -> Contestant:
     mean = [g.copy() for g in grads]
     sets = [[torch.from_numpy(g) for g in own] for own in _sets_of(grads)]
     into = [torch.from_numpy(g) for g in mean]
-    step, result, _ = ADAM["torch fused"].make(params, mean)
+    step, result, _ = ADAM[FUSED].make(params, mean)
 
     def both() -> None:
         for target, *parts in zip(into, *sets, strict=True):
@@ -299,7 +284,7 @@ def _torch_mean_then_fused(params: Arrays, grads: Arrays) -> Contestant:
 
 
 def _means() -> list[Case]:
-    peers = ("torch fused", "DeepSpeedCPUAdam", "Numba parallel")
+    peers = (FUSED, DEEPSPEED, NUMBA)
     makers = {
         OURS: Maker(_fusedstep_mean),
         **{f"NumPy mean, {peer}": _mean_then(ADAM[peer]) for peer in peers},
@@ -333,7 +318,7 @@ def _whole() -> list[Case]:
 
 
 def _eight_bit() -> list[Case]:
-    peers = (OURS, "torch fused", "DeepSpeedCPUAdam")
+    peers = (OURS, FUSED, DEEPSPEED)
     makers = {**{name: ADAM[name] for name in peers}, **EIGHT_BIT, ROOFLINE: roofline(2)}
     title = "Adam, one array of 16.8M: float32 beside 8-bit state (other numerics)"
     return [Case("eightbit-16M", title, [1 << 24], makers, in_quick=False)]
@@ -350,8 +335,3 @@ def all_cases() -> list[Case]:
         *_whole(),
         *_eight_bit(),
     ]
-
-
-def is_asked(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a case is meant: by its name, a prefix or a pattern."""
-    return any(fnmatchcase(name, p) or name.startswith(p) for p in patterns)

@@ -1,40 +1,42 @@
 """fusedstep and its peers where people run them: in a training loop, and beside busy cores.
 
-    python bench/in_loop.py [--quick] [--only CASE ...] [--settings NAME ...] [--output DIR]
+    python -m bench.cpu.in_loop [--quick] [--only CASE ...] [--settings NAME ...] [--output DIR]
 
 Writes in_loop.json and in_loop.md into the output directory, and prints the goals and summaries.
-bench/README.md tells the method and how to read it.
+bench/README.md explains the method and how to read it.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from processes import (
-    HERE,
+from ..harness.processes import (
     THREAD_VARIABLES,
-    ends_by_exception,
+    Result,
+    add_part,
+    empty_result,
     environment,
+    exit_on_termination,
+    is_selected,
     options_of,
-    survivors,
+    run_cases,
+    write_json,
 )
-from surroundings import NotPermittedError, surroundings
+from .surroundings import NotPermittedError, surroundings
 
 ROUNDS = 7
 QUICK_SETTINGS = ("quiet", "busy1")
 
 
 def arguments_of() -> argparse.Namespace:
-    from loop_cases import SETTINGS
+    from .loop_cases import SETTINGS
 
     parser = options_of(
         __doc__,
-        quick="the essential, in about two minutes",
+        quick="the essential cases, in about two minutes",
         rounds=f"default: {ROUNDS}",
         stretch="seconds, default: 0.3, quick: 0.15",
     )
@@ -49,7 +51,7 @@ def arguments_of() -> argparse.Namespace:
 
 
 def names() -> list[str]:
-    from loop_cases import loop_cases
+    from .loop_cases import loop_cases
 
     return [case.name for case in loop_cases()]
 
@@ -57,23 +59,21 @@ def names() -> list[str]:
 def plan(
     quick: bool, only: list[str] | None, settings: list[str] | None = None
 ) -> dict[str, list[str]]:
-    """The cases by setting. Those that are named run in all the settings that are named."""
-    from loop_cases import SETTINGS, loop_cases
-
-    from cases import is_asked
+    """The cases by setting. Cases given by --only run in all the settings given."""
+    from .loop_cases import SETTINGS, loop_cases
 
     chosen: dict[str, list[str]] = {}
     for setting in settings or (QUICK_SETTINGS if quick else SETTINGS):
         for case in loop_cases():
             usual = case.quick if quick and not only else case.settings
-            asked = not only or is_asked(case.name, only)
+            asked = not only or is_selected(case.name, only)
             if asked and (setting in usual or (only and settings)):
                 chosen.setdefault(setting, []).append(case.name)
     return chosen
 
 
 def environment_in(setting: str) -> dict[str, str]:
-    """All threads for everybody. On one core nobody is told: every library counts for itself."""
+    """All threads for all. On one core nothing is set: every library counts the cores itself."""
     own = environment(len(os.sched_getaffinity(0)))
     if setting == "one-core":
         return {name: value for name, value in own.items() if name not in THREAD_VARIABLES}
@@ -82,16 +82,17 @@ def environment_in(setting: str) -> dict[str, str]:
 
 def measured(
     setting: str, cases: list[str], rounds: int, seconds: float, with_peers: bool
-) -> dict[str, Any]:
+) -> Result:
     if setting == "half-core":
-        seconds *= 2  # it comes in slices of 50 ms, with as much of nothing between them
+        seconds *= 2  # it comes in slices of 50 ms, with pauses as long between them
     print(f"{setting}: {len(cases)} cases, {rounds} rounds", file=sys.stderr)
-    command = [sys.executable, str(HERE / "loop_measure.py")]
-    command += ["--rounds", str(rounds), "--stretch", str(seconds)]
-    command += ["--no-peers"] * (not with_peers)
+    options = ["--rounds", str(rounds), "--stretch", str(seconds)]
+    options += ["--no-peers"] * (not with_peers)
     with tempfile.TemporaryDirectory() as folder, surroundings(setting) as prefix:
         part = Path(folder) / "part.json"
-        result = survivors([*prefix, *command], cases, part, setting, environment_in(setting))
+        env = environment_in(setting)
+        module = "bench.cpu.loop_measure"
+        result = run_cases(module, options, cases, part, setting, env, prefix)
     for case in result["cases"]:
         case["setting"] = setting
     return result
@@ -103,10 +104,9 @@ def run(
     rounds: int | None = None,
     stretch: float | None = None,
     with_peers: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     start = time.time()
-    result: dict[str, Any] = {"command": " ".join(sys.argv), "cases": [], "missing": []}
-    result["skipped"] = []
+    result = empty_result(skipped=[])
     seconds = stretch or (0.15 if quick else 0.3)
     for setting, cases in chosen.items():
         try:
@@ -115,23 +115,20 @@ def run(
             print(error, file=sys.stderr)
             result["skipped"].append(f"{setting} ({error})")
             continue
-        result["cases"] += part["cases"]
-        result["missing"] += part["missing"]
-        if "machine" in part:
-            result.setdefault("machine", part["machine"])
+        add_part(result, part)
     result["minutes"] = (time.time() - start) / 60
     return result
 
 
-def write(result: dict[str, Any], output: Path) -> str:
-    """The files, and what is printed. Returns the report; empty if nothing was measured."""
+def write(result: Result, output: Path) -> str:
+    """Write the files and print the summary. Returns the report; empty if nothing was measured."""
     if not result["cases"]:
         return ""
-    from loop_report import markdown, short
+    from .loop_report import markdown, short
 
     output.mkdir(parents=True, exist_ok=True)
     text = markdown(result)
-    (output / "in_loop.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_json(output / "in_loop.json", result)
     (output / "in_loop.md").write_text(text)
     print(short(result))
     print(f"\n{output}: in_loop.json, in_loop.md\n")
@@ -146,7 +143,7 @@ def main() -> None:
     chosen = plan(arguments.quick, arguments.only, arguments.settings)
     if not chosen:
         sys.exit("there is no such case in these settings: see --list")
-    ends_by_exception()
+    exit_on_termination()
     with_peers = arguments.peers == "all"
     result = run(chosen, arguments.quick, arguments.rounds, arguments.stretch, with_peers)
     write(result, arguments.output)

@@ -1,19 +1,23 @@
-"""One picture: everybody's time relative to fusedstep's, a panel a case."""
+"""One picture: every contestant's time relative to fusedstep's, one panel per case."""
 
 import math
 from pathlib import Path
 from typing import Any
 
-from contestants import NUMBA_ONE_ARRAY, OURS, PASSED, ROOFLINE
-from ratios import CaseResult, Ratio, is_adam, to_ours
-from report import on_all_threads
+from fusedstep._bench.contestants import OURS
 
-# Okabe and Ito's colours, and a marker each, so that neither is needed alone.
+from ..harness.processes import Result
+from ..harness.results import CaseResult, to_reference
+from .names import NUMBA_ONE_ARRAY, PASSED, ROOFLINE
+from .ratios import is_adam
+from .report import on_all_threads
+
+# Colour-blind safe colours (Okabe & Ito 2008), and a marker each, so that either alone suffices.
 STYLES = {
     ROOFLINE: ("#000000", "|", "roofline: same memory, one addition"),
     PASSED: ("#0072B2", "D", "fusedstep, gradients passed anew"),
     "fused": ("#D55E00", "o", "peers that fuse or compile"),
-    "unfused": ("#009E73", "s", "peers that sweep once an operation"),
+    "unfused": ("#009E73", "s", "peers that sweep once per operation"),
 }
 UNFUSED = ("torch foreach", "torch for-loop", "NumPy", "thinc")
 
@@ -24,18 +28,18 @@ def _style(name: str) -> str:
     return "unfused" if name.startswith(UNFUSED) else "fused"
 
 
-def panels(result: dict[str, Any]) -> list[CaseResult]:
-    """The Adam cases with all opponents."""
+def panels(result: Result) -> list[CaseResult]:
+    """The Adam cases, in which all opponents take part."""
     return [case for case in on_all_threads(result) if is_adam(case)]
 
 
 def _rows(cases: list[CaseResult]) -> list[str]:
-    """Contestants from the fastest up, by their geometric mean: the same order in every panel."""
+    """Contestants, fastest first by geometric mean: the same order in every panel."""
     logs: dict[str, list[float]] = {}
     for case in cases:
         for name in case["contestants"]:
             if name not in (OURS, NUMBA_ONE_ARRAY):
-                logs.setdefault(name, []).append(math.log(to_ours(case, name).median))
+                logs.setdefault(name, []).append(math.log(to_reference(case, name).median))
     return sorted(logs, key=lambda name: (name != ROOFLINE, sum(logs[name]) / len(logs[name])))
 
 
@@ -60,7 +64,7 @@ def _panel(axes: Any, case: CaseResult, names: list[str]) -> None:
         if name not in case["contestants"]:
             _label(axes, "not run", 1, y, color="#888888")
             continue
-        ratio: Ratio = to_ours(case, name)
+        ratio = to_reference(case, name)
         colour, marker, _ = STYLES[_style(name)]
         axes.plot([ratio.low, ratio.high], [y, y], color=colour, linewidth=1.6, alpha=0.55)
         axes.plot(
@@ -83,8 +87,8 @@ def _panel(axes: Any, case: CaseResult, names: list[str]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def draw(result: dict[str, Any], path: Path) -> str:
-    """Write the picture; what was done, in words."""
+def draw(result: Result, path: Path) -> str:
+    """Write the picture, and return in words what was done."""
     cases = panels(result)
     try:
         import matplotlib

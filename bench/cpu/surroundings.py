@@ -1,4 +1,4 @@
-"""What is beside a measuring process, and what is left to it."""
+"""The settings of a measuring process: busy cores beside it, and cores that it may not use."""
 
 import os
 import subprocess
@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-# Keeps a core busy, and ends by itself should its parent die without ending it.
+# Keeps a core busy, and ends by itself if its parent dies without ending it.
 BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n for _ in range(10**6): pass"
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD = 100_000  # µs, the kernel's own
 
-# What a command is put behind to run in a setting.
+# What a command is prefixed with to run in a setting.
 Prefix = list[str]
 
 
 class NotPermittedError(Exception):
-    """This machine has no such setting for us."""
+    """This machine does not allow the setting."""
 
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that never rest."""
+    """So many processes that never pause."""
     with ExitStack() as stack:
         for _ in range(count):
             process = subprocess.Popen([sys.executable, "-c", BUSY, str(os.getpid())])
@@ -41,7 +41,7 @@ def on_one_core() -> Prefix:
 
 
 def _limited_group() -> tuple[Path, dict[str, str]]:
-    """A new group below that of this process, and what limits it to half a core."""
+    """A new group below this process's, and the values that limit it to half a core."""
     lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     paths = {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
     name = f"fusedstep-bench-{os.getpid()}"
@@ -64,7 +64,7 @@ def _remove(group: Path) -> None:
 
 @contextmanager
 def in_half_a_core() -> Iterator[Prefix]:
-    """In a control group of its own, which is removed at the end."""
+    """A control group of its own, which is removed at the end."""
     with ExitStack() as stack:
         try:
             group, limits = _limited_group()

@@ -1,17 +1,21 @@
-"""The tables and goals of what was measured where people run it."""
+"""The tables and goals of what was measured in training loops."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from contestants import OURS
-from goals import DEEPSPEED, FUSED, NUMBA, Goal
-from loop_cases import AFTER_EACH_OTHER, AT_ONCE, SETTINGS
-from loops import NETWORKS, ONE_THREAD, TEXTBOOK
-from ratios import CaseResult, Ratio
-from report import disturbed, goal_row, machine_line, table
+from fusedstep._bench.contestants import OURS
+from fusedstep._bench.ratio import Ratio
 
-# What the summary has columns for.
-PEERS = (TEXTBOOK, FUSED, "torch foreach", DEEPSPEED, NUMBA, "optax jit")
+from ..harness import report
+from ..harness.processes import Result
+from ..harness.report import MISSING, Goal, paragraphs, table
+from ..harness.results import CaseResult
+from .loop_cases import AFTER_EACH_OTHER, AT_ONCE, SETTINGS
+from .loops import NETWORKS
+from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, ONE_THREAD, OPTAX, TEXTBOOK
+from .report import disturbed, machine_line
+
+# The columns of the summary.
+PEERS = (TEXTBOOK, FUSED, FOREACH, DEEPSPEED, NUMBA, OPTAX)
 
 
 def ratio(case: CaseResult, above: str, below: str, of: str = "step") -> Ratio | None:
@@ -19,12 +23,12 @@ def ratio(case: CaseResult, above: str, below: str, of: str = "step") -> Ratio |
     own = case["contestants"]
     if above not in own or below not in own:
         return None
-    return Ratio.of(a / b for a, b in zip(own[above][of], own[below][of], strict=True))
+    return Ratio.between(own[above][of], own[below][of])
 
 
 def microseconds(case: CaseResult, name: str, of: str = "step") -> str:
     entry = case["contestants"].get(name)
-    return f"{Ratio.of(entry[of]).median * 1e6:,.1f}" if entry else "–"
+    return f"{Ratio.of(entry[of]).median * 1e6:,.1f}" if entry else MISSING
 
 
 def is_loop(case: CaseResult) -> bool:
@@ -80,7 +84,7 @@ def _beside_busy(case: CaseResult) -> Iterator[Goal]:
 
 
 def goals(cases: list[CaseResult]) -> Iterator[Goal]:
-    """Those that the measured cases can answer."""
+    """The goals that the measured cases can answer."""
     for case in cases:
         if not case["contestants"]:
             continue
@@ -98,9 +102,7 @@ def goals(cases: list[CaseResult]) -> Iterator[Goal]:
 
 
 def goals_table(cases: list[CaseResult]) -> str:
-    head = ["case", "measure", "goal", "reached (rounds)", "", "why not"]
-    rows = [goal_row(goal) for goal in goals(cases)]
-    return table(head, rows, words=6) if rows else "None is set for these cases."
+    return report.goals_table(goals(cases), "why not") or "None is set for these cases."
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -108,30 +110,30 @@ def goals_table(cases: list[CaseResult]) -> str:
 
 def _cell(found: Ratio | None) -> str:
     if not found:
-        return "–"
+        return MISSING
     digits = 3 if found.median < 0.095 else 2 if found.median < 9.95 else 1
     return f"{found.median:.{digits}f}"
 
 
 def summary(cases: list[CaseResult]) -> str:
-    """A row a case and setting, all settings of a case together."""
+    """One row per case and setting, all settings of a case together."""
     own = [case for case in cases if not is_many(case) and case["contestants"]]
     own.sort(key=lambda case: [other["name"] for other in cases].index(case["name"]))
     columns = [name for name in PEERS if any(name in case["contestants"] for case in own)]
-    head = ["", "ours, µs a step", "an iteration", "1 thread", "its iteration", *columns]
+    head = ["", "ours, µs per step", "per iteration", "1 thread", "its iteration", *columns]
     rows = []
     for case in own:
         rows.append(
             [
                 place(case),
                 microseconds(case, OURS),
-                microseconds(case, OURS, "iteration") if is_loop(case) else "–",
+                microseconds(case, OURS, "iteration") if is_loop(case) else MISSING,
                 _cell(ratio(case, ONE_THREAD, OURS)),
                 _cell(ratio(case, ONE_THREAD, OURS, "iteration") if is_loop(case) else None),
                 *(_cell(ratio(case, name, OURS)) for name in columns),
             ]
         )
-    return table(head, rows) if rows else ""
+    return table(head, rows)
 
 
 def many_table(cases: list[CaseResult]) -> str:
@@ -147,14 +149,14 @@ def many_table(cases: list[CaseResult]) -> str:
         for name in case["contestants"]
     ]
     head = ["", "who", "µs", "time ÷ the first's (rounds)"]
-    return table(head, rows, words=2) if rows else ""
+    return table(head, rows, words=2)
 
 
 def case_table(case: CaseResult) -> str:
     reference, loop = case["reference"], is_loop(case)
     found = {name: ratio(case, name, reference) for name in case["contestants"]}
-    head = ["contestant", "µs a step", "median", "worst", f"step ÷ {reference}'s (rounds)"]
-    head += ["µs an iteration", "iteration ÷ (rounds)"] * loop
+    head = ["contestant", "µs per step", "median", "worst", f"step ÷ {reference}'s (rounds)"]
+    head += ["µs per iteration", "iteration ÷ (rounds)"] * loop
     rows = []
     for name, steps in sorted(found.items(), key=lambda item: item[1].median if item[1] else 0):
         worst = max(case["contestants"][name]["worst"])
@@ -164,22 +166,19 @@ def case_table(case: CaseResult) -> str:
             row += [microseconds(case, name, "iteration")]
             row += [str(ratio(case, name, reference, "iteration"))]
         rows.append(row)
-    lines = [
+    return paragraphs(
         f"### {place(case)} ({case['threads']} threads)",
         (
             f"`{case['name']}`, {case['setting']}: {case['parameters']:,} parameters; "
             f"others kept {case['others_cores']:.2f} cores busy."
         ),
-        table(head, rows) if rows else "",
-    ]
-    if case["left_out"]:
-        reasons = (f"{name} ({reason})" for name, reason in case["left_out"].items())
-        lines.append(f"Left out: {'; '.join(reasons)}.")
-    return "\n\n".join(line for line in lines if line)
+        table(head, rows),
+        report.left_out(case),
+    )
 
 
-def short(result: dict[str, Any]) -> str:
-    """What the report begins with, and what is printed: the goals and the summaries."""
+def short(result: Result) -> str:
+    """The beginning of the report, which is also printed: the goals and the summaries."""
     cases = result["cases"]
     alone = [
         {**case, "name": place(case)} for case in cases if not case["setting"].startswith("busy")
@@ -191,10 +190,10 @@ def short(result: dict[str, Any]) -> str:
         parts += ["## The step in the loop, beside busy cores, and in a row", rows]
     if rows := many_table(cases):
         parts += ["## Many at once", rows]
-    return "\n\n".join(part for part in parts if part)
+    return paragraphs(*parts)
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: Result) -> str:
     sizes = ", ".join(
         f"{name} is {'-'.join(map(str, layers))}" for name, layers in NETWORKS.items()
     )
@@ -210,4 +209,4 @@ def markdown(result: dict[str, Any]) -> str:
         short(result),
     ]
     parts += [case_table(case) for case in result["cases"]]
-    return "\n\n".join(parts) + "\n"
+    return paragraphs(*parts) + "\n"

@@ -1,30 +1,32 @@
 """The measuring process of in_loop.py: some cases in one setting, one JSON file that grows."""
 
-import random
 import statistics
 import time
 from contextlib import nullcontext
-from typing import Any
-
-from gate import reason_of
-from loop_cases import LoopCase, loop_cases
-from loops import Loop
-from measure import Neighbours, machine
-from processes import measure_cases
-from timing import WARM_STEPS, progress
 
 import fusedstep as fs
+from fusedstep._bench.gate import reason_of
+from fusedstep._bench.timing import WARM_STEPS, in_turns
 
-# Iterations of a stretch: as many at least, and so many if they fit into three times its seconds.
+from ..harness.machine import Neighbours, describe_cpu
+from ..harness.processes import measure_cases
+from ..harness.progress import progress
+from ..harness.results import CaseResult
+from .loop_cases import LoopCase, loop_cases
+from .loops import Loop
+from .measure import LIBRARIES
+
+# Iterations of a stretch: so many at least, and so many if they fit into three times its seconds.
 FEWEST, ENOUGH, LONGEST = 8, 30, 3
 
 Stretch = dict[str, float]
 
 
 def stretch(loop: Loop, seconds: float) -> Stretch:
-    """Means in seconds. The first quarter is a warm-up; all after it counts, stalls as well.
+    """Means in seconds. The first quarter is a warm-up; everything after it counts, stalls too.
 
-    A training that went on for long has units that never fire, whose moments are subnormal, and slow.
+    The parameters are reset first: after long training some units never fire, and their subnormal
+    moments are slow.
     """
     loop.restart()
     steps: list[float] = []
@@ -56,14 +58,14 @@ def stretch(loop: Loop, seconds: float) -> Stretch:
 
 
 def warm(loop: Loop) -> Loop:
-    """What compiles has compiled then."""
+    """Compile what compiles."""
     for _ in range(WARM_STEPS):
         loop.step(loop.backward())
     return loop
 
 
-def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> dict[str, Any]:
-    """Stretches in turn, in another order every round."""
+def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> CaseResult:
+    """Interleaved stretches, in another order every round."""
     contestants: dict[str, dict[str, list[float]]] = {}
     left_out: dict[str, str] = {}
     neighbours = Neighbours()
@@ -77,15 +79,12 @@ def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> di
             built[name] = warm(build())
         except Exception as error:  # noqa: BLE001 - whatever stops an opponent is for the report, not for us
             left_out[name] = reason_of(error)
-    order, shuffle = list(built), random.Random(0).shuffle
-    with progress(case.title, rounds * len(order)) as tick:
-        for _ in range(rounds):
-            shuffle(order)
-            for name in order:
-                own = contestants.setdefault(name, {})
-                for what, value in stretch(built[name], seconds).items():
-                    own.setdefault(what, []).append(value)
-                tick()
+    with progress(case.title, rounds * len(built)) as tick:
+        for name in in_turns(built, rounds):
+            own = contestants.setdefault(name, {})
+            for what, value in stretch(built[name], seconds).items():
+                own.setdefault(what, []).append(value)
+            tick()
     return {
         "name": case.name,
         "title": case.title,
@@ -101,7 +100,7 @@ def measure(case: LoopCase, rounds: int, seconds: float, with_peers: bool) -> di
 def main() -> None:
     measure_cases(
         __doc__,
-        machine,
+        describe_cpu(LIBRARIES),
         loop_cases(),
         lambda case, asked: measure(case, asked.rounds, asked.stretch, not asked.no_peers),
         "--no-peers",

@@ -1,7 +1,7 @@
-"""A whole training step's end: unscale, look, clip by norm, AdamW, average the weights, zero.
+"""The whole end of a training step: unscale, check, clip by norm, AdamW, average the weights, zero.
 
-The gradients are those of a scaled loss, and used up by a step: they are written anew before each,
-untimed. Results are parameters, averages and gradients, for the gate looks at all of them.
+The gradients are those of a scaled loss, and a step overwrites them: they are restored before each
+step, untimed. The gate compares parameters, averages and gradients.
 """
 
 import importlib
@@ -11,10 +11,23 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
-from contestants import BETA1, BETA2, EPS, LR, OURS, ROOFLINE, Arrays, Contestant, Maker, roofline
-from opponents import direction_in_place, tensors
 
 import fusedstep as fs
+from fusedstep._bench.contestants import (
+    BETA1,
+    BETA2,
+    EPS,
+    LR,
+    OURS,
+    Arrays,
+    Contestant,
+    adam_direction,
+    torch_parameters,
+)
+
+from ..harness.gate import Maker
+from .names import IN_PLACE, ROOFLINE
+from .opponents import roofline
 
 SCALE, MAX_NORM, WEIGHT_DECAY, EMA_DECAY = 1024.0, 1.0, 0.01, 0.999
 
@@ -37,8 +50,8 @@ def _used_up(grads: Arrays) -> Arrays:
 def whole(build: Callable[[Arrays, Arrays], Whole]) -> Callable[[Arrays, Arrays], Contestant]:
     def make(params: Arrays, grads: Arrays) -> Contestant:
         own = _used_up(grads)
-        # Every other gradient is small, and a short list's is then not clipped. Adam forgives a
-        # factor that is the same at all steps, and clipping one before it.
+        # Every other gradient is small enough not to be clipped: a factor that is the same at all
+        # steps would not change Adam's result, and a wrong one would pass the gate.
         factors = cycle((SCALE, 1.0))
 
         def refresh() -> None:
@@ -99,13 +112,13 @@ def _torch_parts(params: Arrays, grads: Arrays) -> tuple[Any, Any, list[Any]]:
     """Its module, the optimizer, and averages that start at the parameters."""
     torch = importlib.import_module("torch")
     options = {"lr": LR, "betas": (BETA1, BETA2), "eps": EPS, "weight_decay": WEIGHT_DECAY}
-    opt = torch.optim.AdamW(tensors(params, grads), fused=True, **options)
+    opt = torch.optim.AdamW(torch_parameters(params, grads), fused=True, **options)
     return torch, opt, [torch.from_numpy(p.copy()) for p in params]
 
 
 @whole
 def _torch_documented(params: Arrays, grads: Arrays) -> Whole:
-    """As its pages on mixed precision, clipping and weight averaging write it."""
+    """As torch's pages on mixed precision, clipping and weight averaging show it."""
     torch, opt, averages = _torch_parts(params, grads)
     (group,) = opt.param_groups
     average = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY)
@@ -180,7 +193,7 @@ def _numpy_in_place(params: Arrays, grads: Arrays) -> Whole:
         for p, g, m, v, average in pieces:
             w = work[: p.size]
             np.multiply(g, factor, out=g)
-            direction_in_place(g, m, v, size, eps, w)
+            adam_direction(g, m, v, size, eps, w)
             np.multiply(p, 1 - LR * WEIGHT_DECAY, out=p)
             np.subtract(p, w, out=p)
             np.subtract(p, average, out=w)
@@ -193,11 +206,11 @@ def _numpy_in_place(params: Arrays, grads: Arrays) -> Whole:
 
 @whole
 def _roofline(params: Arrays, grads: Arrays) -> Whole:
-    """44 bytes a parameter in one sweep: five arrays read and written, one read.
+    """44 bytes per parameter in one sweep: five arrays read and written, one read.
 
     A step reads and writes parameter, two moments, average and (zeroing) gradient, and has read the
     gradient before for the norm. Here a third state stands for the gradient that is written, so that
-    nothing of the measured sweep over the norm, and of the zeroing, is in its own limit.
+    the limit contains neither the sweep for the norm nor the zeroing.
     """
     return Whole(roofline(3, average=True).make(params, grads).step, list)
 
@@ -207,6 +220,6 @@ WHOLE = {
     "torch, as documented": Maker(_torch_documented),
     "torch, one multiplication": _torch_merged(in_kernel=False),
     "torch, merged": _torch_merged(in_kernel=True),
-    "NumPy in place": Maker(_numpy_in_place),
-    ROOFLINE: Maker(_roofline),
+    IN_PLACE: Maker(_numpy_in_place),
+    ROOFLINE: Maker(_roofline, gated=False),
 }

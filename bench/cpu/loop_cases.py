@@ -1,4 +1,4 @@
-"""What is measured where people run it: the cases by name, and the settings of each."""
+"""What is measured in training loops: the cases by name, and the settings of each."""
 
 import itertools
 import math
@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from contestants import LR, OURS
-from loops import (
+
+import fusedstep as fs
+from fusedstep._bench.contestants import LR, OURS
+
+from .cases import SINGLE
+from .loops import (
     NETWORKS,
-    ONE_THREAD,
     Admitted,
     Build,
     Loop,
@@ -22,12 +25,10 @@ from loops import (
     threads_of,
     torch_loops,
 )
-from opponents import ADAM
+from .names import DEEPSPEED, FUSED, NUMBA, ONE_THREAD
+from .opponents import ADAM
 
-import fusedstep as fs
-from cases import SINGLE
-
-# What is beside the process, and what is left to it.
+# What runs beside the process, or which cores it may use.
 SETTINGS = {
     "quiet": "nothing beside",
     "busy1": "1 busy process beside",
@@ -47,12 +48,12 @@ class LoopCase(NamedTuple):
     name: str
     title: str
     parameters: int
-    # Those that pass the gate: how each is built. With peers or without.
+    # How each contestant that passes the gate is built, with peers or without.
     contestants: Callable[[bool], Admitted]
     settings: tuple[str, ...]
-    # Those in --quick.
+    # The settings in --quick.
     quick: tuple[str, ...] = ()
-    # Whose time the others are divided by.
+    # The contestant that the others' times are divided by.
     reference: str = OURS
 
 
@@ -81,7 +82,7 @@ def _arrays(sizes: Sequence[int], seed: int) -> list[np.ndarray]:
 
 
 def _bound(sizes: Sequence[int], seed: int = 0) -> Callable[[], Any]:
-    """A step of ours on arrays of its own."""
+    """A step of ours on its own arrays."""
     opt = fs.Adam(_arrays(sizes, seed), lr=LR)
     opt.bind(_arrays(sizes, seed + 1))
     return opt.step
@@ -89,7 +90,7 @@ def _bound(sizes: Sequence[int], seed: int = 0) -> Callable[[], Any]:
 
 def _row(sizes: Sequence[int], with_peers: bool) -> Admitted:
     """Steps in a row, with nothing between them."""
-    names = ("torch fused", "DeepSpeedCPUAdam", "Numba parallel")
+    names = (FUSED, DEEPSPEED, NUMBA)
     makers = {
         OURS: ADAM[OURS],
         ONE_THREAD: ADAM[OURS],
@@ -123,7 +124,7 @@ def _rows() -> list[LoopCase]:
 
 
 def _in_turn(sizes: Sequence[int], count: int, _: bool) -> Admitted:
-    """A step of one optimizer, then of the next. No peers."""
+    """A step of one optimizer, then of the next one; without peers."""
 
     def build(threads: int) -> Loop:
         steps = itertools.cycle([_bound(sizes, 2 * i) for i in range(count)])
@@ -138,7 +139,7 @@ def _several(step: Callable[[], Any]) -> None:
 
 
 def _two_threads(size: int, _: bool) -> Admitted:
-    """Two threads of Python, each with an optimizer of its own that it steps several times."""
+    """Two Python threads, each with its own optimizer that it steps several times."""
 
     def build(at_once: bool, threads: int) -> Loop:
         workers = [(ThreadPoolExecutor(1), _bound([size], 2 * i)) for i in range(2)]

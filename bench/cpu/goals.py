@@ -1,23 +1,14 @@
-"""The goals, and what was reached. A goal is met where the median is; the range is beside it."""
+"""The goals of steps in a row, and what was reached."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from contestants import NUMBA_ONE_ARRAY, OURS, PASSED
-from ratios import (
-    CaseResult,
-    Ratio,
-    fraction_of_roofline,
-    is_adam,
-    is_whole,
-    overhead,
-    peers,
-    to_ours,
-)
+from fusedstep._bench.contestants import OURS
 
-from cases import ALIGNED, NATURAL, ODD, TORCH_FUSED_TOO
-
-DEEPSPEED, FUSED, NUMBA = "DeepSpeedCPUAdam", "torch fused", "Numba parallel"
+from ..harness.report import Goal
+from ..harness.results import CaseResult, if_measured, to_reference
+from .cases import ALIGNED, NATURAL, ODD, TORCH_FUSED_TOO
+from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE, TEXTBOOK
+from .ratios import is_adam, is_whole, overhead, peers
 
 NOT_YET = {
     "bf16 state": "≥ 1.35 × the best fp32 peer",
@@ -26,28 +17,12 @@ NOT_YET = {
 }
 
 
-class Goal(NamedTuple):
-    case: str
-    measure: str
-    bound: float
-    reached: Ratio | None
-    at_most: bool = False
-    note: str = ""
-
-    @property
-    def met(self) -> str:
-        if self.reached is None:
-            return "not measured"
-        median = self.reached.median
-        return "met" if (median <= self.bound if self.at_most else median >= self.bound) else "no"
-
-
 def _against(case: CaseResult, title: str, wanted: dict[str, float]) -> Iterator[Goal]:
-    """Against named peers; "" is whichever was fastest."""
+    """Against named peers; "" is the fastest one."""
     for name, bound in wanted.items():
         order = peers(case)
         who = name or (order[0] if order else "")
-        reached = to_ours(case, who) if who in case["contestants"] else None
+        reached = if_measured(case, who)
         why = "" if reached else case["left_out"].get(who, "")
         yield Goal(
             title, f"time of {name or 'best peer'} ÷ ours", bound, reached, False, why or who
@@ -57,9 +32,9 @@ def _against(case: CaseResult, title: str, wanted: dict[str, float]) -> Iterator
 def _large(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
     for name, title in (("gpt2", "GPT-2"), ("llama-2-7b-layer", "Llama layer")):
         if case := by_name.get(name):
-            part = fraction_of_roofline(case)
+            part = if_measured(case, ROOFLINE)
             yield Goal(title, "fraction of the same-stream roofline", 0.97, part)
-            yield from _against(case, title, {"": 1.0, "NumPy textbook": 12.0})
+            yield from _against(case, title, {"": 1.0, TEXTBOOK: 12.0})
 
 
 def _adam(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
@@ -74,10 +49,10 @@ def _adam(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
         if case := by_name.get(name):
             yield from _against(case, title, bounds)
     if (case := by_name.get("mlp")) and NUMBA_ONE_ARRAY in case["contestants"]:
-        ratio = to_ours(case, NUMBA_ONE_ARRAY).inverse
+        ratio = to_reference(case, NUMBA_ONE_ARRAY).inverse
         yield Goal("MLP 109k", f"our time ÷ {NUMBA_ONE_ARRAY}", 1.15, ratio, True)
     cells = [
-        (to_ours(case, peer), f"worst cell: {peer}, {name}")
+        (to_reference(case, peer), f"worst cell: {peer}, {name}")
         for name, case in by_name.items()
         if is_adam(case)
         for peer in peers(case)[:1]
@@ -89,17 +64,17 @@ def _adam(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
 
 def _overhead(cases: list[CaseResult]) -> Iterator[Goal]:
     if fit := overhead(cases, OURS):
-        yield Goal("overhead, bound", "µs a step", 3.0, fit.fixed, True)
-        yield Goal("overhead, bound", "ns a tensor", 30.0, fit.per_tensor, True)
+        yield Goal("overhead, bound", "µs per step", 3.0, fit.fixed, True)
+        yield Goal("overhead, bound", "ns per tensor", 30.0, fit.per_tensor, True)
     if fit := overhead(cases, PASSED):
-        yield Goal("overhead, passed anew", "ns a tensor", 120.0, fit.per_tensor, True)
+        yield Goal("overhead, passed anew", "ns per tensor", 120.0, fit.per_tensor, True)
 
 
 def _rest(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
     for name, case in by_name.items():
         if name.startswith("placement-"):
             for where in (NATURAL, ODD):
-                ratio = to_ours(case, f"{OURS}, {where}")
+                ratio = to_reference(case, f"{OURS}, {where}")
                 title = f"{where}, {name.partition('-')[2]}"
                 yield Goal(title, f"our time ÷ our time {ALIGNED}", 1.1, ratio, True)
         elif name.startswith("rule-"):
@@ -107,7 +82,7 @@ def _rest(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
             for goal in _against(case, f"{rule}, {shape}", {"": 4.0}):
                 note = "; torch has a fused form" if rule in TORCH_FUSED_TOO else ""
                 yield goal._replace(note=goal.note + note)
-            yield from _against(case, f"{rule}, {shape}", {"torch foreach": 4.0})
+            yield from _against(case, f"{rule}, {shape}", {FOREACH: 4.0})
         elif name.startswith("mean-"):
             numpy_peers = [peer for peer in peers(case) if peer.startswith("NumPy")]
             if numpy_peers:
@@ -115,11 +90,11 @@ def _rest(by_name: dict[str, CaseResult]) -> Iterator[Goal]:
         elif is_whole(case):
             for peer in [peer for peer in peers(case) if peer.startswith("torch")][:1]:
                 yield from _against(case, case["title"], {peer: 2.0})
-            part = fraction_of_roofline(case)
+            part = if_measured(case, ROOFLINE)
             yield Goal(case["title"], "fraction of its own roofline", 0.9, part)
 
 
 def goals(cases: list[CaseResult]) -> list[Goal]:
-    """Those that the measured cases can answer."""
+    """The goals that the measured cases can answer."""
     by_name = {case["name"]: case for case in cases}
     return [*_large(by_name), *_adam(by_name), *_overhead(cases), *_rest(by_name)]

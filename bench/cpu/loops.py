@@ -1,4 +1,4 @@
-"""Training loops of an MLP in NumPy and in torch, and who makes the step in them."""
+"""Training loops of an MLP in NumPy and in torch, and the optimizers that run in them."""
 
 import importlib
 import itertools
@@ -8,14 +8,21 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from contestants import LR, OURS, Arrays, Contestant, Maker
-from gate import admit
-from opponents import numba_parallel, numpy_textbook, optax_adam, tensors
 
 import fusedstep as fs
+from fusedstep._bench.contestants import (
+    LR,
+    OURS,
+    Arrays,
+    Contestant,
+    numpy_textbook,
+    torch_parameters,
+)
 
-ONE_THREAD = f"{OURS}, 1 thread"
-TEXTBOOK = "NumPy textbook"
+from ..harness.gate import Maker, admit
+from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, ONE_THREAD, OPTAX, TEXTBOOK
+from .opponents import numba_parallel, optax_adam
+
 BATCH = 64
 NETWORKS = {
     "109k": (784, 128, 64, 10),
@@ -25,23 +32,23 @@ NETWORKS = {
 
 
 def nothing() -> None:
-    """What steps in a row have in the place of the rest of a loop."""
+    """What steps in a row have instead of the rest of a loop."""
 
 
 class Loop(NamedTuple):
     """What one contestant does in every iteration."""
 
     step: Callable[[Any], Any]
-    # Makes what the step is given.
+    # Computes what the step is given.
     backward: Callable[[], Any] = nothing
-    # Of fusedstep; 0: all.
+    # Threads of fusedstep; 0: all.
     threads: int = 0
-    # Before a stretch: the parameters where they began.
+    # Called before a stretch: puts the parameters back to their start.
     restart: Callable[[], Any] = nothing
 
 
 Build = Callable[[], Loop]
-# From parameters, which it may exchange for others, to the step on new gradients.
+# From parameters, which it may replace by others, to the step on new gradients.
 NumpyRule = Callable[[Arrays], Callable[[Arrays], Any]]
 # From torch's parameters to the step on their `.grad`.
 TorchRule = Callable[[Any], Callable[[], Any]]
@@ -55,7 +62,7 @@ def threads_of(name: str) -> int:
 
 
 def shapes(layers: Sequence[int]) -> list[tuple[int, ...]]:
-    """Of a weight and a bias a layer."""
+    """Of a weight and a bias per layer."""
     return [s for n_in, n_out in itertools.pairwise(layers) for s in ((n_in, n_out), (n_out,))]
 
 
@@ -65,7 +72,7 @@ def parameters(layers: Sequence[int]) -> int:
 
 @cache
 def start_of(layers: Sequence[int]) -> Arrays:
-    """He et al. 2015, the same for everybody."""
+    """Initial weights (He et al. 2015), the same for every contestant."""
     rng = np.random.default_rng(0)
     return [
         np.sqrt(2 / shape[0], dtype=np.float32) * rng.standard_normal(shape, np.float32)
@@ -77,9 +84,9 @@ def start_of(layers: Sequence[int]) -> Arrays:
 
 @cache
 def batches(layers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inputs that come again and again, every other label another each time.
+    """Inputs that are repeated, with every other label drawn anew each time.
 
-    There is something to learn, and never everything: gradients do not vanish.
+    So there is something to learn, but never everything: gradients do not vanish.
     """
     rng = np.random.default_rng(1)
     inputs = np.float32(0.3) * rng.standard_normal((64, BATCH, layers[0]), np.float32)
@@ -89,7 +96,7 @@ def batches(layers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def gradients(params: Arrays, x: np.ndarray, y: np.ndarray) -> Arrays:
-    """Of the mean cross-entropy, as people write it: every array is a new one."""
+    """Gradients of the mean cross-entropy, as people write it: every array is a new one."""
     weights, biases = params[::2], params[1::2]
     inputs = [x]
     for w, b in zip(weights[:-1], biases[:-1], strict=True):
@@ -120,7 +127,7 @@ def torch_model(layers: Sequence[int]) -> Any:
     return torch.nn.Sequential(*parts[:-1])
 
 
-# Who makes the step ------------------------------------------------------------------------------
+# The optimizers ---------------------------------------------------------------------------------
 
 
 def fusedstep_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
@@ -128,7 +135,7 @@ def fusedstep_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
 
 
 def reads_its_list(make: Callable[[Arrays, Arrays], Contestant]) -> NumpyRule:
-    """An opponent that looks into its list of gradients at every step."""
+    """An opponent that reads its list of gradients at every step."""
 
     def rule(params: Arrays) -> Callable[[Arrays], Any]:
         grads = [np.zeros_like(p) for p in params]
@@ -144,17 +151,17 @@ def reads_its_list(make: Callable[[Arrays, Arrays], Contestant]) -> NumpyRule:
 
 
 def numba_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
-    """Its loops run over one axis: everything is made flat, which copies nothing."""
+    """Its loops run over one axis: everything is flattened, without a copy."""
     on = reads_its_list(numba_parallel)([p.reshape(-1) for p in params])
     return lambda grads: on([g.reshape(-1) for g in grads])
 
 
 def torch_on_numpy(rule: TorchRule) -> NumpyRule:
-    """On tensors that share NumPy's memory, the gradients' too."""
+    """On tensors that share the memory of NumPy's parameters and gradients."""
 
     def on_arrays(params: Arrays) -> Callable[[Arrays], Any]:
         torch = importlib.import_module("torch")
-        own = tensors(params, params)
+        own = torch_parameters(params, params)
         step = rule(own)
 
         def on(grads: Arrays) -> None:
@@ -168,7 +175,7 @@ def torch_on_numpy(rule: TorchRule) -> NumpyRule:
 
 
 def optax_on_numpy(params: Arrays) -> Callable[[Arrays], Any]:
-    """It keeps arrays of its own, and lends them to the loop: only its state can be donated."""
+    """It keeps its own arrays, which the loop reads: only its state can be donated."""
     jax = importlib.import_module("jax")
     opt, compiled = optax_adam(donated=(1,))
     own = [jax.numpy.array(p) for p in params]
@@ -202,27 +209,27 @@ def deepspeed_adam(params: Any) -> Callable[[], Any]:
 TORCH_RULES: dict[str, TorchRule] = {
     OURS: fusedstep_on_torch,
     ONE_THREAD: fusedstep_on_torch,
-    "torch fused": torch_adam(fused=True),
-    "torch foreach": torch_adam(foreach=True),
-    "DeepSpeedCPUAdam": deepspeed_adam,
+    FUSED: torch_adam(fused=True),
+    FOREACH: torch_adam(foreach=True),
+    DEEPSPEED: deepspeed_adam,
 }
 
 NUMPY_RULES: dict[str, NumpyRule] = {
     OURS: fusedstep_on_numpy,
     ONE_THREAD: fusedstep_on_numpy,
     TEXTBOOK: reads_its_list(numpy_textbook),
-    "torch fused": torch_on_numpy(TORCH_RULES["torch fused"]),
-    "DeepSpeedCPUAdam": torch_on_numpy(deepspeed_adam),
-    "Numba parallel": numba_on_numpy,
-    "optax jit": optax_on_numpy,
+    FUSED: torch_on_numpy(TORCH_RULES[FUSED]),
+    DEEPSPEED: torch_on_numpy(deepspeed_adam),
+    NUMBA: numba_on_numpy,
+    OPTAX: optax_on_numpy,
 }
 
 
-# For the gate ------------------------------------------------------------------------------------
+# The gate ----------------------------------------------------------------------------------------
 
 
 def _in_rows(arrays: Arrays) -> Arrays:
-    """The gate's arrays, which are flat, as matrices where they have even lengths."""
+    """The gate's flat arrays as matrices, if their lengths are even."""
     return [a.reshape(-1, 2) if a.size % 2 == 0 else a for a in arrays]
 
 
@@ -237,7 +244,7 @@ def _numpy_maker(rule: NumpyRule) -> Maker:
 
 def _torch_maker(rule: TorchRule) -> Maker:
     def make(params: Arrays, grads: Arrays) -> Contestant:
-        step = rule(tensors(_in_rows(params), _in_rows(grads)))
+        step = rule(torch_parameters(_in_rows(params), _in_rows(grads)))
         return Contestant(step, lambda: params)
 
     return Maker(make)
