@@ -110,7 +110,7 @@ def _rows() -> list[LoopCase]:
     return [
         LoopCase(
             f"row-{name}",
-            f"steps in a row, {title}",
+            f"back-to-back steps, {title}",
             sum(sizes),
             partial(_row, sizes),
             settings,

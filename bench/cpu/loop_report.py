@@ -187,7 +187,7 @@ def short(result: Result) -> str:
     if absent := result["missing"] + result["skipped"]:
         parts.append(f"Not measured: {'; '.join(absent)}.")
     if rows := summary(cases):
-        parts += ["## The step in the loop, beside busy cores, and in a row", rows]
+        parts += ["## The step in the loop, beside busy cores, and back to back", rows]
     if rows := many_table(cases):
         parts += ["## Many at once", rows]
     return paragraphs(*parts)

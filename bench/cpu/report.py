@@ -136,7 +136,7 @@ def markdown(result: Result, in_the_loop: str) -> str:
         "# fusedstep and its peers",
         machine_line(result),
         re.sub("^#", "##", in_the_loop, flags=re.MULTILINE),
-        "## Steps in a row" if in_the_loop else "",
+        "## Back-to-back steps" if in_the_loop else "",
         (
             "Ratios are times divided by fusedstep's in the same round: above 1, fusedstep is faster. "
             f"In brackets, the range over the rounds. *{ROOFLINE}*: the same memory read and written "
