@@ -53,7 +53,9 @@ FEATURES = {
     "grad_scale": Feature("argument of the call: divides the gradients", METHODS, kind="argument"),
     "zero_grads": Feature("argument of the call: zeroes the gradients", DENSE, kind="argument"),
     "bind": Feature("gradients are checked once", ("step",), kind="use"),
-    "some of the parameters": Feature("the others stay unchanged, counters too", METHODS, kind="use"),
+    "some of the parameters": Feature(
+        "the others stay unchanged, counters too", METHODS, kind="use"
+    ),
     "freeze": Feature("unchanged, even if gradients are passed", METHODS, kind="use"),
     "add_group": Feature("adds parameters later", METHODS, kind="use"),
     "state_dict": Feature("the same bits after `load_state_dict`", METHODS, kind="use"),

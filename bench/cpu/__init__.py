@@ -1,1 +1,1 @@
-"""The comparison on the CPU: in a training loop, and steps in a row."""
+"""The comparison on the CPU: in training loops, and of back-to-back steps."""

@@ -1,4 +1,4 @@
-"""What is measured of steps in a row: the cases, by name."""
+"""The cases of back-to-back steps, by name."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""fusedstep against its peers: in a training loop, then steps in a row, interleaved in one process.
+"""fusedstep against its peers: in training loops, then back to back, interleaved in one process.
 
     python -m bench.cpu.compare [--quick] [--only CASE ...] [--rounds N] [--threads N ...] [--output DIR]
 
@@ -62,8 +62,8 @@ def measured(threads: int, names: list[str], arguments: argparse.Namespace, part
     return run_cases("bench.cpu.measure", options, names, part, where, environment(threads))
 
 
-def in_rows(names: dict[str, bool], arguments: argparse.Namespace) -> Result:
-    """Steps in a row, on all thread counts."""
+def back_to_back(names: dict[str, bool], arguments: argparse.Namespace) -> Result:
+    """Back-to-back steps, on all thread counts."""
     everything = len(os.sched_getaffinity(0))
     counts = arguments.threads or ([everything] if arguments.quick else [everything, 1])
     start = time.time()
@@ -105,7 +105,7 @@ def main() -> None:
         missing += found["missing"]
         section = in_loop.write(found, arguments.output)
     if names:
-        result = in_rows(names, arguments)
+        result = back_to_back(names, arguments)
         missing += result["missing"]
         if result["cases"]:
             report(result, section, arguments.output)

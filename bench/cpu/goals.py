@@ -1,4 +1,4 @@
-"""The goals of steps in a row, and what was reached."""
+"""The goals of back-to-back steps, and what was reached."""
 
 from collections.abc import Iterator
 

@@ -89,7 +89,7 @@ def _bound(sizes: Sequence[int], seed: int = 0) -> Callable[[], Any]:
 
 
 def _row(sizes: Sequence[int], with_peers: bool) -> Admitted:
-    """Steps in a row, with nothing between them."""
+    """Back-to-back steps, with nothing between them."""
     names = (FUSED, DEEPSPEED, NUMBA)
     makers = {
         OURS: ADAM[OURS],

@@ -32,7 +32,7 @@ NETWORKS = {
 
 
 def nothing() -> None:
-    """What steps in a row have instead of the rest of a loop."""
+    """Back-to-back steps do nothing between steps."""
 
 
 class Loop(NamedTuple):

@@ -1,6 +1,6 @@
 """Adam in other libraries, each in the best form that its own API allows.
 
-Libraries are imported when a contestant is built, so that a missing one stops nobody else.
+Libraries are imported when a contestant is built, so that a missing one does not stop the others.
 """
 
 import importlib

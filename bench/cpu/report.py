@@ -115,8 +115,8 @@ def disturbed(result: Result) -> str:
     if not names:
         return ""
     return (
-        "**Disturbed.** Other programs kept more than a tenth of a core busy, which stalls whoever "
-        f"uses all threads for milliseconds per step: measure again {', '.join(names)}."
+        "**Disturbed.** Other programs kept more than a tenth of a core busy, which stalls a step on "
+        f"all threads for milliseconds: measure again {', '.join(names)}."
     )
 
 

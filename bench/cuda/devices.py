@@ -52,7 +52,7 @@ class Card:
         self._torch.cuda.synchronize()
 
     def timed(self, step: Step, count: int) -> Times:
-        """So many steps in a row."""
+        """So many back-to-back steps."""
         first, last = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.wait()
         start = time.perf_counter()

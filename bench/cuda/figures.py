@@ -147,7 +147,7 @@ def graph_summary(result: Result) -> str:
                 f"{statistics.median(graph['eager']) * 1e6:.1f}",
             ]
         )
-    head = ["captured AdamW, clip, average: µs", "its kernels", "replay", "in a row", "eager"]
+    head = ["captured AdamW, clip, average: µs", "its kernels", "replay", "back to back", "eager"]
     return table(head, rows)
 
 

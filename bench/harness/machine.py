@@ -1,4 +1,4 @@
-"""The machine that is measured: what it is, how much memory is free, and whether it is quiet."""
+"""The machine: what it is, how much memory is free, and whether other programs are running."""
 
 import os
 import time
@@ -52,7 +52,7 @@ def describe_cpu(libraries: Iterable[str]) -> dict[str, Any]:
 
 
 class Neighbours:
-    """How many cores others have kept busy since construction: processes, or guests of the host."""
+    """How many cores other processes, or guests of the host, have kept busy since construction."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter(), self._busy()
@@ -63,8 +63,8 @@ class Neighbours:
         if not stat.exists():
             return 0.0
         user, nice, system, _, _, *rest = map(int, stat.read_text().split("\n")[0].split()[1:9])
-        everybody = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-        return everybody - time.process_time()
+        everyone = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+        return everyone - time.process_time()
 
     def cores(self) -> float:
         start, busy = self._start

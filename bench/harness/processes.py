@@ -55,7 +55,7 @@ def options_of(doc: str, **words: str) -> argparse.ArgumentParser:
 
 
 def is_selected(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a case is meant: by its name, a prefix or a pattern."""
+    """Whether the patterns select a case: by its name, a prefix or a wildcard."""
     return any(fnmatchcase(name, p) or name.startswith(p) for p in patterns)
 
 

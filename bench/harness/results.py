@@ -1,11 +1,11 @@
-"""What was measured of a case, as it is written to JSON, and ratios out of it."""
+"""The results of a case, as they are written to JSON, and the ratios computed from them."""
 
 from typing import Any
 
 from fusedstep._bench.ratio import Ratio
 
-# Of steps in a row: "contestants" has by name "seconds" per round, and those of the "reference" in
-# the same round; "left_out" has who is missing, with the reason.
+# Of back-to-back steps: by contestant, the "seconds" of every round and those of the "reference" in the
+# same round; "left_out" has the reason for each contestant that is missing.
 CaseResult = dict[str, Any]
 
 

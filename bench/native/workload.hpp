@@ -13,10 +13,10 @@ namespace fusedstep::bench {
 // One rule at its steps, driven as the bindings drive a bound optimizer.
 class Contestant {
  public:
-  // One gradient a tensor; the vector outlives the contestant.
+  // One gradient per tensor; the vector outlives the contestant.
   Contestant(std::size_t rule, unsigned variant, const std::vector<const void*>& gradients);
 
-  // `buffers` holds as many as the variant uses states.
+  // `buffers` has one buffer per state that the variant uses.
   void add(void* param, std::size_t size, DType dtype, std::byte* const* buffers);
   int threads() const { return stepper_.threads(); }
 

@@ -52,7 +52,7 @@ def check_output(path: Path) -> None:
         raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
     existed = os.path.lexists(path)
     try:
-        with path.open("ab"):  # permissions alone do not tell: a file system may be read-only
+        with path.open("ab"):  # permissions do not suffice: a file system may be read-only
             pass
         if not existed:
             path.unlink()
