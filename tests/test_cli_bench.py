@@ -206,26 +206,24 @@ def test_a_step_unlike_numpy_is_an_error(wrong, without):
 
 
 def test_the_roofline_has_the_streams_of_the_rule(monkeypatch):
-    variants = []
-    stepper = contestants._core.Stepper
+    allocated, allocate = [], contestants._core.zeros_in_phase
 
-    class Spy:
-        def __init__(self, rule):
-            self.real = stepper(rule)
+    def spy(*args):
+        allocated.append(allocate(*args))
+        return allocated[-1]
 
-        def add(self, settings, entries):
-            variants.append(settings[0][1])
-            return self.real.add(settings, entries)
-
-        def __getattr__(self, name):
-            return getattr(self.real, name)
-
-    monkeypatch.setattr(contestants._core, "Stepper", Spy)
-    for n_states in range(4):
-        p, g = np.ones((2, 10), np.float32)
-        contestants.roofline(n_states)([p], [g]).step()
-        np.testing.assert_array_equal(p, np.full(10, 2, np.float32))
-    assert variants == [0b000, 0b001, 0b011, 0b111]
+    monkeypatch.setattr(contestants._core, "zeros_in_phase", spy)
+    for n_states in range(5):
+        for average in (False, True):
+            p, g = np.ones((2, 10), np.float32)
+            contestants.roofline(n_states, average)([p], [g]).step()
+            [streams] = allocated.pop()
+            assert len(streams) == n_states + average
+            # Each stream is written: the parameter and the states get the gradient added.
+            for stream in (p, *streams[:n_states]):
+                np.testing.assert_array_equal(stream, np.full(10, 2, np.float32))
+            for stream in streams[n_states:]:
+                np.testing.assert_array_equal(stream, np.full(10, 1.5, np.float32))
 
 
 # What may be missing or wrong --------------------------------------------------------------------

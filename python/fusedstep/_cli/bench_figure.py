@@ -13,7 +13,7 @@ from fusedstep._cli.measurement import OURS, ROOFLINE, Benchmark
 
 __all__ = ["render"]
 
-# Colour-blind safe colours (Okabe & Ito 2008); in greyscale, the markers tell the lines apart.
+# Colour-blind safe colours (Okabe & Ito 2008); the markers distinguish the lines in greyscale.
 STYLES: dict[str, dict[str, Any]] = {
     "NumPy textbook": {"color": "#7F7F7F", "marker": "o"},
     "NumPy in place": {"color": "#E69F00", "marker": "s"},

@@ -15,7 +15,7 @@ from fusedstep._cli.training import RAVINE, RULES, Result, descend
 
 __all__ = ["render"]
 
-# Colour-blind safe colours (Okabe & Ito 2008); in greyscale, the markers tell the lines apart.
+# Colour-blind safe colours (Okabe & Ito 2008); the markers distinguish the lines in greyscale.
 STYLES: dict[str, dict[str, Any]] = {
     "SGD": {"color": "#7F7F7F", "marker": "o"},
     "Momentum": {"color": "#E69F00", "marker": "s"},
