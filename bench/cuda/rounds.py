@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 import fusedstep as fs
-from fusedstep._bench.contestants import OURS, Arrays, Step
+from fusedstep._bench.contestants import LR, OURS, Arrays, Step
 from fusedstep._bench.gate import STEPS, reason_of, why_rejected
 from fusedstep._bench.timing import WARM_STEPS, in_turns
 
 from ..harness.results import CaseResult
 from .devices import Device, host_seconds
 from .lists import Case
-from .rivals import COPY, Rival, Tensors, missing
+from .rivals import COPY, MAX_NORM, WEIGHT_DECAY, Rival, Tensors, missing
 
 # Odd sizes, one large enough for 8-bit optimizers (below 4,096 they keep float32).
 GATE_SIZES = (10_240, 4_099, 7, 1, 70_001)
@@ -36,9 +36,9 @@ def _numbers(seed: int) -> Arrays:
 def _truth(rule: str, clips: bool) -> Arrays:
     """What fusedstep computes on the CPU: on the device it must have the same bits."""
     params = _numbers(0)
-    decay = {"weight_decay": 0.01} if rule == "adamw" else {}
-    norm = {"max_grad_norm": 1.0} if clips else {}
-    opt = fs.create(rule, params, lr=1e-3, **decay, **norm)
+    decay = {"weight_decay": WEIGHT_DECAY} if rule == "adamw" else {}
+    norm = {"max_grad_norm": MAX_NORM} if clips else {}
+    opt = fs.create(rule, params, lr=LR, **decay, **norm)
     for step in range(STEPS):
         opt.step(_numbers(1 + step))
     return params
