@@ -47,8 +47,8 @@ const std::vector<Shape>& all_shapes() {
   return shapes;
 }
 
-// Memory sets the pace, so a flag counts where it adds a stream: of the variants with as many
-// states, the first stands for all.
+// Memory is the limit, so a flag matters only if it adds a stream: of the variants with equally
+// many states the first represents all.
 std::vector<unsigned> distinct_variants(const RuleInfo& info) {
   std::vector<unsigned> variants;
   std::set<std::size_t> seen;
@@ -57,7 +57,7 @@ std::vector<unsigned> distinct_variants(const RuleInfo& info) {
   return variants;
 }
 
-// One thread and all: what OMP_NUM_THREADS, FUSEDSTEP_NUM_THREADS and the CPU affinity leave.
+// One thread, and all that OMP_NUM_THREADS, FUSEDSTEP_NUM_THREADS and the CPU affinity allow.
 std::vector<int> thread_counts() {
   const int all = thread_limit();
   return all == 1 ? std::vector<int>{1} : std::vector<int>{1, all};
@@ -88,7 +88,7 @@ std::size_t Case::bytes_held() const {
   return bytes_of(format, shape->total()) * (2 + state_count());
 }
 
-std::size_t Case::bytes_a_step() const {
+std::size_t Case::bytes_per_step() const {
   return bytes_of(format, shape->total()) * (3 + 2 * state_count());
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kSample = 4096;  // values an array
+constexpr std::size_t kSample = 4096;  // values per array
 
 std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -52,8 +52,8 @@ bool sample_is_normal(const Extent& array) {
   return true;
 }
 
-// By the words that rules share, so that a new rule needs no line here. The learning rate is so
-// small that no number of steps leads anywhere.
+// By the names that rules share, so that a new rule needs no line here. The learning rate is so
+// small that the parameters stay normal numbers in any number of steps.
 double scalar(const std::string& name) {
   if (name == "lr" || name == "lr_decay") return 1e-12;
   if (name == "eps") return 1e-8;
@@ -100,7 +100,7 @@ Workload::Workload(const Case& c)
   const std::vector<std::size_t>& sizes = c.shape->sizes;
   const std::vector<std::size_t> offsets = lay_out(c);
   for (std::size_t i = 0; i < 2 * sizes.size(); ++i) {
-    // Written before anything is timed: memory that never was is read from one page of zeros.
+    // Written before anything is timed: unwritten memory is read from one page of zeros.
     std::byte* const array = arrays_.data() + offsets[i];
     const std::size_t size = sizes[i % sizes.size()];
     (compute_of(format_) == Compute::float32 ? fill<float> : fill<double>)(array, size, i);

@@ -16,7 +16,7 @@ class Contestant {
   // One gradient per tensor; the vector outlives the contestant.
   Contestant(const RuleInfo& rule, unsigned variant, const std::vector<Array>& gradients);
 
-  // `buffers` holds as many as the variant uses states.
+  // `buffers` has one buffer per state that the variant uses.
   void add(const Array& param, std::size_t size, std::byte* const* buffers);
   int threads() const { return stepper_.threads(); }
 
