@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from fusedstep._options import Switch
+from fusedstep._pipeline import GROUP_OPTIONS
 from fusedstep.optimizer import Optimizer, registry
-from fusedstep.options import Switch, core_settings
-from fusedstep.pipeline import GROUP_OPTIONS
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "support.md"
 
@@ -95,7 +95,8 @@ def own_options(cls):
 
 def is_coupled(cls, values):
     """Whether weight decay under these options is added to the gradient, outside of the rule."""
-    return core_settings(cls.info, {**values, "weight_decay": 0.5}, 0.5)[2] != 0.0
+    options = cls.definition.group_options({**values, "weight_decay": 0.5}, 0.5)
+    return options.coupled_weight_decay != 0.0
 
 
 def decay(cls):

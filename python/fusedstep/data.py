@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusedstep.checks import as_integer
+from fusedstep._checks import as_integer
 
 __all__ = ["BatchSizeHint", "MiniBatches", "NotFittedError", "Standardizer"]
 

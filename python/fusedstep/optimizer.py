@@ -1,54 +1,31 @@
-"""The base of every optimizer: parameters, groups, state, and the step."""
+"""The base class of every rule: an optimizer of arrays in place."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fusedstep import _core
-from fusedstep.averages import Averages
-from fusedstep.groups import Group, replace
-from fusedstep.options import Option, Schedule, options_of
-from fusedstep.params import Structure, split_groups
-from fusedstep.pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy
-from fusedstep.resume import FORMAT, HoldsMemory, load
-from fusedstep.spaces import space_of
-from fusedstep.steps import Steps
-from fusedstep.tensors import Tensors
+from fusedstep._engine import HoldsEngine
+from fusedstep._group import Group, replace
+from fusedstep._options import Option, Schedule, options_of
+from fusedstep._pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy, StepResult
+from fusedstep._rule import Rule
+from fusedstep._setup import Setup
+from fusedstep._snapshot import Snapshot, require_keys
+from fusedstep._state import StateView
+from fusedstep.ema import Averages
 
-__all__ = ["Optimizer", "available", "create"]
+__all__ = ["Optimizer"]
 
-# Rules by their names, in the order of their definition.
+# Rules by name, in the order of their definition.
 registry: dict[str, type[Optimizer]] = {}
 
 
-class _StateView(Mapping[str, Mapping[str, Any]]):
-    """State by parameter name: ``step`` and the live buffers, to be written into, not replaced."""
-
-    def __init__(self, owner: Optimizer) -> None:
-        self._owner = owner
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        i = self._owner._index[name]
-        steps = self._owner._core.steps_of(i)
-        return MappingProxyType({"step": steps, **self._owner._buffers[i]})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._owner._index)
-
-    def __len__(self) -> int:
-        return len(self._owner._index)
-
-    def __repr__(self) -> str:
-        buffers = {name: sorted(self._owner._buffers[i]) for name, i in self._owner._index.items()}
-        return f"State({buffers})"
-
-
-class Optimizer(Steps, HoldsMemory):
+class Optimizer(HoldsEngine):
     """Updates arrays in place from their gradients; the rules derive from this.
 
     Every rule takes the arguments below, beside options of its own. Options of a rule, and the
@@ -105,8 +82,9 @@ class Optimizer(Steps, HoldsMemory):
 
     rule: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
-    starts_at_parameter: ClassVar[tuple[str, ...]] = ()  # buffers that start as a copy of it
+    starts_at_parameter: ClassVar[tuple[str, ...]] = ()
     info: ClassVar[_core.RuleInfo]
+    definition: ClassVar[Rule]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,8 +92,18 @@ class Optimizer(Steps, HoldsMemory):
             cls.options = MappingProxyType({**options_of(cls.__init__), **GROUP_OPTIONS})
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
-            if cls.__doc__:  # there is none under python -OO
+            if cls.__doc__:  # None under python -OO
                 cls.__doc__ = inspect.cleandoc(cls.__doc__) + WHOLE_STEP
+        if cls.rule:
+            cls.definition = Rule(
+                cls.rule,
+                cls.__name__,
+                cls.options,
+                cls.info,
+                cls._check_together,
+                cls.initial_state,
+                cls.starts_at_parameter,
+            )
 
     def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
         raise TypeError(
@@ -123,160 +111,32 @@ class Optimizer(Steps, HoldsMemory):
             "fs.create(name, ...)"
         )
 
-    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
-        """Construct from the arguments of a rule's constructor: its `locals()`."""
-        given = {name: arguments[name] for name in self.options if name in arguments}
-        given |= arguments["pipeline"]
-        self._refuse_unknown(given, [*self.options, *Policy.names()])
-        self._policy = policy = Policy.take(given)
-        trees, overrides = split_groups(params)
-        structure = Structure([]).extended(trees)
-        self._space = space_of(structure.names, structure.leaves)
-        self._core = self._space.stepper(self.rule)
-        self._core.set_policy(
-            policy.skip_nonfinite,
-            policy.error_if_nonfinite,
-            policy.clip_per_group,
-            policy.ema_decay or 0.0,
-        )
-        self._defaults = given
-        self._index: dict[str, int] = {}
-        self._groups: list[Group] = []
-        self._buffers: list[dict[str, Any]] = []
-        self._pause = ""
-        self._tensors = None
-        self._append(structure, 0, overrides, dict(policy.working_copy or {}))
-
-    def _append(
-        self,
-        structure: Structure,
-        here: int,
-        overrides: list[dict[str, Any]],
-        copies: dict[str, object],
-    ) -> None:
-        """Take in the groups of the parameters from number `here` on, all or none."""
-        before = len(self._groups)
-        names, group_of = structure.names[here:], structure.group_of[here:]
-        if not names:
-            raise ValueError("params: expected at least one array, got none")
-        if unknown := [name for name in copies if name not in names]:
-            raise ValueError(
-                f"working_copy: expected names of parameters ({', '.join(names)}), "
-                f"got {', '.join(map(repr, unknown))}"
-            )
-        groups = [
-            Group(
-                type(self),
-                self._core,
-                [name for name, group in zip(names, group_of, strict=True) if group == i],
-                {**self._defaults, **own},
-                i,
-            )
-            for i, own in enumerate(overrides, before)
-        ]
-        buffers = [own for group in groups for own in self._allocate(group, structure)]
-        entries = []
-        for i, (name, own) in enumerate(zip(names, buffers, strict=True), here):
-            states = [array for state, array in own.items() if state != "ema"]
-            copy = self._space.as_copy(copies.get(name))
-            leaf, group = structure.leaves[i], structure.group_of[i]
-            entries.append((name, leaf, states, group, own.get("ema"), copy))
-        settings = [group.settings() for group in groups]
-        interrupt = None
-        try:
-            self._core.add(settings, entries)
-        except KeyboardInterrupt as error:  # mostly one that came meanwhile, raised when it is done
-            if self._core.tensor_count != len(structure.names):
-                raise
-            interrupt = error
-        self._structure, self._index = structure, structure.index
-        self._groups += groups
-        self._buffers += buffers
-        tensors = self._tensors or Tensors()
-        for i, name in enumerate(names, here):
-            tensors.add(i, (structure.leaves[i], copies.get(name)))
-        self._tensors = tensors if len(tensors) > 0 else None
-        if self._tensors is not None:
-            self._space.share_threads(self._core)
-        if interrupt is not None:
-            raise interrupt
-
-    # What a rule may override ------------------------------------------------------------------
-
     @staticmethod
     def _check_together(values: Mapping[str, Any]) -> None:
-        """Raise ValueError where options that are fine alone do not go together."""
+        """Raise ValueError for options that are valid by themselves but not together."""
 
     @staticmethod
     def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004
-        """Values that buffers start from where it is not 0, by buffer name."""
+        """The initial values, by name, of the state arrays that do not start at 0."""
         return {}
 
-    # Construction ------------------------------------------------------------------------------
-
-    @classmethod
-    def _refuse_unknown(cls, given: Mapping[str, object], known: list[str]) -> None:
-        if unknown := [name for name in given if name not in known]:
-            raise TypeError(
-                f"{cls.__name__}: expected options among {', '.join(known)}, "
-                f"got {', '.join(map(repr, unknown))}"
-            )
-
-    @classmethod
-    def check_options(cls, given: Mapping[str, object]) -> dict[str, Any]:
-        """The options as they will be used, or TypeError or ValueError.
-
-        Options that are not given have their defaults.
-        """
-        cls._refuse_unknown(given, [*cls.options])
-        values = {
-            name: option.check(given.get(name, option.default))
-            for name, option in cls.options.items()
-        }
-        cls._check_together(values)
-        return values
-
-    def _allocate(self, group: Group, structure: Structure) -> list[dict[str, Any]]:
-        """The state buffers of every parameter of a group, and its average."""
-        names = list(group.params)
-        averages = ["ema"] if self._policy.ema_decay is not None else []
-        states = [*group.state_names, *averages]
-        leaves = [structure.leaves[structure.index[name]] for name in names]
-        zeros = self._space.zeros
-        if self.info.rowwise:  # averages have their parameter's shape nevertheless
-            parts = (
-                zeros("parameter", names, leaves, len(group.state_names), self.rule),
-                zeros("parameter", names, leaves, len(averages)),
-            )
-            arrays = [own + average for own, average in zip(*parts, strict=True)]
-        else:
-            arrays = zeros("parameter", names, leaves, len(states))
-        buffers = [dict(zip(states, own, strict=True)) for own in arrays]
-        for state, value in self.initial_state(group).items():
-            if value != 0.0:
-                self._space.fill([own[state] for own in buffers], value)
-        copies = [] if self._policy.ema_bias_correction else averages
-        for state in (*self.starts_at_parameter, *copies):
-            self._space.fill_with([own[state] for own in buffers], leaves)
-        return buffers
+    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
+        """Construct from the arguments of a rule's constructor: its `locals()`."""
+        given = {name: arguments[name] for name in self.options if name in arguments}
+        self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
+        self._engine = self._setup.build(params)
 
     def add_group(self, group: object, working_copy: object = None) -> None:
-        """Take in more parameters: ``{"params": ..., "lr": ...}``, as at construction.
+        """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
 
         Options that the group does not set have the values that were given at construction.
-        Gradients then come as a list with one structure a group, or as a mapping by name. Bound
+        Gradients then come as a list with one structure per group, or as a mapping by name. Bound
         gradients are released. All or nothing.
         """
-        if not (isinstance(group, Mapping) and "params" in group):
-            raise TypeError(f"group: expected a mapping with the key 'params', got {group!r}")
-        copies = Policy.take({"working_copy": working_copy}).working_copy
-        trees, overrides = split_groups([group], len(self._groups))
-        structure, here = self._structure.extended(trees), len(self._index)
-        space_of(structure.names, structure.leaves)  # all in one place
-        self._append(structure, here, overrides, dict(copies or {}))
+        self._setup.extend(self._engine, group, working_copy)
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Python would take a slip such as `opt.weight_decay = 0.1`, and no step would see it.
+        # Python would accept a mistake such as `opt.weight_decay = 0.1`, which no step would use.
         if not (name.startswith("_") or hasattr(type(self), name)):
             if name in self.options:
                 hint = f"set it by group: opt.groups[i][{name!r}] = ..."
@@ -287,7 +147,156 @@ class Optimizer(Steps, HoldsMemory):
             raise AttributeError(f"{type(self).__name__}.{name} cannot be set: {hint}")
         super().__setattr__(name, value)
 
-    # What is there to see and to set -----------------------------------------------------------
+    def step(
+        self, grads: object = None, *, grad_scale: float = 1.0, zero_grads: bool = False
+    ) -> StepResult:
+        """Update every parameter that has a gradient, in one sweep over memory.
+
+        Parameters
+        ----------
+        grads
+            Gradients in the structure of the parameters (a generator for a list), or a mapping from
+            parameter names; of the parameters' dtypes, shapes and memory order. Where one is None
+            or missing, parameter, state and counter stay untouched; a gradient of zeros still moves
+            them. They are read, never written. Without `grads`, those of :meth:`bind` are used.
+        grad_scale
+            Gradients are divided by it first (loss scaling, or the number of accumulated batches).
+            On a CUDA device also an array of one float32 or float64 there, which is not waited for.
+        zero_grads
+            Set the gradients to zero in the same sweep. They must be writeable then, and must not
+            share memory. A step that is not applied zeroes nothing.
+
+        Returns
+        -------
+        StepResult
+            ``applied``, and ``grad_norm`` where somebody asked for it; on a CUDA device both are
+            arrays there in that case, which nobody has waited for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A gradient does not fit its parameter, or overlaps memory that the step writes.
+        FloatingPointError
+            A gradient holds NaN or infinity, with ``error_if_nonfinite``.
+        RuntimeError
+            Neither `grads` nor bound gradients, or another call uses the optimizer.
+        OverflowError
+            A step counter is at 2**63 - 1.
+
+        Notes
+        -----
+        All or nothing: every check comes before the first write. Without ``skip_nonfinite``, NaN
+        and infinity in a gradient are numbers like others: they reach the elements at their
+        position, and no other; only the norm carries them everywhere.
+
+        A step over some of the parameters is a step of those alone, with their own counters, as
+        gradients become ready in a backward pass (while they are still in cache). The norm is then
+        that of these gradients, and ``step_count``, which schedules follow, counts each call.
+        """
+        return self._engine.step(grads, grad_scale, zero_grads)
+
+    def bind(self, grads: object) -> None:
+        """Check `grads` once and use them for every :meth:`step` without arguments.
+
+        The arrays are kept and read anew at each step: write the next gradients into them. Another
+        array in their place, as a new entry of a dict or a new ``p.grad`` of torch, is not seen:
+        there use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
+        ``bind(None)`` releases them.
+        """
+        self._engine.bind(grads)
+
+    def step_mean(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Average several gradient sets and apply the mean, in the one sweep.
+
+        Parameters
+        ----------
+        grad_sets
+            At least one set of gradients, each as for :meth:`step`. A parameter that has a
+            gradient in one set must have one in all.
+        weights
+            One finite number >= 0 a set, not all 0; all 1 by default. The gradient is
+            ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
+            parameter's dtype.
+        grad_scale, zero_grads
+            As for :meth:`step`; all sets are zeroed.
+        """
+        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=True)
+
+    def step_sum(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
+        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=False)
+
+    def step_rows(
+        self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
+    ) -> StepResult:
+        """Update some rows of one parameter, from the gradients of these rows alone.
+
+        Parameters
+        ----------
+        name
+            The parameter: an array of rows (its first axis) in C order.
+        indices
+            Which rows: a one-dimensional int32 or int64 array (on the CPU also a list), in any
+            order. Where a row comes several times, its gradients are added first, in the order
+            given. On a CUDA device a NumPy array, or one there, which the step waits for.
+        rows
+            One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
+        grad_scale
+            As for :meth:`step`.
+
+        Notes
+        -----
+        Lazy: only these rows of parameter, state and average move, and the parameter's counter by
+        one. ``step_count``, and with it schedules, does not: that is :meth:`step`'s. For rules with
+        state this is not what a dense gradient with zeros would do (lazy Adam is not dense Adam: a
+        row's moments do not decay while it is not named). The norm is that of the added rows.
+        No index, or a frozen parameter: nothing happens.
+
+        Raises
+        ------
+        IndexError
+            An index is negative, or not below the number of rows.
+        """
+        index = self._engine.tree.index
+        if name not in index:
+            raise ValueError(f"name: expected one of {', '.join(index)}, got {name!r}")
+        return self._engine.step_rows(index[name], indices, rows, grad_scale)
+
+    def freeze(self, *names: str) -> None:
+        """Leave these parameters, their state and counters untouched, whatever gradients come.
+
+        They do not count in the norm. All of them: ``opt.freeze(*opt.params)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No name, or one that no parameter has; then nothing has changed.
+        """
+        self._engine.freeze(names)
+
+    def unfreeze(self, *names: str) -> None:
+        """Let these parameters move again; errors as of :meth:`freeze`."""
+        self._engine.unfreeze(names)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the frozen parameters."""
+        engine = self._engine
+        return frozenset(name for name, i in engine.tree.index.items() if engine.core.is_frozen(i))
 
     @property
     def lr(self) -> float:
@@ -295,49 +304,52 @@ class Optimizer(Steps, HoldsMemory):
 
         Rprop's is fixed at construction: its step sizes started from it.
         """
-        rates = {group.lr for group in self._groups}
+        rates = {group.lr for group in self._engine.groups}
         if len(rates) > 1:
             raise ValueError(
-                f"lr: expected one value, but the groups differ ({', '.join(map(str, rates))}): "
+                f"lr: the groups have different rates ({', '.join(map(str, rates))}): "
                 "read groups[i].lr"
             )
         return rates.pop()
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
-        values = [group.check({"lr": value}) for group in self._groups]
-        replace(self._groups, values, self._core.set_groups)
+        groups = self._engine.groups
+        values = [group.check({"lr": value}) for group in groups]
+        replace(groups, values, self._engine.core.set_groups)
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups; ``groups[0]["lr"] = 0.01`` sets an option."""
-        return tuple(self._groups)
+        return tuple(self._engine.groups)
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The parameters as they were handed over, by name."""
-        return MappingProxyType(dict(zip(self._index, self._structure.leaves, strict=True)))
+        """The parameters that were passed in, by name."""
+        tree = self._engine.tree
+        return MappingProxyType(dict(zip(tree.names, tree.leaves, strict=True)))
 
     @property
     def state(self) -> Mapping[str, Mapping[str, Any]]:
-        """State by parameter name: ``state["w"]["exp_avg"]`` is the live buffer.
+        """State by parameter name: ``state["w"]["exp_avg"]`` is the live array.
 
         A NumPy view of it; on a CUDA device an array of the parameter's library. Write into it:
         ``state["w"]["exp_avg"][...] = 0``.
         """
-        return _StateView(self)
+        return StateView(self._engine)
 
     @property
     def ema(self) -> Averages:
         """The moving averages of the parameters by name; needs ``ema_decay``."""
-        if self._policy.ema_decay is None:
+        policy = self._setup.policy
+        if policy.ema_decay is None:
             raise AttributeError("ema: pass ema_decay=... at construction")
-        return Averages(self)
+        return Averages(self._engine, policy.ema_decay, bias_correction=policy.ema_bias_correction)
 
     @property
     def step_count(self) -> int:
-        """How many steps were made; each parameter has its own count in ``state[name]["step"]``."""
-        return self._core.step_count
+        """The number of steps so far; each parameter's own count is ``state[name]["step"]``."""
+        return self._engine.core.step_count
 
     def state_dict(self) -> dict[str, Any]:
         """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
@@ -347,19 +359,13 @@ class Optimizer(Steps, HoldsMemory):
         the names of frozen parameters, and what holds for the whole optimizer and is given at
         construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
         """
-        step_count, steps, copies = self._core.snapshot()
-        arrays = iter(copies)
+        saved = self._engine.snapshot()
         return {
-            "format": FORMAT,
-            "rule": self.rule,
-            "step_count": step_count,
-            "groups": [
-                {"params": list(g.params), **g, "lr": g.lr_at(step_count)} for g in self._groups
-            ],
-            "state": {
-                name: {"step": step, **{state: next(arrays) for state in buffers}}
-                for name, step, buffers in zip(self._index, steps, self._buffers, strict=True)
-            },
+            "format": saved.format,
+            "rule": saved.rule,
+            "step_count": saved.step_count,
+            "groups": saved.groups,
+            "state": saved.state,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -374,33 +380,22 @@ class Optimizer(Steps, HoldsMemory):
             The dict is of another rule, other parameters, shapes, dtypes or groups. The message
             lists every difference, and nothing has changed.
         """
-        load(self, state_dict)
+        require_keys(state_dict, "format", "rule", "step_count", "groups", "state")
+        saved = Snapshot(
+            format=state_dict["format"],
+            rule=state_dict["rule"],
+            step_count=state_dict["step_count"],
+            groups=state_dict["groups"],
+            state=state_dict["state"],
+        )
+        self._engine.restore(saved, type(self).__name__)
 
     def __repr__(self) -> str:
-        count = sum(math.prod(leaf.shape) for leaf in self._structure.leaves)
-        head = f"{type(self).__name__}({len(self._index)} arrays, {count:,} parameters"
-        if len(self._groups) > 1:
-            lines = "".join(f",\n  {group!r}" for group in self._groups)
+        leaves, groups = self._engine.tree.leaves, self._engine.groups
+        count = sum(math.prod(leaf.shape) for leaf in leaves)
+        head = f"{type(self).__name__}({len(leaves)} arrays, {count:,} parameters"
+        if len(groups) > 1:
+            lines = "".join(f",\n  {group!r}" for group in groups)
             return f"{head}, step {self.step_count}{lines})"
-        options = ", ".join(f"{name}={value!r}" for name, value in self._groups[0].items())
+        options = ", ".join(f"{name}={value!r}" for name, value in groups[0].items())
         return f"{head}, step {self.step_count}, {options})"
-
-
-def create(name: str, params: object, **options: Any) -> Optimizer:
-    """Construct a rule by its name, in any case: ``create("adamw", params, lr=1e-3)``.
-
-    Raises
-    ------
-    ValueError
-        No rule has that name.
-    """
-    rule = str(name).lower()
-    if rule not in registry:
-        raise ValueError(f"rule: expected one of {', '.join(registry)}, got {name!r}")
-    make: Callable[..., Optimizer] = registry[rule]
-    return make(params, **options)
-
-
-def available(pattern: str = "*") -> list[str]:
-    """The names of the rules that match a shell pattern: ``available("adam*")``."""
-    return [name for name in sorted(registry) if fnmatchcase(name, pattern)]

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fusedstep.checks import as_integer, as_number
+from fusedstep._checks import as_integer, as_number
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseSquareRoot", "Linear", "OneCycle", "Step"]
 

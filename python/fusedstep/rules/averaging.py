@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedstep._options import Betas, Flag, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Flag, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["ASGD", "ScheduleFreeAdamW"]
 
@@ -91,7 +91,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:
-        self._kept: dict[str, Any] | None = None  # y, while the parameters hold x
+        self._kept: list[Any] | None = None  # y, while the parameters hold x
         self._construct(params, locals())
 
     @staticmethod
@@ -112,35 +112,34 @@ class ScheduleFreeAdamW(Optimizer):
         Raises
         ------
         RuntimeError
-            The parameters hold their ``ema`` at the moment.
+            Within ``ema.swapped_in()``.
         """
         if self._kept is not None:
             return
-        if self._pause:
-            raise RuntimeError(f"eval() is not possible {self._pause}")
-        space, params = self._space, self.params
-        self._kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
-        self._pause = "after eval(): the parameters are the averages until train()"
-        for group in self.groups:
-            for name in group.params:
-                leaf, z = params[name], space.to_numpy(self._buffers[self._index[name]]["z"])
-                y = space.to_numpy(leaf)
-                x = y + y.dtype.type(1.0 - 1.0 / group["betas"][0]) * (z - y)
-                space.copy(leaf, space.like(np.asarray(x), leaf))
+        engine = self._engine
+        if engine.paused:
+            raise RuntimeError(f"cannot call eval() {engine.paused}")
+        space, tree = engine.space, engine.tree
+        self._kept = [space.copy_of(leaf) for leaf in tree.leaves]
+        engine.paused = "after eval(), while the parameters hold the averages: call train() first"
+        for leaf, group, state in zip(tree.leaves, tree.group_of, engine.buffers, strict=True):
+            beta1 = engine.groups[group]["betas"][0]
+            y, z = space.to_numpy(leaf), space.to_numpy(state["z"])
+            x = y + y.dtype.type(1.0 - 1.0 / beta1) * (z - y)
+            space.copy(leaf, space.like(np.asarray(x), leaf))
 
     def train(self) -> None:
         """Put ``y`` back into the parameters, bit for bit. A second call changes nothing."""
         if self._kept is None:
             return
-        for name, leaf in self.params.items():
-            self._space.copy(leaf, self._kept[name])
-        self._kept, self._pause = None, ""
+        engine = self._engine
+        for leaf, y in zip(engine.tree.leaves, self._kept, strict=True):
+            engine.space.copy(leaf, y)
+        self._kept, engine.paused = None, ""
 
     def _refuse_in_eval(self, what: str) -> None:
         if self._kept is not None:
-            raise RuntimeError(
-                f"call train() before {what}(): the parameters are the averages after eval()"
-            )
+            raise RuntimeError(f"cannot call {what}() {self._engine.paused}")
 
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fusedstep._options import Betas, Etas, Flag, LearningRate, NonNegative, Number, Range
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Etas, Flag, LearningRate, NonNegative, Number, Range
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["Lion", "Rprop"]
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from fusedstep import _core
-from fusedstep.checks import as_integer
-from fusedstep.spaces import describe_cuda
+from fusedstep._checks import as_integer
+from fusedstep._spaces.choose import describe_cuda
 
 __all__ = [
     "available_isas",
