@@ -98,7 +98,7 @@ class Engine:
         `options` and `groups` are those of the new groups, `buffers` the arrays of each new
         parameter, `copies` the working copies by name.
         """
-        here = len(self.tree.names)
+        here = len(tree.names) - len(buffers)
         specs = [
             self._spec(tree, i, own, copies.get(tree.names[i]))
             for i, own in enumerate(buffers, here)
