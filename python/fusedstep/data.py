@@ -1,4 +1,4 @@
-"""What the optimizer is fed: mini-batches drawn without replacement, and standardised features."""
+"""Preparation of training data: mini-batches without replacement, and standardised features."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ _Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
 class BatchSizeHint(UserWarning):
-    """A batch size that is no power of two: correct, but it may leave slots of a device empty."""
+    """A batch size that is not a power of two: correct, but it may leave part of a device idle."""
 
 
 class NotFittedError(RuntimeError, AttributeError):
-    """Statistics were asked for before any data was seen.
+    """Statistics were read before `fit`.
 
-    An AttributeError too: ``hasattr(standardizer, "mean_")`` is False before `fit`.
+    Also an AttributeError, so that ``hasattr(standardizer, "mean_")`` is False before `fit`.
     """
 
 
 class MiniBatches:
     """Mini-batches of one or several arrays, drawn without replacement.
 
-    Iterating once is one *epoch*: a fresh permutation of the samples, cut into batches, so that
-    each sample comes exactly once. Drawing with replacement is not recommended: an epoch would show
-    about 37 % of the samples not at all and others several times. One batch gives one update, with
-    the mean of its gradients: ``batch_size=1`` is stochastic gradient descent, ``len(x)`` is batch
-    gradient descent, and between them lie the usual 32, 64 and 128, powers of two because many
-    devices work in powers of two: there 10 samples occupy 16 slots.
+    One iteration over the object is one *epoch*: a new permutation of the samples, cut into batches, so
+    that each sample occurs exactly once. Drawing with replacement is not recommended: an epoch would
+    omit about 37 % of the samples and repeat others. One batch gives one update, with the mean of its
+    gradients: ``batch_size=1`` is stochastic gradient descent, ``len(x)`` is batch gradient descent;
+    32, 64 and 128 are usual, powers of two because many devices work in powers of two, where 10
+    samples take the time of 16.
 
     Parameters
     ----------
     *arrays : array_like
         The data, with the samples along the first axis, which all arrays share: ``x``, or ``x, y``.
-        They are neither copied nor changed. Each batch is a copy, safe to write to.
+        They are neither copied nor changed. Each batch is a copy, which may be written to.
     batch_size : int, default 32
-        Samples in a batch, >= 1. A size that is no power of two gives a `BatchSizeHint`, a warning.
+        Samples per batch, >= 1. A size that is not a power of two warns with `BatchSizeHint`.
     seed : int, default 0
         Seed of the permutations, >= 0.
     drop_last : bool, default False
         Leave out the last batch of an epoch where it is smaller than `batch_size`.
     shuffle : bool, default True
-        Permute. False keeps the order of the data, as evaluation wants it.
+        Permute the samples. False keeps the order of the data, for example for evaluation.
 
     Raises
     ------
@@ -58,12 +58,12 @@ class MiniBatches:
 
     Notes
     -----
-    An epoch's order depends on `seed` and the epoch's number alone (PCG64, seeded with child
-    `epoch` of ``SeedSequence(seed)``), so a run resumes with `set_epoch`. NumPy may change the
-    stream of its ``Generator`` between versions (NEP 19), and with it the order.
+    The order of an epoch depends only on `seed` and the number of the epoch (PCG64, seeded with child
+    `epoch` of ``SeedSequence(seed)``), so that a run can be resumed with `set_epoch`. NumPy may change
+    the stream of its ``Generator``, and with it the order, between versions (NEP 19).
 
-    Each ``iter()`` begins the next epoch, finished or not: two iterators at a time are independent
-    and go through two different permutations.
+    Each ``iter()`` begins the next epoch, even if the last one is not finished: iterators are
+    independent and have different permutations.
 
     Examples
     --------
@@ -96,18 +96,18 @@ class MiniBatches:
         slots = 1 << (self._batch_size - 1).bit_length()
         if slots != self._batch_size:
             hint = (
-                f"batch_size {self._batch_size} is no power of two: where a device works in powers "
-                f"of two, it occupies {slots} slots"
+                f"batch_size {self._batch_size} is not a power of two: a device that works in "
+                f"powers of two spends the time of {slots}"
             )
             warnings.warn(hint, BatchSizeHint, stacklevel=2)
 
     @property
     def epoch(self) -> int:
-        """Epochs begun, which is the number of the epoch that the next iteration gives."""
+        """The number of the next epoch, which is the number of epochs that have begun."""
         return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration give epoch number `epoch`, counted from 0."""
+        """Let the next iteration be epoch number `epoch`, counted from 0."""
         self._epoch = as_integer("MiniBatches: epoch", epoch, 0)
 
     def __len__(self) -> int:
@@ -115,8 +115,8 @@ class MiniBatches:
         whole, rest = divmod(self._n_samples, self._batch_size)
         return whole + (rest > 0 and not self._drop_last)
 
-    # The batch is an array or a tuple of them, by the number of arrays: a union would make every
-    # caller narrow a type that they know.
+    # A batch is an array or a tuple of arrays, depending on their number; a union type would make
+    # every caller narrow it.
     def __iter__(self) -> Iterator[Any]:
         """Begin the next epoch and return the iterator over its batches."""
         epoch = self._epoch
@@ -134,8 +134,8 @@ class MiniBatches:
     def _order(self, epoch: int) -> NDArray[np.intp]:
         if not self._shuffle:
             return np.arange(self._n_samples)
-        # A spawn key, not SeedSequence([seed, epoch]): that one hashes the 32-bit words of both in
-        # a row, so that seed 2**32, epoch 0 would have the order of seed 0, epoch 1.
+        # A spawn key, not SeedSequence([seed, epoch]), which concatenates the 32-bit words of both,
+        # so that seed 2**32, epoch 0 would have the order of seed 0, epoch 1.
         child = np.random.SeedSequence(self._seed, spawn_key=(epoch,))
         return np.random.Generator(np.random.PCG64(child)).permutation(self._n_samples)
 
@@ -162,17 +162,17 @@ def _common_length(arrays: tuple[NDArray[Any], ...]) -> int:
 # 2.7 with half a block and 2.3 with a quarter; 1.3 by scikit-learn, 0.7 by NumPy's mean and var.
 _BLOCK_VALUES = 2**16
 
-# A column whose spread is at most this many units in the last place of its mean holds rounding
-# noise, such as 0.1 + 0.2 among 0.3s; ten as in scikit-learn's scale check.
+# If the standard deviation of a column is at most this fraction of its mean, it is rounding error,
+# such as that of 0.1 + 0.2 among 0.3s; ten epsilons, as in scikit-learn's scale check.
 _NOISE = 10 * float(np.finfo(np.float64).eps)
 
 
 class _Moments(NamedTuple):
     """Moments of the rows seen, about the first of them.
 
-    The origin makes the arithmetic stable: as a sample it lies within sqrt(n) standard deviations
-    of the mean, so however large the mean is, the differences keep the digits of the spread, and a
-    constant column is exactly 0.
+    The origin makes the arithmetic stable: as one of the samples it lies within sqrt(n) standard
+    deviations of the mean, so the differences keep their significant digits however large the mean
+    is, and those of a constant column are exactly 0.
     """
 
     n: int
@@ -195,8 +195,8 @@ class _Moments(NamedTuple):
 class Standardizer:
     r"""Standardise features: :math:`z = (x - μ) / σ`, column by column.
 
-    Fit it on the training set, and only apply it to the test set: statistics of test data have no
-    place in training.
+    Fit it to the training set and apply it to the test set: training must not use statistics of the
+    test set.
 
     The data is read once, in blocks that stay in the cache, whose means and squared deviations are
     merged by the formula of Chan, Golub & LeVeque (1979), in float64 for data of any type. σ is the
@@ -205,14 +205,14 @@ class Standardizer:
     Notes
     -----
     Names and values are those of scikit-learn's ``StandardScaler``, with these differences:
-    non-finite values are refused, in `transform` too; float32 is transformed in float64, and then
+    non-finite values are an error, in `transform`, too; float32 is transformed in float64 and then
     rounded; and the threshold of a constant column does not grow with the number of rows (there, a
-    column of mean 1e9 and standard deviation 1e-3 counts as constant from about 4,500 rows).
+    column of mean 1e9 and standard deviation 1e-3 counts as constant from about 4,500 rows on).
 
-    However a million rows are split over calls of `partial_fit`, ``mean_`` is that of one `fit`
-    within ``1e-10 * sqrt(var_)`` and one unit in the last place, ``var_`` within a relative 1e-10.
+    However a million rows are split into calls of `partial_fit`, ``mean_`` equals that of one `fit`
+    within ``1e-10 * sqrt(var_)`` plus one unit in the last place, and ``var_`` within a relative 1e-10.
 
-    Without statistics there is a `NotFittedError`. Refused data leaves everything as it was.
+    Reading statistics before `fit` raises `NotFittedError`. Invalid data changes nothing.
 
     Examples
     --------
@@ -225,7 +225,7 @@ class Standardizer:
         self._moments: _Moments | None = None
 
     def fit(self, x: ArrayLike) -> Standardizer:
-        """Take the statistics of `x`, (samples, features), in place of any earlier ones."""
+        """Compute the statistics of `x`, (samples, features), discarding earlier ones."""
         self._moments = _with_rows(None, x)
         return self
 
@@ -250,8 +250,8 @@ class Standardizer:
             `out`, or a new array: of the dtype of `x` where that is a floating one, else float64.
         """
         x, out = self._operands("x", x, out)
-        # In float64, as the statistics are: a float32 mean would shift all of a column whose
-        # spread is small beside its mean.
+        # In float64, like the statistics: rounding the mean to float32 would shift a column whose
+        # standard deviation is small relative to its mean.
         np.subtract(x, self.mean_, out=out, casting="same_kind")
         np.divide(out, self.scale_, out=out, casting="same_kind")
         return out
@@ -284,9 +284,9 @@ class Standardizer:
 
     @property
     def scale_(self) -> NDArray[np.float64]:
-        """Divisor of each column: ``sqrt(var_)``, or 1 where that is nothing but rounding noise.
+        """Divisor of each column: ``sqrt(var_)``, or 1 where that is only rounding error.
 
-        Noise is a standard deviation of at most 10 float64 epsilons of the mean.
+        That is where the standard deviation is at most 10 float64 epsilons of the mean.
         """
         deviation = np.sqrt(self.var_)
         return np.where(deviation <= _NOISE * np.abs(self.mean_), 1.0, deviation)
@@ -316,7 +316,7 @@ class Standardizer:
     ) -> tuple[NDArray[Any], _Floats]:
         """Check everything before the first write, and return input and output."""
         matrix = _matrix(name, values, self.n_features_in_)
-        # A sum is non-finite where a value is, and needs no memory; only then find out where.
+        # The sum is non-finite if any value is, and needs no memory; only then is the value searched.
         with np.errstate(over="ignore", invalid="ignore"):
             total = matrix.sum(dtype=np.float64)
         if not np.isfinite(total):
@@ -334,7 +334,7 @@ def _with_rows(moments: _Moments | None, values: ArrayLike) -> _Moments:
         moments = _Moments(0, x[0].astype(np.float64), np.zeros(columns), np.zeros(columns))
     rows = min(len(x), max(1, _BLOCK_VALUES // columns))
     buffer = np.empty((rows, columns))
-    # Non-finite values need no pass of their own: they reach m2, and so does an overflow.
+    # Non-finite values need no separate check: they make m2 non-finite, as does an overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
@@ -389,7 +389,7 @@ def _result_type(matrix: NDArray[Any]) -> np.dtype[Any]:
 
 
 def _check_out(out: object, matrix: NDArray[Any]) -> None:
-    """Refuse an output that would be converted, broadcast or not written."""
+    """Raise ValueError for an output that would be converted, broadcast or not written."""
     expected = f"a writeable {_result_type(matrix)} array of shape {matrix.shape}"
     came = type(out).__name__
     if isinstance(out, np.ndarray):
@@ -397,3 +397,7 @@ def _check_out(out: object, matrix: NDArray[Any]) -> None:
         came = f"a {access} {out.dtype} array of shape {out.shape}"
     if came != expected:
         raise ValueError(f"Standardizer: out: expected {expected}, got {came}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

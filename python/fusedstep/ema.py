@@ -37,9 +37,9 @@ class Averages(Mapping[str, Any]):
 
     They start at the parameters that were passed in, and are NumPy views of the live arrays (on a
     CUDA device, arrays of the parameters' library). With ``ema_bias_correction`` they start at 0 and
-    are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update), where ``t`` is
-    the parameter's number of updates: for a row that :meth:`~fusedstep.Optimizer.step_rows` updates
-    more rarely, that divides by too much.
+    are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update). ``t`` is the
+    number of updates of the parameter, so rows that :meth:`~fusedstep.Optimizer.step_rows` updated
+    less often are divided by too much.
     """
 
     def __init__(self, engine: Engine, decay: float, *, bias_correction: bool) -> None:
@@ -67,9 +67,9 @@ class Averages(Mapping[str, Any]):
             with opt.ema.swapped_in():
                 evaluate(model)
 
-        Afterwards they hold the same bits as before, which are kept in memory meanwhile. Steps within
-        the block are refused. Working copies do not change: they are copies of the parameters, not of
-        the averages.
+        Afterwards they hold the same bits as before, of which a copy is kept during the block. Steps
+        within the block raise RuntimeError. Working copies do not change: they remain copies of the
+        parameters.
         """
         space, tree = self._engine.space, self._engine.tree
         kept = [space.copy_of(leaf) for leaf in tree.leaves]
@@ -85,7 +85,7 @@ class Averages(Mapping[str, Any]):
 
 
 class EMA(Mapping[str, Any], HoldsEngine):
-    """Averages arrays over time, in one sweep an update::
+    """Averages arrays over time, in one sweep per update::
 
         v = decay * v + (1 - decay) * x
 
@@ -94,16 +94,17 @@ class EMA(Mapping[str, Any], HoldsEngine):
     Parameters
     ----------
     values
-        The arrays to average, as an optimizer takes its parameters (float32 or float64, one array,
-        a list, a mapping, any nesting; on the CPU or on a CUDA device). Read, never written.
+        The arrays to average, in any form in which an optimizer takes parameters (float32 or float64;
+        one array, a list, a mapping, any nesting; on the CPU or on a CUDA device). They are only read.
     decay : float
         0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
     bias_correction : bool
-        Read averages as ``v / (1 - decay**t)``, which makes up for the start at 0 (as Adam does).
-        Needs ``init="zeros"``.
+        Read averages as ``v / (1 - decay**t)``, which corrects the bias of the start at 0, as Adam
+        does. Needs ``init="zeros"``.
     init : {"zeros", "copy"}
-        ``"zeros"`` starts at 0, as a series does; ``"copy"`` at the values as they are now, as
-        averages of weights should. An optimizer with ``ema_decay`` keeps those in its own sweep.
+        ``"zeros"`` starts at 0, as is usual for a time series; ``"copy"`` starts at the present
+        values, as is usual for weights (which an optimizer with ``ema_decay`` averages in its own
+        sweep).
 
     Examples
     --------
@@ -147,16 +148,16 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._engine.core.bind(tree.leaves)
 
     def update(self, values: object = None) -> None:
-        """Update with the arrays passed to the constructor, as they are now, or with other `values`.
+        """Update with the present contents of the arrays passed to the constructor, or with `values`.
 
-        `values` have the same structure; where one is None or missing, its average stays.
+        `values` have the same structure; where one is None or missing, its average does not change.
         """
         engine = self._engine
         engine.core.step(None if values is None else engine.tree.flatten(values, "values"))
 
     @property
     def decay(self) -> float:
-        """The weight of the past."""
+        """The weight of the previous average in an update."""
         return self._decay
 
     @property
@@ -181,7 +182,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Raw averages (copied) and counters, by name, and the decay."""
+        """The decay, and the uncorrected averages (copied) and counters by name."""
         saved = self._engine.snapshot()
         return {**saved.fixed, "step_count": saved.step_count, "state": saved.state}
 

@@ -21,63 +21,65 @@ from fusedstep.ema import Averages
 
 __all__ = ["Optimizer"]
 
+_SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
+
 # Rules by name, in the order of their definition.
 registry: dict[str, type[Optimizer]] = {}
 
 
 class Optimizer(HoldsEngine):
-    """Updates arrays in place from their gradients; the rules derive from this.
+    """Base class of the rules, which update arrays in place from their gradients.
 
-    Every rule takes the arguments below, beside options of its own. Options of a rule, and the
-    first two below, may be set group by group: ``{"params": ..., "lr": 0.1}``.
+    Every rule takes the arguments below and options of its own. The options of a rule, and the
+    first two below, may be set per group: ``{"params": ..., "lr": 0.1}``.
 
     Parameters
     ----------
     params
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
-        library that speaks DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
+        library that supports DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
         device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or
-        Fortran order), native byte order. They are never copied: what cannot be updated in place is
-        refused.
+        Fortran order), native byte order. They are never copied: an array that cannot be updated in
+        place is an error.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
         group's own value is compared with the same norm. It costs one more read of the gradients.
-        ``inf`` measures the norm and clips nothing.
+        With ``inf`` the norm is measured and nothing is clipped.
     max_grad_value : float, optional
         Clip by value, after the norm: each element to ``[-max_grad_value, max_grad_value]``.
     clip_per_group : bool
         Compare each group's ``max_grad_norm`` with the norm of its own gradients.
     skip_nonfinite : bool
-        A step whose gradients hold NaN or infinity moves nothing, counters included, zeroes
+        A step whose gradients contain NaN or infinity changes nothing, not even counters, zeroes
         nothing, and returns ``applied=False``.
     error_if_nonfinite : bool
-        The same, with a FloatingPointError that names the parameter.
+        The same, but it raises a FloatingPointError that names the parameter.
     ema_decay : float, optional
         Keep the moving average of every parameter in the same sweep: see :attr:`ema`.
     ema_bias_correction : bool
         Start the averages at 0 and correct for it, instead of starting at the parameters.
     working_copy : mapping, optional
-        From names of float32 parameters to arrays of their shape in bfloat16 (``ml_dtypes``,
-        torch, or the bits as uint16), which each step writes in the same sweep, rounded to
-        nearest even.
+        Arrays by the names of float32 parameters, of the same shapes and in bfloat16
+        (``ml_dtypes``, torch, or the bits as uint16). Each step writes the parameters to them in
+        the same sweep, rounded to nearest even.
 
     Raises
     ------
     TypeError
-        A parameter is no array or not of floating point; an option is unknown.
+        A parameter is not an array or not floating-point; an option is unknown.
     ValueError
         A parameter is read-only, not contiguous, misaligned, or overlaps another; an option is
         out of range.
 
     Notes
     -----
-    A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look
-    for NaN and infinity, clip by norm, clip by value, negate (``maximize``), add coupled
-    ``weight_decay``, the rule with a decay of its own, average, copy out, zero the gradients.
-    The check for NaN and infinity and the norm read the gradients once more, before the sweep. What
-    nobody asks for costs nothing.
+    A step does the following, in this order and in one sweep (LAMB and LARS: two): unscale
+    (``grad_scale``), check for NaN and infinity, clip by norm, clip by value, negate
+    (``maximize``), add coupled ``weight_decay``, apply the rule with any decay of its own, update the
+    average, write the working copy, zero the gradients. The check for NaN and infinity and the norm
+    read the gradients once more, before the sweep. Unused options cost nothing.
     """
 
     rule: ClassVar[str] = ""
@@ -155,53 +157,56 @@ class Optimizer(HoldsEngine):
         Parameters
         ----------
         grads
-            Gradients in the structure of the parameters (a generator for a list), or a mapping from
-            parameter names; of the parameters' dtypes, shapes and memory order. Where one is None
-            or missing, parameter, state and counter stay untouched; a gradient of zeros still moves
-            them. They are read, never written. Without `grads`, those of :meth:`bind` are used.
+            Gradients in the structure of the parameters (a generator may stand for a list), or a
+            mapping from parameter names; with the parameters' dtypes, shapes and memory order. Where
+            one is None or missing, the parameter, its state and its counter do not change; with a
+            gradient of zeros they do. They are only read. Without `grads`, the gradients passed to
+            :meth:`bind` are used.
         grad_scale
-            Gradients are divided by it first (loss scaling, or the number of accumulated batches).
-            On a CUDA device also an array of one float32 or float64 there, which is not waited for.
+            Gradients are divided by this first (loss scaling, or the number of accumulated
+            batches). With parameters on a CUDA device, it may be an array of one float32 or float64
+            there, for which the step does not wait.
         zero_grads
-            Set the gradients to zero in the same sweep. They must be writeable then, and must not
+            Set the gradients to zero in the same sweep. They must then be writeable and must not
             share memory. A step that is not applied zeroes nothing.
 
         Returns
         -------
         StepResult
-            ``applied``, and ``grad_norm`` where somebody asked for it; on a CUDA device both are
-            arrays there in that case, which nobody has waited for.
+            ``applied``, and ``grad_norm`` if an option needs it; in that case both are arrays on the
+            device where the parameters are on a CUDA device, and have not been waited for.
 
         Raises
         ------
         TypeError, ValueError
             A gradient does not fit its parameter, or overlaps memory that the step writes.
         FloatingPointError
-            A gradient holds NaN or infinity, with ``error_if_nonfinite``.
+            A gradient contains NaN or infinity, with ``error_if_nonfinite``.
         RuntimeError
-            Neither `grads` nor bound gradients, or another call uses the optimizer.
+            There are neither `grads` nor bound gradients, or another call is using the optimizer.
         OverflowError
-            A step counter is at 2**63 - 1.
+            A step counter has reached 2**63 - 1.
 
         Notes
         -----
-        All or nothing: every check comes before the first write. Without ``skip_nonfinite``, NaN
-        and infinity in a gradient are numbers like others: they reach the elements at their
-        position, and no other; only the norm carries them everywhere.
+        All or nothing: every check comes before the first write. Without ``skip_nonfinite`` or
+        ``error_if_nonfinite``, NaN and infinity in a gradient affect only the elements at their
+        position, unless a norm spreads them.
 
-        A step over some of the parameters is a step of those alone, with their own counters, as
-        gradients become ready in a backward pass (while they are still in cache). The norm is then
-        that of these gradients, and ``step_count``, which schedules follow, counts each call.
+        A step may cover only some of the parameters, for example as gradients become ready in a
+        backward pass (while they are still in cache). Only those parameters and their counters
+        change, the norm is that of the given gradients, and ``step_count``, which schedules follow,
+        counts every call.
         """
         return self._engine.step(grads, grad_scale, zero_grads)
 
     def bind(self, grads: object) -> None:
         """Check `grads` once and use them for every :meth:`step` without arguments.
 
-        The arrays are kept and read anew at each step: write the next gradients into them. Another
-        array in their place, as a new entry of a dict or a new ``p.grad`` of torch, is not seen:
-        there use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
-        ``bind(None)`` releases them.
+        The arrays are kept and read again at each step: write the next gradients into them. An
+        array that replaces one of them, such as a new entry of a dict or a new ``p.grad`` of torch,
+        is not noticed: use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
+        ``bind(None)`` releases the arrays.
         """
         self._engine.bind(grads)
 
@@ -213,7 +218,7 @@ class Optimizer(HoldsEngine):
         grad_scale: float = 1.0,
         zero_grads: bool = False,
     ) -> StepResult:
-        """Average several gradient sets and apply the mean, in the one sweep.
+        """Average several gradient sets and apply the mean, in one sweep.
 
         Parameters
         ----------
@@ -221,7 +226,7 @@ class Optimizer(HoldsEngine):
             At least one set of gradients, each as for :meth:`step`. A parameter that has a
             gradient in one set must have one in all.
         weights
-            One finite number >= 0 a set, not all 0; all 1 by default. The gradient is
+            One finite number >= 0 per set, not all 0; all 1 by default. The gradient is
             ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
             parameter's dtype.
         grad_scale, zero_grads
@@ -250,26 +255,27 @@ class Optimizer(HoldsEngine):
         name
             The parameter: an array of rows (its first axis) in C order.
         indices
-            Which rows: a one-dimensional int32 or int64 array (on the CPU also a list), in any
-            order. Where a row comes several times, its gradients are added first, in the order
-            given. On a CUDA device a NumPy array, or one there, which the step waits for.
+            The indices of the rows: a one-dimensional int32 or int64 array (on the CPU also a list),
+            in any order. If an index is repeated, its gradients are added first, in the order given.
+            With parameters on a CUDA device, a NumPy array, or an array there, for which the step
+            waits.
         rows
-            One gradient a named row: shape ``(len(indices), *param.shape[1:])``.
+            One gradient per index: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
             As for :meth:`step`.
 
         Notes
         -----
-        Lazy: only these rows of parameter, state and average move, and the parameter's counter by
-        one. ``step_count``, and with it schedules, does not: that is :meth:`step`'s. For rules with
-        state this is not what a dense gradient with zeros would do (lazy Adam is not dense Adam: a
-        row's moments do not decay while it is not named). The norm is that of the added rows.
-        No index, or a frozen parameter: nothing happens.
+        The update is lazy: only these rows of the parameter, its state and its average change, and
+        the parameter's counter grows by one. ``step_count``, and with it schedules, do not advance.
+        For rules with state the result differs from that of a dense gradient with zeros (lazy Adam is
+        not dense Adam: the moments of other rows do not decay). The norm is that of the summed rows.
+        Without indices, or if the parameter is frozen, nothing happens.
 
         Raises
         ------
         IndexError
-            An index is negative, or not below the number of rows.
+            An index is negative, or at least the number of rows.
         """
         index = self._engine.tree.index
         if name not in index:
@@ -277,19 +283,19 @@ class Optimizer(HoldsEngine):
         return self._engine.step_rows(index[name], indices, rows, grad_scale)
 
     def freeze(self, *names: str) -> None:
-        """Leave these parameters, their state and counters untouched, whatever gradients come.
+        """Exclude these parameters, their state and counters from steps, even if they have gradients.
 
-        They do not count in the norm. All of them: ``opt.freeze(*opt.params)``.
+        Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
 
         Raises
         ------
         TypeError, ValueError
-            No name, or one that no parameter has; then nothing has changed.
+            There is no name, or one that is not a parameter's; nothing has changed then.
         """
         self._engine.freeze(names)
 
     def unfreeze(self, *names: str) -> None:
-        """Let these parameters move again; errors as of :meth:`freeze`."""
+        """Undo :meth:`freeze` for these parameters; it raises the same errors."""
         self._engine.unfreeze(names)
 
     @property
@@ -333,8 +339,8 @@ class Optimizer(HoldsEngine):
     def state(self) -> Mapping[str, Mapping[str, Any]]:
         """State by parameter name: ``state["w"]["exp_avg"]`` is the live array.
 
-        A NumPy view of it; on a CUDA device an array of the parameter's library. Write into it:
-        ``state["w"]["exp_avg"][...] = 0``.
+        It is a NumPy view, or an array of the parameter's library on a CUDA device. To change it,
+        write into it: ``state["w"]["exp_avg"][...] = 0``.
         """
         return StateView(self._engine)
 
@@ -354,40 +360,28 @@ class Optimizer(HoldsEngine):
     def state_dict(self) -> dict[str, Any]:
         """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
 
-        A resumed run also needs what is not in it: the parameters (save them beside it, before the
-        next step), schedules (their rate of the moment is saved, the new optimizer brings its own),
-        the names of frozen parameters, and what holds for the whole optimizer and is given at
-        construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
+        To resume a run, you also need what it does not contain: the parameters (save them with it,
+        before the next step), schedules (their current rate is saved, but the new optimizer has its
+        own schedule), the names of frozen parameters, and the options of the whole optimizer that
+        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
         """
         saved = self._engine.snapshot()
-        return {
-            "format": saved.format,
-            "rule": saved.rule,
-            "step_count": saved.step_count,
-            "groups": saved.groups,
-            "state": saved.state,
-        }
+        return {key: getattr(saved, key) for key in _SAVED}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`: state, counters and options, matched by name.
 
-        A schedule stays in place (it is a function of the step count, which is loaded); a plain
-        learning rate is loaded.
+        A schedule is kept, since it is a function of the step count, which is loaded; a learning rate
+        that is a number is loaded.
 
         Raises
         ------
         ValueError
-            The dict is of another rule, other parameters, shapes, dtypes or groups. The message
-            lists every difference, and nothing has changed.
+            The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
+            every difference, and nothing has changed.
         """
-        require_keys(state_dict, "format", "rule", "step_count", "groups", "state")
-        saved = Snapshot(
-            format=state_dict["format"],
-            rule=state_dict["rule"],
-            step_count=state_dict["step_count"],
-            groups=state_dict["groups"],
-            state=state_dict["state"],
-        )
+        require_keys(state_dict, *_SAVED)
+        saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
         self._engine.restore(saved, type(self).__name__)
 
     def __repr__(self) -> str:

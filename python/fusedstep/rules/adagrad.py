@@ -55,16 +55,16 @@ class Adagrad(Optimizer):
 
 
 class RowwiseAdagrad(Adagrad):
-    """Adagrad with one sum a row, for embedding tables: a table's state is one column::
+    """Adagrad with one sum per row, for embedding tables: the state of a table is one column::
 
         sum[i] = sum[i] + mean(g[i] * g[i])  (from initial_accumulator_value)
         p[i]   = p[i] - lr_t * g[i] / (sqrt(sum[i]) + eps),    lr_t = lr / (1 + (t - 1) * lr_decay)
 
-    Row i is ``p[i]``, whatever its shape: an array of one axis has rows of one number (and is
-    Adagrad's, bit for bit), one without axes is one row. Rows must be in C order. With
-    ``eps_inside_sqrt`` the root is ``sqrt(sum + eps)``. g is the gradient as it is after clipping
-    and with coupled decay. Its squares are summed in float64 in a fixed shape and their mean rounded
-    once. :meth:`step_rows` touches the sums of the named rows alone. State: ``sum``, of shape
+    Row i is ``p[i]``, whatever its shape: the rows of a 1-d array are single numbers (the result is
+    Adagrad's, bit for bit), and a 0-d array is one row. Rows must be in C order. With
+    ``eps_inside_sqrt`` the root is ``sqrt(sum + eps)``. g is the gradient after clipping and coupled
+    decay. Its squares are summed in float64 in a fixed order and their mean is rounded once.
+    :meth:`step_rows` changes only the sums of the given rows. State: ``sum``, of shape
     ``(rows,)`` and the parameter's dtype. Formula and defaults as DLRM's ``RWSAdagrad`` has them for
     sparse gradients: lr 1e-2, eps 1e-10, start at 0.
 

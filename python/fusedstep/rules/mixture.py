@@ -1,4 +1,4 @@
-"""Rules that follow a mixture of two averages."""
+"""Rules whose steps combine two averages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["AdEMAMix", "Adan"]
 
 
 class Adan(Optimizer):
-    """Adam with Nesterov's momentum from the differences of the gradients::
+    """Adam with Nesterov momentum from the differences of successive gradients::
 
-        d = g - g'                          (g' the gradient before; at the first step d = 0)
+        d = g - g'                          (g' the previous gradient; at the first step d = 0)
         m = beta1 * m + (1 - beta1) * g
         w = beta2 * w + (1 - beta2) * d
         v = beta3 * v + (1 - beta3) * (g + beta2 * d)**2
@@ -52,7 +52,7 @@ class Adan(Optimizer):
 
 
 class AdEMAMix(Optimizer):
-    """Adam with a second, slow average of the gradients, which remembers thousands of them::
+    """Adam with a second, slow average of the gradients, over thousands of steps::
 
         p = p * (1 - lr * weight_decay)
         m = beta1 * m + (1 - beta1) * g
