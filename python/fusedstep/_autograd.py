@@ -1,4 +1,4 @@
-"""Tells torch's autograd which tensors were written, as torch's own optimizers do.
+"""Reports to torch's autograd which tensors were written, as torch's own optimizers do.
 
 Otherwise a second ``backward()`` over a graph from before the step would silently compute with the
 new values. torch is never imported here: unless the caller has, there are no tensors.

@@ -43,8 +43,9 @@ def get_num_threads() -> int:
     """The maximum number of threads of a step.
 
     It is the number passed to :func:`set_num_threads`; otherwise that of the environment variable
-    ``FUSEDSTEP_NUM_THREADS``; otherwise the number of CPUs that this process may use (by affinity and
-    cgroup quota, checked once per second), or fewer if ``OMP_NUM_THREADS`` or threadpoolctl limit it.
+    ``FUSEDSTEP_NUM_THREADS``; otherwise the number of CPUs that this process may use (by affinity
+    and cgroup quota, checked once per second), or fewer if ``OMP_NUM_THREADS`` or threadpoolctl
+    limit it.
 
     A small step uses fewer threads, and so does one that was recently faster on fewer because the
     cores were busy: steps are timed, and occasionally one uses half or twice as many threads.

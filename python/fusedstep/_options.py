@@ -1,8 +1,8 @@
 """Hyper-parameters: their types and checks.
 
 A rule declares its options once, in the signature of its constructor, where the annotation says
-which values are valid. :func:`options_of` reads the signature, so that constructors, parameter groups
-and :mod:`fusedstep.functional` refuse the same values with the same message.
+which values are valid. :func:`options_of` reads the signature, so that constructors, parameter
+groups and :mod:`fusedstep.functional` refuse the same values with the same message.
 """
 
 from __future__ import annotations

@@ -21,12 +21,13 @@ __all__ = [
 class StepResult(NamedTuple):
     """Whether a step was applied, and the norm of its gradients.
 
-    With parameters on a CUDA device and an option that needs the norm, both are arrays of one number
-    there. The step does not wait for the device; reading them (``bool(result.applied)``) does.
+    With parameters on a CUDA device and an option that needs the norm, both are arrays of one
+    number there. The step does not wait for the device; reading them (``bool(result.applied)``)
+    does.
     """
 
     applied: bool
-    """False if ``skip_nonfinite`` found NaN or infinity; nothing was changed then, not even counters."""
+    """False if ``skip_nonfinite`` found NaN or infinity; then nothing changed, not even counters."""
 
     grad_norm: float | None
     """The Euclidean norm of all gradients of the step, after division by ``grad_scale`` and before

@@ -27,7 +27,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _materialize(tree: object, what: str) -> object:
-    """Convert an iterator to a list, and pairs of name and array (``named_parameters()``) to a dict."""
+    """Convert an iterator to a list, and pairs as of ``named_parameters()`` to a dict."""
     if isinstance(tree, Iterator):
         tree = list(tree)
     if not (isinstance(tree, list) and tree and all(map(_is_named, tree))):

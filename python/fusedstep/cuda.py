@@ -1,4 +1,4 @@
-"""The array libraries whose CUDA arrays can be parameters: torch, CuPy, Numba, and others on request.
+"""The array libraries whose CUDA arrays can be parameters: torch, CuPy, Numba, or your own.
 
 The library of a parameter also allocates its state; gradients may be of any library that has
 ``__cuda_array_interface__`` or supports DLPack on CUDA. To support parameters of another library,

@@ -19,7 +19,7 @@ __all__ = ["EMA", "Averages"]
 
 
 def _read(engine: Engine, name: str, array: str, decay: float, *, bias_correction: bool) -> Any:
-    """An average by its parameter's name: the live array, or a copy corrected for its start at 0."""
+    """The average of a parameter: the live array, or a copy corrected for its start at 0."""
     i = engine.tree.index[name]
     average = engine.buffers[i][array]
     if not bias_correction:
@@ -36,10 +36,10 @@ class Averages(Mapping[str, Any]):
         ema = ema_decay * ema + (1 - ema_decay) * p     (after every update of p)
 
     They start at the parameters that were passed in, and are NumPy views of the live arrays (on a
-    CUDA device, arrays of the parameters' library). With ``ema_bias_correction`` they start at 0 and
-    are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update). ``t`` is the
-    number of updates of the parameter, so rows that :meth:`~fusedstep.Optimizer.step_rows` updated
-    less often are divided by too much.
+    CUDA device, arrays of the parameters' library). With ``ema_bias_correction`` they start at 0
+    and are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update). ``t`` is
+    the number of updates of the parameter, so rows that :meth:`~fusedstep.Optimizer.step_rows`
+    updated less often are divided by too much.
     """
 
     def __init__(self, engine: Engine, decay: float, *, bias_correction: bool) -> None:
@@ -67,9 +67,9 @@ class Averages(Mapping[str, Any]):
             with opt.ema.swapped_in():
                 evaluate(model)
 
-        Afterwards they hold the same bits as before, of which a copy is kept during the block. Steps
-        within the block raise RuntimeError. Working copies do not change: they remain copies of the
-        parameters.
+        Afterwards they hold the same bits as before, of which a copy is kept during the block.
+        Steps within the block raise RuntimeError. Working copies do not change: they remain copies
+        of the parameters.
         """
         space, tree = self._engine.space, self._engine.tree
         kept = [space.copy_of(leaf) for leaf in tree.leaves]
@@ -94,8 +94,9 @@ class EMA(Mapping[str, Any], HoldsEngine):
     Parameters
     ----------
     values
-        The arrays to average, in any form in which an optimizer takes parameters (float32 or float64;
-        one array, a list, a mapping, any nesting; on the CPU or on a CUDA device). They are only read.
+        The arrays to average, in any form in which an optimizer takes parameters (float32 or
+        float64; one array, a list, a mapping, any nesting; on the CPU or on a CUDA device). They
+        are only read.
     decay : float
         0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
     bias_correction : bool
@@ -148,7 +149,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._engine.core.bind(tree.leaves)
 
     def update(self, values: object = None) -> None:
-        """Update with the present contents of the arrays passed to the constructor, or with `values`.
+        """Update with the present contents of the constructor's arrays, or with `values`.
 
         `values` have the same structure; where one is None or missing, its average does not change.
         """

@@ -4,10 +4,10 @@ There is one function per rule, under the rule's name::
 
     fusedstep.functional.adam(p, g, exp_avg, exp_avg_sq, step=1, lr=1e-3)
 
-updates ``p`` and the state arrays in place, with the same kernels, checks and bits as the classes. The
-caller allocates the state arrays, with the initial values in the docstring of the class (0 unless it
-says otherwise), and passes them in the order given there. ``step`` is the number of this update,
-from 1.
+updates ``p`` and the state arrays in place, with the same kernels, checks and bits as the classes.
+The caller allocates the state arrays, with the initial values in the docstring of the class (0
+unless it says otherwise), and passes them in the order given there. ``step`` is the number of this
+update, from 1.
 """
 
 from __future__ import annotations

@@ -77,9 +77,9 @@ class Optimizer(HoldsEngine):
     -----
     A step does the following, in this order and in one sweep (LAMB and LARS: two): unscale
     (``grad_scale``), check for NaN and infinity, clip by norm, clip by value, negate
-    (``maximize``), add coupled ``weight_decay``, apply the rule with any decay of its own, update the
-    average, write the working copy, zero the gradients. The check for NaN and infinity and the norm
-    read the gradients once more, before the sweep. Unused options cost nothing.
+    (``maximize``), add coupled ``weight_decay``, apply the rule with any decay of its own, update
+    the average, write the working copy, zero the gradients. The check for NaN and infinity and the
+    norm read the gradients once more, before the sweep. Unused options cost nothing.
     """
 
     rule: ClassVar[str] = ""
@@ -158,10 +158,10 @@ class Optimizer(HoldsEngine):
         ----------
         grads
             Gradients in the structure of the parameters (a generator may stand for a list), or a
-            mapping from parameter names; with the parameters' dtypes, shapes and memory order. Where
-            one is None or missing, the parameter, its state and its counter do not change; with a
-            gradient of zeros they do. They are only read. Without `grads`, the gradients passed to
-            :meth:`bind` are used.
+            mapping from parameter names; with the parameters' dtypes, shapes and memory order.
+            Where one is None or missing, the parameter, its state and its counter do not change;
+            with a gradient of zeros they do. They are only read. Without `grads`, the gradients
+            passed to :meth:`bind` are used.
         grad_scale
             Gradients are divided by this first (loss scaling, or the number of accumulated
             batches). With parameters on a CUDA device, it may be an array of one float32 or float64
@@ -173,8 +173,8 @@ class Optimizer(HoldsEngine):
         Returns
         -------
         StepResult
-            ``applied``, and ``grad_norm`` if an option needs it; in that case both are arrays on the
-            device where the parameters are on a CUDA device, and have not been waited for.
+            ``applied``, and ``grad_norm`` if an option needs it; in that case both are arrays on
+            the device where the parameters are on a CUDA device, and have not been waited for.
 
         Raises
         ------
@@ -248,17 +248,17 @@ class Optimizer(HoldsEngine):
     def step_rows(
         self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
     ) -> StepResult:
-        """Update some rows of one parameter, from the gradients of these rows alone.
+        """Update some rows of one parameter, from the gradients of these rows.
 
         Parameters
         ----------
         name
             The parameter: an array of rows (its first axis) in C order.
         indices
-            The indices of the rows: a one-dimensional int32 or int64 array (on the CPU also a list),
-            in any order. If an index is repeated, its gradients are added first, in the order given.
-            With parameters on a CUDA device, a NumPy array, or an array there, for which the step
-            waits.
+            The indices of the rows: a one-dimensional int32 or int64 array (on the CPU also a
+            list), in any order. If an index is repeated, its gradients are added first, in the
+            order given. With parameters on a CUDA device, a NumPy array, or an array there, for
+            which the step waits.
         rows
             One gradient per index: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
@@ -268,9 +268,9 @@ class Optimizer(HoldsEngine):
         -----
         The update is lazy: only these rows of the parameter, its state and its average change, and
         the parameter's counter grows by one. ``step_count``, and with it schedules, do not advance.
-        For rules with state the result differs from that of a dense gradient with zeros (lazy Adam is
-        not dense Adam: the moments of other rows do not decay). The norm is that of the summed rows.
-        Without indices, or if the parameter is frozen, nothing happens.
+        For rules with state the result differs from that of a dense gradient with zeros (lazy Adam
+        is not dense Adam: the moments of other rows do not decay). The norm is that of the summed
+        rows. Without indices, or if the parameter is frozen, nothing happens.
 
         Raises
         ------
@@ -283,7 +283,7 @@ class Optimizer(HoldsEngine):
         return self._engine.step_rows(index[name], indices, rows, grad_scale)
 
     def freeze(self, *names: str) -> None:
-        """Exclude these parameters, their state and counters from steps, even if they have gradients.
+        """Leave these parameters, their state and counters unchanged even if they have gradients.
 
         Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
 
@@ -371,8 +371,8 @@ class Optimizer(HoldsEngine):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`: state, counters and options, matched by name.
 
-        A schedule is kept, since it is a function of the step count, which is loaded; a learning rate
-        that is a number is loaded.
+        A schedule is kept, since it is a function of the step count, which is loaded; a learning
+        rate that is a number is loaded.
 
         Raises
         ------

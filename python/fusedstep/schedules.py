@@ -6,8 +6,8 @@ alone, so to resume a run only its step count has to be saved, and schedules com
 and pickle by their parameters.
 
 Rates are Python floats, computed in double precision. ``cos`` and ``pow`` come from the platform's
-libm, so the last bit of a rate may differ between platforms; with the same rate, a step has the same
-bits.
+libm, so the last bit of a rate may differ between platforms; with the same rate, a step has the
+same bits.
 
 Examples
 --------
@@ -135,8 +135,8 @@ class Exponential(_Schedule):
     lr : float
         The first learning rate, >= 0.
     gamma : float
-        The factor of each step, > 0. Above 1 the rate grows, as in a learning-rate range test, until
-        OverflowError is raised where it exceeds a double.
+        The factor of each step, > 0. Above 1 the rate grows, as in a learning-rate range test,
+        until OverflowError is raised where it exceeds a double.
 
     Notes
     -----

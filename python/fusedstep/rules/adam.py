@@ -130,8 +130,8 @@ class NAdam(Optimizer):
     Formula and defaults as ``torch.optim.NAdam``: lr 2e-3, betas (0.9, 0.999), eps 1e-8,
     momentum_decay 4e-3.
 
-    Elsewhere under this name: torch keeps ``c`` in its state (in float32). Here it is computed from the
-    counter and the present options, so that it is exact after a resume; changing betas or
+    Elsewhere under this name: torch keeps ``c`` in its state (in float32). Here it is computed from
+    the counter and the present options, so that it is exact after a resume; changing betas or
     momentum_decay applies to all past steps, too. optax has no schedule of ``mu``: ``mu = beta1``.
 
     Source: Dozat 2016, Algorithm 2, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ

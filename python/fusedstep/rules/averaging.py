@@ -25,8 +25,8 @@ class ASGD(Optimizer):
         ax  = ax + mu * (p - ax)
         eta = lr / (1 + lambd * lr * (t - 1))**alpha,    mu = 1 / max(1, t - 1 - t0)
 
-    The average begins after ``t0`` steps; until then it equals the parameter. State: ``ax``, which is
-    to be evaluated: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
+    The average begins after ``t0`` steps; until then it equals the parameter. State: ``ax``, which
+    is to be evaluated: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
     1e-2, lambd 1e-4, alpha 0.75, t0 1e6.
 
     Elsewhere under this name: torch keeps eta and mu in its state (in float32), so that a change of
@@ -70,8 +70,8 @@ class ScheduleFreeAdamW(Optimizer):
     ``c`` is computed from the counter and ``warmup_steps``, and assumes a constant ``lr``, as the
     method is meant to be used without a schedule.
 
-    Elsewhere under this name: the authors' code sums the rates of past steps; here its ``r`` is 0 and
-    its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
+    Elsewhere under this name: the authors' code sums the rates of past steps; here its ``r`` is 0
+    and its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
 
     Source: Defazio et al. 2024, https://arxiv.org/abs/2405.15682;
     https://github.com/facebookresearch/schedule_free
@@ -106,8 +106,8 @@ class ScheduleFreeAdamW(Optimizer):
         """Write the averages ``x`` to the parameters, to evaluate or save them.
 
         A copy of ``y`` is kept. Steps, state_dict, load_state_dict and add_group raise RuntimeError
-        until :meth:`train`. Working copies do not change: they remain copies of ``y``. A second call
-        changes nothing.
+        until :meth:`train`. Working copies do not change: they remain copies of ``y``. A second
+        call changes nothing.
 
         Raises
         ------

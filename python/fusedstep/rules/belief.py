@@ -61,8 +61,8 @@ class Yogi(Optimizer):
     does not set, as TensorFlow Addons.
 
     Elsewhere under this name: TensorFlow Addons has "epsilon hat" (see :class:`Adam`); the paper
-    has neither the corrections by c1 and c2 nor an initial value of the first moment, and takes that
-    of v from the mean of the squares of a first batch.
+    has neither the corrections by c1 and c2 nor an initial value of the first moment, and takes
+    that of v from the mean of the squares of a first batch.
 
     Source: Zaheer et al. 2018, Algorithm 2,
     https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization

@@ -25,9 +25,9 @@ class LAMB(Optimizer):
 
     Where one of the norms is 0, and without ``trust_ratio`` (usual for biases and normalisations,
     as a group), their ratio is 1. The norms are those of each array, summed in float64 in a fixed
-    order. Two sweeps: one updates m and v and computes the norms, one updates p. :meth:`step_rows` is
-    an error. State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Defaults: lr 1e-3, betas (0.9, 0.999), eps
-    1e-6 and weight_decay 0.01 (the paper's).
+    order. Two sweeps: one updates m and v and computes the norms, one updates p. :meth:`step_rows`
+    is an error. State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Defaults: lr 1e-3, betas (0.9, 0.999),
+    eps 1e-6 and weight_decay 0.01 (the paper's).
 
     Elsewhere under this name: optax has a weight decay of 0 by default; NVIDIA's apex scales no
     array whose weight decay is 0, and clips by the global norm (here: ``max_grad_norm``); some
@@ -60,8 +60,8 @@ class LARS(Optimizer):
         p   = p - buf
 
     Where numerator or denominator is 0, and without ``trust_ratio`` (usual for biases and
-    normalisations, as a group), ``r = 1``. The norms are those of each array, summed in float64 in a
-    fixed order. Two sweeps: one computes the norms, one updates. :meth:`step_rows` is an error.
+    normalisations, as a group), ``r = 1``. The norms are those of each array, summed in float64 in
+    a fixed order. Two sweeps: one computes the norms, one updates. :meth:`step_rows` is an error.
     State: ``momentum_buffer`` (buf) where momentum > 0. Defaults are the paper's: momentum 0.9,
     weight_decay 5e-4, trust_coefficient 0.001; lr 1.0, which it schedules.
 

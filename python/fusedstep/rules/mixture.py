@@ -60,9 +60,9 @@ class AdEMAMix(Optimizer):
         v = beta2 * v + (1 - beta2) * g * g
         p = p - lr * (m / c1 + alpha' * n) / (sqrt(v / c2) + eps),  ci = 1 - betai**t
 
-    In the first ``warmup_steps`` (0: none), with ``x = t / warmup_steps``, ``alpha' = x * alpha`` and
-    ``1 / log(beta3') = (1 - x) / log(beta1) + x / log(beta3)``, but never above beta3; then they are
-    ``alpha`` and ``beta3``. The weight decay is decoupled. State: ``exp_avg_fast`` (m),
+    In the first ``warmup_steps`` (0: none), with ``x = t / warmup_steps``, ``alpha' = x * alpha``
+    and ``1 / log(beta3') = (1 - x) / log(beta1) + x / log(beta3)``, but never above beta3; then
+    they are ``alpha`` and ``beta3``. The weight decay is decoupled. State: ``exp_avg_fast`` (m),
     ``exp_avg_slow`` (n), ``exp_avg_sq`` (v). Formula and defaults of the paper: lr 1e-3, betas
     (0.9, 0.999, 0.9999), alpha 5, eps 1e-8, weight_decay 0; it warms up over all steps of a run.
 

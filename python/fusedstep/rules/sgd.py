@@ -68,7 +68,8 @@ class Momentum(Optimizer):
     gradients), lr 1e-2.
 
     Elsewhere: ``SGD(momentum=beta, dampening=beta)``, here and in torch, differs only in the first
-    step, which uses the gradient itself; ``SGD(momentum=beta)`` moves ``1 / (1 - beta)`` times as far.
+    step, which uses the gradient itself; ``SGD(momentum=beta)`` moves ``1 / (1 - beta)`` times as
+    far.
 
     Source: Polyak 1964 in its averaged form; there is no bias correction (see :class:`Adam`).
     """
