@@ -27,7 +27,7 @@ def as_integer(name: str, value: object, at_least: int, at_most: float = math.in
     integer = int(value)  # type: ignore[call-overload]
     if not at_least <= integer <= at_most:
         raise ValueError(message)
-    return int(integer)
+    return integer
 
 
 def as_number(

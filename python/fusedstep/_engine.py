@@ -57,11 +57,11 @@ class Engine:
     words
         What the core's messages call a gradient, and the array that it must match.
     fixed
-        Options of the whole that a loaded snapshot must have, too.
+        Options that are fixed at construction, and must be equal in a snapshot that is loaded.
     averaging
-        The arrays of the tree are averaged, not updated: their ``average`` is.
+        Whether to average the arrays of the tree: the core then updates their ``average``.
     autograd
-        The caller's arrays are written by every step, of which torch has to know.
+        Whether torch's autograd has to be told of steps, because they write the caller's arrays.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Engine:
         except KeyboardInterrupt as error:
             if self.core.tensor_count != len(tree.names):
                 raise
-            interrupt = error  # it came while the core was busy, which has added the parameters
+            interrupt = error  # Ctrl-C during the call; the core has added the parameters
         self.tree = tree
         self.groups += groups
         self.buffers += buffers
@@ -276,7 +276,7 @@ class Engine:
         )
 
     def restore(self, snapshot: Snapshot, label: str) -> None:
-        """Load a snapshot, or raise ValueError with every difference from this `label`."""
+        """Load a snapshot, or raise ValueError that lists why it does not fit this `label`."""
         buffers = dict(zip(self.tree.names, self.buffers, strict=True))
         kind_of = self.space.kind_of
         kinds = {

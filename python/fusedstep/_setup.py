@@ -18,7 +18,7 @@ __all__ = ["Setup"]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an optimizer was given at construction, and how it takes in parameters."""
+    """The options of an optimizer, and how parameters are added under them."""
 
     rule: Rule
     policy: Policy

@@ -32,7 +32,7 @@ class Expected:
 class Snapshot:
     """Counters, options and copied arrays.
 
-    A snapshot that was read from elsewhere may hold anything, until it is compared.
+    The fields of a snapshot that was read from elsewhere are unchecked until it is compared.
     """
 
     rule: str
@@ -42,7 +42,7 @@ class Snapshot:
     state: Mapping[str, Mapping[str, Any]]
     """By parameter name: ``step``, its counter, and its arrays by name."""
     fixed: Mapping[str, object] = field(default_factory=dict)
-    """Options of the whole that are fixed at construction, and must be equal."""
+    """Options that are fixed at construction, and must be equal to be loaded."""
     format: int = FORMAT
 
     def compare(self, expected: Expected, label: str) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ class Snapshot:
         Raises
         ------
         ValueError
-            With every difference from what is expected of this `label`.
+            It does not fit this `label`; the message lists every difference.
         """
         found: list[str] = []
         if _differs(self.format, FORMAT):

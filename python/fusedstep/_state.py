@@ -1,4 +1,4 @@
-"""The state of each parameter, as it is seen: ``opt.state``."""
+"""The view of an optimizer's state: ``opt.state``."""
 
 from __future__ import annotations
 
