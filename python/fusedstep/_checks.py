@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import numpy as np
 
 __all__ = ["as_integer", "as_number", "is_integer"]
 
 
-def is_integer(value: object) -> bool:
+def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
     """Whether this is a Python or NumPy integer.
 
     Python counts bool among the integers, and NumPy timedelta64; here both are mistakes.
@@ -24,7 +25,7 @@ def as_integer(name: str, value: object, at_least: int, at_most: float = math.in
     message = f"{name}: expected an integer {bounds}, got {value!r}"
     if not is_integer(value):
         raise TypeError(message)
-    integer = int(value)  # type: ignore[call-overload]
+    integer = int(value)
     if not at_least <= integer <= at_most:
         raise ValueError(message)
     return integer
@@ -51,7 +52,7 @@ def as_number(
     if not (is_integer(value) or isinstance(value, (float, np.floating))):
         raise TypeError(message)
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except OverflowError:  # an integer beyond all floats
         number = math.inf
     if math.isnan(number) or (finite and math.isinf(number)) or not accepts(number):

@@ -93,7 +93,7 @@ def _differs(saved: object, expected: object) -> bool:
 
 
 def _compare_counter(what: str, saved: object, found: list[str]) -> None:
-    if not (is_integer(saved) and 0 <= int(saved) <= _MAX_STEP):  # type: ignore[call-overload]
+    if not (is_integer(saved) and 0 <= int(saved) <= _MAX_STEP):
         found.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {saved!r}")
 
 
