@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import fusedstep
+
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 PACKAGE = ROOT / "python" / "fusedstep"
 CPP = ROOT / "cpp"
@@ -127,6 +129,12 @@ def test_the_core_needs_numpy_alone():
         if found.split(".")[0] not in allowed
     ]
     assert foreign == []
+
+
+def test_what_is_shown_is_what_is_public():
+    assert dir(fusedstep) == sorted(fusedstep.__all__)
+    public = [getattr(fusedstep, name) for name in fusedstep.__all__]
+    assert not [o for o in public if "._" in getattr(o, "__module__", "")]
 
 
 @pytest.mark.skipif(not CPP.exists(), reason="the sources are not here")
