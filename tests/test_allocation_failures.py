@@ -43,7 +43,7 @@ import ctypes, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import fusedstep as fs
-from fusedstep.spaces import HostSpace
+from fusedstep._spaces.host import HostSpace
 from helpers_memory import everything
 shim = ctypes.PyDLL(None)
 stepper = HostSpace.stepper

@@ -7,8 +7,8 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, RULES, option_sets, same_bits, state_shape
+from fusedstep._options import Limit, Number, Numbers, Rate, Switch
 from fusedstep.optimizer import registry
-from fusedstep.options import Limit, Number, Numbers, Rate, Switch
 from helpers_memory import (
     NAMES,
     SAVED_WRONG,

@@ -10,8 +10,8 @@ import pytest
 import fusedstep as fs
 import support
 from cases import DTYPES, RULES, option_sets, same_bits, state_shape
+from fusedstep._pipeline import Pipeline
 from fusedstep.optimizer import registry
-from fusedstep.pipeline import Pipeline
 from helpers_memory import everything, refused, richest, same_everywhere, states_of
 from reference import bfloat16_bits, clip_factor, grad_norm
 from support import FACES, FEATURES

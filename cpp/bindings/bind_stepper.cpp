@@ -35,17 +35,17 @@ class HostStepper : public PyStepper<HostSpace> {
 static void bind_specs(py::module_& m) {
   const py::kw_only named;
   py::class_<GroupOptions>(m, "GroupOptions", "The options of one group, as the rule reads them.")
-      .def(py::init([](std::vector<double> scalars, unsigned variant, double weight_decay,
-                       bool maximize, std::optional<double> max_norm,
-                       std::optional<double> max_value) {
-             return GroupOptions{std::move(scalars), variant,  weight_decay,
-                                 maximize,           max_norm, max_value};
+      .def(py::init([](std::vector<double> scalars, unsigned variant, double coupled_weight_decay,
+                       bool maximize, std::optional<double> max_grad_norm,
+                       std::optional<double> max_grad_value) {
+             return GroupOptions{std::move(scalars), variant,       coupled_weight_decay,
+                                 maximize,           max_grad_norm, max_grad_value};
            }),
            named, py::arg("scalars") = std::vector<double>(), py::arg("variant") = 0,
-           py::arg("weight_decay") = 0.0, py::arg("maximize") = false,
-           py::arg("max_norm") = py::none(), py::arg("max_value") = py::none())
+           py::arg("coupled_weight_decay") = 0.0, py::arg("maximize") = false,
+           py::arg("max_grad_norm") = py::none(), py::arg("max_grad_value") = py::none())
       .def_readonly("variant", &GroupOptions::variant)
-      .def_readonly("weight_decay", &GroupOptions::weight_decay);
+      .def_readonly("coupled_weight_decay", &GroupOptions::coupled_weight_decay);
   py::class_<TensorSpec>(m, "TensorSpec", "One parameter with all that a step writes beside it.")
       .def(py::init([](std::string name, py::object param, std::vector<py::object> states,
                        std::size_t group, py::object average, py::object copy) {
@@ -53,7 +53,9 @@ static void bind_specs(py::module_& m) {
                                group,           std::move(average), std::move(copy)};
            }),
            named, py::arg("name"), py::arg("param"), py::arg("states") = std::vector<py::object>(),
-           py::arg("group") = 0, py::arg("average") = py::none(), py::arg("copy") = py::none());
+           py::arg("group") = 0, py::arg("average") = py::none(), py::arg("copy") = py::none())
+      .def_readonly("name", &TensorSpec::name)
+      .def_readonly("param", &TensorSpec::param);
 }
 
 void bind_stepper(py::module_& m) {

@@ -14,9 +14,9 @@ namespace fusedstep::bindings {
 struct GroupOptions {
   std::vector<double> scalars;  // in the order of RuleInfo.scalars
   unsigned variant = 0;
-  double weight_decay = 0.0;  // coupled
+  double coupled_weight_decay = 0.0;
   bool maximize = false;
-  std::optional<double> max_norm, max_value;
+  std::optional<double> max_grad_norm, max_grad_value;
 };
 
 template <class Space>
@@ -227,10 +227,10 @@ class PyStepper {
     Group group;
     std::copy(options.scalars.begin(), options.scalars.end(), group.scalars.begin());
     group.variant = options.variant;
-    group.weight_decay = options.weight_decay;
+    group.weight_decay = options.coupled_weight_decay;
     group.maximize = options.maximize;
-    group.max_norm = options.max_norm;
-    if (options.max_value) group.max_value = *options.max_value;
+    group.max_norm = options.max_grad_norm;
+    if (options.max_grad_value) group.max_value = *options.max_grad_value;
     return group;
   }
 

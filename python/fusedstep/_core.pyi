@@ -42,19 +42,25 @@ class GroupOptions:
     """
     The options of one group, as the rule reads them.
     """
-    def __init__(self, *, scalars: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], variant: typing.SupportsInt | typing.SupportsIndex = 0, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, maximize: bool = False, max_norm: typing.SupportsFloat | typing.SupportsIndex | None = None, max_value: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+    def __init__(self, *, scalars: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], variant: typing.SupportsInt | typing.SupportsIndex = 0, coupled_weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, maximize: bool = False, max_grad_norm: typing.SupportsFloat | typing.SupportsIndex | None = None, max_grad_value: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+        ...
+    @property
+    def coupled_weight_decay(self) -> float:
         ...
     @property
     def variant(self) -> int:
-        ...
-    @property
-    def weight_decay(self) -> float:
         ...
 class TensorSpec:
     """
     One parameter with all that a step writes beside it.
     """
     def __init__(self, *, name: str, param: typing.Any, states: collections.abc.Sequence[typing.Any] = [], group: typing.SupportsInt | typing.SupportsIndex = 0, average: typing.Any = None, copy: typing.Any = None) -> None:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def param(self) -> typing.Any:
         ...
 class Stepper:
     """

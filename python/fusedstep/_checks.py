@@ -1,27 +1,34 @@
-"""Numbers that somebody hands over, as Python's own: checked once, refused in one form of words."""
+"""Checks of single numbers, which return Python's own int or float."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import numpy as np
 
-__all__ = ["as_integer", "as_number"]
+__all__ = ["as_integer", "as_number", "is_integer"]
+
+
+def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
+    """Whether this is a Python or NumPy integer.
+
+    Python counts bool among the integers, and NumPy timedelta64; here both are mistakes.
+    """
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def as_integer(name: str, value: object, at_least: int, at_most: float = math.inf) -> int:
-    """Return `value` as an int, or raise TypeError or ValueError.
-
-    Python counts bool among the integers and NumPy time spans; both are slips here.
-    """
+    """Return `value` as an int, or raise TypeError or ValueError."""
     bounds = f">= {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
     message = f"{name}: expected an integer {bounds}, got {value!r}"
-    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer)):
+    if not is_integer(value):
         raise TypeError(message)
-    if not at_least <= int(value) <= at_most:
+    integer = int(value)
+    if not at_least <= integer <= at_most:
         raise ValueError(message)
-    return int(value)
+    return integer
 
 
 def as_number(
@@ -34,15 +41,15 @@ def as_number(
 ) -> float:
     """Return a Python number, a NumPy number or a 0-d array of any library as a float, or raise.
 
-    `expected` says in the message what `accepts` accepts; NaN never is, infinity unless `finite`.
+    `expected` describes in the message what `accepts` accepts. NaN is always refused, infinity
+    unless `finite` is False.
     """
     message = f"{name}: expected {expected}, got {value!r}"
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     elif getattr(value, "shape", None) == () and not isinstance(value, np.generic):
         value = value.item() if hasattr(value, "item") else value  # torch, JAX
-    real = (int, float, np.integer, np.floating)
-    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, real):
+    if not (is_integer(value) or isinstance(value, (float, np.floating))):
         raise TypeError(message)
     try:
         number = float(value)

@@ -1,160 +1,22 @@
-"""What the optimizer is fed: mini-batches drawn without replacement, and standardised features."""
+"""Standardised features."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusedstep.checks import as_integer
-
-__all__ = ["BatchSizeHint", "MiniBatches", "NotFittedError", "Standardizer"]
+__all__ = ["NotFittedError", "Standardizer"]
 
 _Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
-class BatchSizeHint(UserWarning):
-    """A batch size that is no power of two: correct, but it may leave slots of a device empty."""
-
-
 class NotFittedError(RuntimeError, AttributeError):
-    """Statistics were asked for before any data was seen.
+    """Statistics were read before `fit`.
 
-    An AttributeError too: ``hasattr(standardizer, "mean_")`` is False before `fit`.
+    Also an AttributeError, so that ``hasattr(standardizer, "mean_")`` is False before `fit`.
     """
-
-
-class MiniBatches:
-    """Mini-batches of one or several arrays, drawn without replacement.
-
-    Iterating once is one *epoch*: a fresh permutation of the samples, cut into batches, so that
-    each sample comes exactly once. Drawing with replacement is not recommended: an epoch would show
-    about 37 % of the samples not at all and others several times. One batch gives one update, with
-    the mean of its gradients: ``batch_size=1`` is stochastic gradient descent, ``len(x)`` is batch
-    gradient descent, and between them lie the usual 32, 64 and 128, powers of two because many
-    devices work in powers of two: there 10 samples occupy 16 slots.
-
-    Parameters
-    ----------
-    *arrays : array_like
-        The data, with the samples along the first axis, which all arrays share: ``x``, or ``x, y``.
-        They are neither copied nor changed. Each batch is a copy, safe to write to.
-    batch_size : int, default 32
-        Samples in a batch, >= 1. A size that is no power of two gives a `BatchSizeHint`, a warning.
-    seed : int, default 0
-        Seed of the permutations, >= 0.
-    drop_last : bool, default False
-        Leave out the last batch of an epoch where it is smaller than `batch_size`.
-    shuffle : bool, default True
-        Permute. False keeps the order of the data, as evaluation wants it.
-
-    Raises
-    ------
-    ValueError
-        If the arrays differ in length or have no samples, or if an epoch would have no batch.
-
-    Notes
-    -----
-    An epoch's order depends on `seed` and the epoch's number alone (PCG64, seeded with child
-    `epoch` of ``SeedSequence(seed)``), so a run resumes with `set_epoch`. NumPy may change the
-    stream of its ``Generator`` between versions (NEP 19), and with it the order.
-
-    Each ``iter()`` begins the next epoch, finished or not: two iterators at a time are independent
-    and go through two different permutations.
-
-    Examples
-    --------
-    >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
-    >>> batches = MiniBatches(x, y, batch_size=2, shuffle=False)
-    >>> [labels.tolist() for _, labels in batches]
-    [[0, 1], [2, 3], [4]]
-    """
-
-    def __init__(
-        self,
-        *arrays: ArrayLike,
-        batch_size: int = 32,
-        seed: int = 0,
-        drop_last: bool = False,
-        shuffle: bool = True,
-    ) -> None:
-        self._arrays = tuple(np.asarray(array) for array in arrays)
-        self._batch_size = as_integer("MiniBatches: batch_size", batch_size, 1)
-        self._seed = as_integer("MiniBatches: seed", seed, 0)
-        self._drop_last = bool(drop_last)
-        self._shuffle = bool(shuffle)
-        self._n_samples = _common_length(self._arrays)
-        self.set_epoch(0)
-        if len(self) == 0:
-            raise ValueError(
-                f"MiniBatches: batch_size: expected at most {self._n_samples} with drop_last (an "
-                f"epoch would have no batch), got {self._batch_size}"
-            )
-        slots = 1 << (self._batch_size - 1).bit_length()
-        if slots != self._batch_size:
-            hint = (
-                f"batch_size {self._batch_size} is no power of two: where a device works in powers "
-                f"of two, it occupies {slots} slots"
-            )
-            warnings.warn(hint, BatchSizeHint, stacklevel=2)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs begun, which is the number of the epoch that the next iteration gives."""
-        return self._epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration give epoch number `epoch`, counted from 0."""
-        self._epoch = as_integer("MiniBatches: epoch", epoch, 0)
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        whole, rest = divmod(self._n_samples, self._batch_size)
-        return whole + (rest > 0 and not self._drop_last)
-
-    # The batch is an array or a tuple of them, by the number of arrays: a union would make every
-    # caller narrow a type that they know.
-    def __iter__(self) -> Iterator[Any]:
-        """Begin the next epoch and return the iterator over its batches."""
-        epoch = self._epoch
-        self._epoch += 1
-        return self._batches(epoch)
-
-    def _batches(self, epoch: int) -> Iterator[Any]:
-        order = self._order(epoch)
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
-            rows = order[start : start + self._batch_size]
-            # take gathers 256-byte rows three times as fast as array[rows].
-            batch = tuple(array.take(rows, axis=0) for array in self._arrays)
-            yield batch if len(batch) > 1 else batch[0]
-
-    def _order(self, epoch: int) -> NDArray[np.intp]:
-        if not self._shuffle:
-            return np.arange(self._n_samples)
-        # A spawn key, not SeedSequence([seed, epoch]): that one hashes the 32-bit words of both in
-        # a row, so that seed 2**32, epoch 0 would have the order of seed 0, epoch 1.
-        child = np.random.SeedSequence(self._seed, spawn_key=(epoch,))
-        return np.random.Generator(np.random.PCG64(child)).permutation(self._n_samples)
-
-    def __repr__(self) -> str:
-        arrays = ", ".join(f"{array.dtype}{list(array.shape)}" for array in self._arrays)
-        return (
-            f"MiniBatches({arrays}, batch_size={self._batch_size}, seed={self._seed}, "
-            f"drop_last={self._drop_last}, shuffle={self._shuffle}, epoch={self._epoch})"
-        )
-
-
-def _common_length(arrays: tuple[NDArray[Any], ...]) -> int:
-    shapes = [array.shape for array in arrays]
-    if not shapes or () in shapes:
-        raise ValueError(f"MiniBatches: arrays: expected one axis or more, got shapes {shapes}")
-    lengths: list[int] = [shape[0] for shape in shapes]
-    if lengths[0] == 0 or len(set(lengths)) > 1:
-        raise ValueError(f"MiniBatches: arrays: expected equal lengths >= 1, got {lengths}")
-    return lengths[0]
 
 
 # A block of rows as float64 takes 512 KiB and stays in the level-2 cache while it is shifted,
@@ -162,17 +24,17 @@ def _common_length(arrays: tuple[NDArray[Any], ...]) -> int:
 # 2.7 with half a block and 2.3 with a quarter; 1.3 by scikit-learn, 0.7 by NumPy's mean and var.
 _BLOCK_VALUES = 2**16
 
-# A column whose spread is at most this many units in the last place of its mean holds rounding
-# noise, such as 0.1 + 0.2 among 0.3s; ten as in scikit-learn's scale check.
+# If the standard deviation of a column is at most this fraction of its mean, it is rounding error,
+# such as that of 0.1 + 0.2 among 0.3s; ten epsilons, as in scikit-learn's scale check.
 _NOISE = 10 * float(np.finfo(np.float64).eps)
 
 
 class _Moments(NamedTuple):
     """Moments of the rows seen, about the first of them.
 
-    The origin makes the arithmetic stable: as a sample it lies within sqrt(n) standard deviations
-    of the mean, so however large the mean is, the differences keep the digits of the spread, and a
-    constant column is exactly 0.
+    The origin makes the arithmetic stable: as one of the samples it lies within sqrt(n) standard
+    deviations of the mean, so the differences keep their significant digits however large the mean
+    is, and those of a constant column are exactly 0.
     """
 
     n: int
@@ -195,8 +57,8 @@ class _Moments(NamedTuple):
 class Standardizer:
     r"""Standardise features: :math:`z = (x - μ) / σ`, column by column.
 
-    Fit it on the training set, and only apply it to the test set: statistics of test data have no
-    place in training.
+    Fit it to the training set and apply it to the test set: training must not use statistics of the
+    test set.
 
     The data is read once, in blocks that stay in the cache, whose means and squared deviations are
     merged by the formula of Chan, Golub & LeVeque (1979), in float64 for data of any type. σ is the
@@ -205,14 +67,15 @@ class Standardizer:
     Notes
     -----
     Names and values are those of scikit-learn's ``StandardScaler``, with these differences:
-    non-finite values are refused, in `transform` too; float32 is transformed in float64, and then
+    non-finite values are an error, in `transform`, too; float32 is transformed in float64 and then
     rounded; and the threshold of a constant column does not grow with the number of rows (there, a
-    column of mean 1e9 and standard deviation 1e-3 counts as constant from about 4,500 rows).
+    column of mean 1e9 and standard deviation 1e-3 counts as constant from about 4,500 rows on).
 
-    However a million rows are split over calls of `partial_fit`, ``mean_`` is that of one `fit`
-    within ``1e-10 * sqrt(var_)`` and one unit in the last place, ``var_`` within a relative 1e-10.
+    However a million rows are split into calls of `partial_fit`, ``mean_`` equals that of one `fit`
+    within ``1e-10 * sqrt(var_)`` plus one unit in the last place, and ``var_`` within a relative
+    1e-10.
 
-    Without statistics there is a `NotFittedError`. Refused data leaves everything as it was.
+    Reading statistics before `fit` raises `NotFittedError`. Invalid data changes nothing.
 
     Examples
     --------
@@ -225,7 +88,7 @@ class Standardizer:
         self._moments: _Moments | None = None
 
     def fit(self, x: ArrayLike) -> Standardizer:
-        """Take the statistics of `x`, (samples, features), in place of any earlier ones."""
+        """Compute the statistics of `x`, (samples, features), discarding earlier ones."""
         self._moments = _with_rows(None, x)
         return self
 
@@ -250,8 +113,8 @@ class Standardizer:
             `out`, or a new array: of the dtype of `x` where that is a floating one, else float64.
         """
         x, out = self._operands("x", x, out)
-        # In float64, as the statistics are: a float32 mean would shift all of a column whose
-        # spread is small beside its mean.
+        # In float64, like the statistics: rounding the mean to float32 would shift a column whose
+        # standard deviation is small relative to its mean.
         np.subtract(x, self.mean_, out=out, casting="same_kind")
         np.divide(out, self.scale_, out=out, casting="same_kind")
         return out
@@ -284,9 +147,9 @@ class Standardizer:
 
     @property
     def scale_(self) -> NDArray[np.float64]:
-        """Divisor of each column: ``sqrt(var_)``, or 1 where that is nothing but rounding noise.
+        """Divisor of each column: ``sqrt(var_)``, or 1 where that is only rounding error.
 
-        Noise is a standard deviation of at most 10 float64 epsilons of the mean.
+        That is where the standard deviation is at most 10 float64 epsilons of the mean.
         """
         deviation = np.sqrt(self.var_)
         return np.where(deviation <= _NOISE * np.abs(self.mean_), 1.0, deviation)
@@ -316,7 +179,7 @@ class Standardizer:
     ) -> tuple[NDArray[Any], _Floats]:
         """Check everything before the first write, and return input and output."""
         matrix = _matrix(name, values, self.n_features_in_)
-        # A sum is non-finite where a value is, and needs no memory; only then find out where.
+        # The sum is non-finite if any value is, and needs no memory; only then search for the value.
         with np.errstate(over="ignore", invalid="ignore"):
             total = matrix.sum(dtype=np.float64)
         if not np.isfinite(total):
@@ -334,7 +197,7 @@ def _with_rows(moments: _Moments | None, values: ArrayLike) -> _Moments:
         moments = _Moments(0, x[0].astype(np.float64), np.zeros(columns), np.zeros(columns))
     rows = min(len(x), max(1, _BLOCK_VALUES // columns))
     buffer = np.empty((rows, columns))
-    # Non-finite values need no pass of their own: they reach m2, and so does an overflow.
+    # Non-finite values need no separate check: they make m2 non-finite, as does an overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
@@ -389,7 +252,7 @@ def _result_type(matrix: NDArray[Any]) -> np.dtype[Any]:
 
 
 def _check_out(out: object, matrix: NDArray[Any]) -> None:
-    """Refuse an output that would be converted, broadcast or not written."""
+    """Raise ValueError for an output that would be converted, broadcast or not written."""
     expected = f"a writeable {_result_type(matrix)} array of shape {matrix.shape}"
     came = type(out).__name__
     if isinstance(out, np.ndarray):

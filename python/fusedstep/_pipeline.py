@@ -1,4 +1,4 @@
-"""What a step does beside its rule: the options that every optimizer takes as keywords."""
+"""What surrounds a rule in a step (clipping, checks, averages): options and result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from textwrap import fill
 from typing import Any, NamedTuple, TypedDict
 
-from fusedstep.checks import as_number
-from fusedstep.options import Limit, Number, Option, Switch
+from fusedstep._options import Limit, Number, Option, Switch
 
 __all__ = [
     "GROUP_OPTIONS",
@@ -16,19 +15,19 @@ __all__ = [
     "Pipeline",
     "Policy",
     "StepResult",
-    "check_grad_scale",
 ]
 
 
 class StepResult(NamedTuple):
     """Whether a step was applied, and the norm of its gradients.
 
-    On a CUDA device, with an option that needs the norm, both are arrays of one number there. The
-    step does not wait for the device; reading them (``bool(result.applied)``) does.
+    With parameters on a CUDA device and an option that needs the norm, both are arrays of one
+    number there. The step does not wait for the device; reading them (``bool(result.applied)``)
+    does.
     """
 
     applied: bool
-    """False if ``skip_nonfinite`` found NaN or infinity: then nothing was changed, no counter either."""
+    """False if ``skip_nonfinite`` found NaN or infinity; then nothing changed, not even counters."""
 
     grad_norm: float | None
     """The Euclidean norm of all gradients of the step, after division by ``grad_scale`` and before
@@ -37,7 +36,7 @@ class StepResult(NamedTuple):
 
 
 class Pipeline(TypedDict, total=False):
-    """Keywords of every optimizer, beside its own; :class:`~fusedstep.Optimizer` explains them."""
+    """Keywords that every optimizer takes; :class:`~fusedstep.Optimizer` documents them."""
 
     max_grad_norm: float | None
     max_grad_value: float | None
@@ -49,7 +48,7 @@ class Pipeline(TypedDict, total=False):
     working_copy: Mapping[str, object] | None
 
 
-# Those that groups may set for themselves.
+# Options that each group may set.
 GROUP_OPTIONS: Mapping[str, Option] = {
     "max_grad_norm": Option("max_grad_norm", Limit(), None),
     "max_grad_value": Option("max_grad_value", Limit(), None),
@@ -58,7 +57,7 @@ GROUP_OPTIONS: Mapping[str, Option] = {
 
 @dataclass(frozen=True)
 class Policy:
-    """Those that hold for an optimizer as a whole."""
+    """Options of the whole optimizer, fixed at construction."""
 
     clip_per_group: bool = False
     skip_nonfinite: bool = False
@@ -69,12 +68,12 @@ class Policy:
 
     @classmethod
     def names(cls) -> list[str]:
-        """What they are called."""
+        """The names of the options."""
         return [field.name for field in fields(cls)]
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Policy:
-        """Take them out of `options`, or raise TypeError or ValueError."""
+        """Remove these options from `options`, or raise TypeError or ValueError."""
         given = {name: options.pop(name) for name in cls.names() if name in options}
         switches = [field.name for field in fields(cls) if field.default is False]
         for name in switches:
@@ -94,19 +93,9 @@ class Policy:
         return policy
 
 
-# What ends the docstring of every rule.
+# Appended to the docstring of every rule.
 WHOLE_STEP = "\n\n" + fill(
-    "Every rule takes the options of the whole step, too, which help(fusedstep.Optimizer) explains: "
+    "Every rule also takes the options of the whole step, documented in help(fusedstep.Optimizer): "
     f"{', '.join(Pipeline.__annotations__)}.",
     width=96,
 )
-
-
-def check_grad_scale(value: object) -> float:
-    """Return what gradients are divided by, or raise TypeError or ValueError."""
-    return as_number(
-        "grad_scale",
-        value,
-        "a number from 2**-126 to 2**126",
-        lambda number: 2.0**-126 <= number <= 2.0**126,
-    )

@@ -1,8 +1,8 @@
-"""Hyper-parameters: their types, and the checks that come with them.
+"""Hyper-parameters: their types and checks.
 
-A rule's constructor names its options once, in its signature; the annotation says what may be
-given. :func:`options_of` reads them back, so that constructors, parameter groups and
-:mod:`fusedstep.functional` refuse the same values with the same words.
+A rule declares its options once, in the signature of its constructor, where the annotation says
+which values are valid. :func:`options_of` reads the signature, so that constructors, parameter
+groups and :mod:`fusedstep.functional` refuse the same values with the same message.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from fusedstep import _core
-from fusedstep.checks import as_number
+from fusedstep._checks import as_number
 
 __all__ = [
     "Betas",
@@ -28,11 +27,16 @@ __all__ = [
     "LearningRate",
     "Limit",
     "NonNegative",
+    "Number",
+    "Numbers",
     "Option",
     "Range",
-    "core_options",
+    "Rate",
+    "Schedule",
+    "Switch",
+    "check_grad_scale",
     "options_of",
-    "variant_of",
+    "rate_at",
 ]
 
 Schedule = Callable[[int], float]
@@ -48,7 +52,7 @@ class Number:
 
     @property
     def expected(self) -> str:
-        """What a message says it wants."""
+        """The valid values, for messages."""
         if self.high == math.inf:
             return f"a finite number {'>' if self.above else '>='} {self.low:g}"
         return f"{self.low:g} {'<' if self.above else '<='} number < {self.high:g}"
@@ -69,12 +73,12 @@ class Numbers:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """How many numbers."""
         return len(self.each)
 
     @property
     def expected(self) -> str:
-        """What a message says it wants."""
+        """The valid values, for messages."""
         kinds = [kind.expected for kind in self.each]
         if len(set(kinds)) == 1:
             return f"{self.count} numbers, each {kinds[0]}"
@@ -150,8 +154,8 @@ class Option:
 
 
 def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
-    """The options in a constructor's signature, in its order."""
-    known = {"Unpack": dict, "Pipeline": Any}  # of what follows the options
+    """The options in the signature of a constructor, in order."""
+    known = {"Unpack": dict, "Pipeline": Any}  # in the annotation of **pipeline
     hints = typing.get_type_hints(constructor, localns=known, include_extras=True)
     return {
         name: Option(name, hints[name].__metadata__[0], parameter.default)
@@ -160,34 +164,18 @@ def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
     }
 
 
-def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options under the names of their scalars: ``betas`` are ``beta1``, ``beta2``, ..."""
-    numbers: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, tuple):
-            numbers |= {f"{name.removesuffix('s')}{i}": v for i, v in enumerate(value, 1)}
-        else:
-            numbers[name] = value
-    return numbers
+def rate_at(lr: float | Schedule, step: int) -> float:
+    """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
+    if not callable(lr):
+        return float(lr)
+    return Number().check(f"lr (of the schedule, at step {step})", lr(step))
 
 
-def variant_of(info: _core.RuleInfo, values: Mapping[str, Any]) -> int:
-    """Which compiled variant of the rule these options are: one bit a flag."""
-    numbers = _expand(values)
-    return sum(bool(numbers[flag]) << i for i, flag in enumerate(info.flags))
-
-
-def core_options(info: _core.RuleInfo, values: Mapping[str, Any], lr: float) -> _core.GroupOptions:
-    """Options as the compiled core takes them."""
-    numbers = _expand(values) | {"lr": lr}
-    # A rule that reads the decay itself has it not added to the gradient, unless an option says so.
-    own = "weight_decay" in info.scalars and values.get("decoupled_weight_decay", True)
-    coupled = 0.0 if own else numbers["weight_decay"]
-    return _core.GroupOptions(
-        scalars=[numbers[name] for name in info.scalars],
-        variant=variant_of(info, values),
-        weight_decay=coupled,
-        maximize=values["maximize"],
-        max_norm=values["max_grad_norm"],
-        max_value=values["max_grad_value"],
+def check_grad_scale(value: object) -> float:
+    """Return the divisor of the gradients as a float, or raise TypeError or ValueError."""
+    return as_number(
+        "grad_scale",
+        value,
+        "a number from 2**-126 to 2**126",
+        lambda number: 2.0**-126 <= number <= 2.0**126,
     )

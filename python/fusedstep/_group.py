@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusedstep import _core
-from fusedstep.options import Number, core_options, variant_of
+from fusedstep._options import rate_at
+from fusedstep._rule import Rule
 
-if TYPE_CHECKING:
-    from fusedstep.optimizer import Optimizer
-
-__all__ = ["Group", "replace"]
+__all__ = ["Group", "core_options", "follow_schedules", "replace"]
 
 
 class Group(Mapping[str, Any]):
     """The options that some parameters share: a mapping whose values may be set.
 
-    A value is checked when it is set and holds from the next step on. Options that decide which
+    A value is checked when it is set and applies from the next step on. Options that decide which
     state there is (``amsgrad``, ``momentum`` zero or not) are fixed at construction.
     """
 
-    # No reference to the optimizer: a cycle would keep gigabytes of state until the collector runs.
+    # No reference to the optimizer: a reference cycle would keep gigabytes of state alive until
+    # the garbage collector runs.
     def __init__(
         self,
-        rule: type[Optimizer],
+        rule: Rule,
         core: _core.Stepper,
-        names: list[str],
+        names: Sequence[str],
         given: Mapping[str, object],
         number: int,
     ) -> None:
         self._rule = rule
         self._core = core
         self._names = tuple(names)
-        self._values = rule.check_options(given)
-        self._variant = variant_of(rule.info, self._values)
         self._number = number
+        self._set(rule.check(given))
+
+    def _set(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self._has_schedule = callable(values["lr"])
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -44,22 +46,22 @@ class Group(Mapping[str, Any]):
 
     @property
     def state_names(self) -> list[str]:
-        """The names of the buffers that each parameter has."""
-        return self._rule.info.states[self._variant]
+        """The names of the state arrays that each parameter has."""
+        return self._rule.states(self._values)
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step, which a schedule may have set."""
+        """The learning rate of the next step, from the schedule if there is one."""
         return self.lr_at(self._core.step_count)
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
-        return _rate(self._values["lr"], step)
+        return rate_at(self._values["lr"], step)
 
     @property
     def has_schedule(self) -> bool:
         """Whether ``lr`` is a schedule."""
-        return callable(self._values["lr"])
+        return self._has_schedule
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -79,11 +81,10 @@ class Group(Mapping[str, Any]):
 
     def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
         """Return all values with these changes, or raise TypeError or ValueError."""
-        values = self._rule.check_options({**self._values, **changes})
-        old, new = self._variant, variant_of(self._rule.info, values)
-        if self._rule.info.states[old] != self._rule.info.states[new]:
-            flags = enumerate(self._rule.info.flags)
-            flag = next(flag for i, flag in flags if (old ^ new) >> i & 1)
+        values = self._rule.check({**self._values, **changes})
+        if self._rule.states(self._values) != self._rule.states(values):
+            changed = self._rule.variant(self._values) ^ self._rule.variant(values)
+            flag = next(f for i, f in enumerate(self._rule.info.flags) if changed >> i & 1)
             how = "" if isinstance(values[flag], bool) else f" {'from' if values[flag] else 'to'} 0"
             raise ValueError(
                 f"{flag} cannot be changed{how} after construction: it decides which state there is"
@@ -101,44 +102,42 @@ class Group(Mapping[str, Any]):
         values = self.check(changes)
         replace([self], [values], lambda new: self._core.set_group(self._number, *new))
 
-    def take(self, values: dict[str, Any]) -> None:
-        """Have these values, which the compiled core has been told."""
-        self._values, self._variant = values, variant_of(self._rule.info, values)
 
-    def push(self) -> None:
-        """Tell the compiled core the values of the next step."""
-        self._core.set_group(self._number, self.settings())
-
-    def settings(
-        self, values: Mapping[str, Any] | None = None, step: int | None = None
-    ) -> _core.GroupOptions:
-        """These values as the compiled core takes them, after `step` steps: as they are now."""
-        values = self._values if values is None else values
-        step = self._core.step_count if step is None else step
-        return core_options(self._rule.info, values, _rate(values["lr"], step))
+def core_options(group: Group) -> _core.GroupOptions:
+    """The group's options for the next step, as the compiled core takes them."""
+    return group._rule.group_options(group._values, group.lr)
 
 
-def _rate(lr: Any, step: int) -> float:
-    if not callable(lr):
-        return float(lr)
-    return Number().check(f"lr (of the schedule, at step {step})", lr(step))
+def follow_schedules(groups: Sequence[Group]) -> None:
+    """Set the learning rates of the next step where they come from a schedule."""
+    for group in groups:
+        if group._has_schedule:
+            group._core.set_group(group._number, core_options(group))
 
 
 def replace(
     groups: Sequence[Group],
     values: Sequence[dict[str, Any]],
-    tell: Callable[[list[_core.GroupOptions]], None],
+    apply: Callable[[list[_core.GroupOptions]], None],
     step: int | None = None,
 ) -> None:
-    """Give groups other values, as after `step` steps: all or none, as the compiled core is told."""
+    """Give groups other values (of `step`, the next by default): all, or none where `apply` raises.
+
+    `apply` hands the values to the compiled core.
+    """
     pairs = [*zip(groups, values, strict=True)]
-    settings = [group.settings(own, step) for group, own in pairs]
+    options = [
+        group._rule.group_options(
+            new, rate_at(new["lr"], group._core.step_count if step is None else step)
+        )
+        for group, new in pairs
+    ]
     interrupt = None
     try:
-        tell(settings)
-    except KeyboardInterrupt as error:  # one that came meanwhile, raised when it is done
+        apply(options)
+    except KeyboardInterrupt as error:  # raised by the core only after it has finished
         interrupt = error
-    for group, own in pairs:
-        group.take(own)
+    for group, new in pairs:
+        group._set(new)
     if interrupt is not None:
         raise interrupt

@@ -1,4 +1,4 @@
-"""A wrong environment variable, as who called hears of it."""
+"""What the command line says of a wrong environment variable."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["end_command"]
 
 
 def end_command(error: ImportError) -> None:
-    """End the process with one line where it is the command line; else leave the error alone.
+    """Exit with one line if the command line is running; otherwise do nothing.
 
-    The variables are checked when the compiled core is imported, before the command line can run:
-    so this is asked in the package's ``__init__``.
+    The variables are checked when the compiled core is imported, which is before the command line
+    could catch the error: so the package's ``__init__`` calls this.
     """
     program = Path(sys.argv[0]).stem if sys.argv else ""
     as_module = program == "-m" and "fusedstep" in sys.orig_argv

@@ -1,4 +1,4 @@
-"""What this installation runs on: instruction set, threads, versions."""
+"""The configuration of this installation: instruction set, threads, versions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from fusedstep import _core
-from fusedstep.checks import as_integer
-from fusedstep.spaces import describe_cuda
+from fusedstep._checks import as_integer
+from fusedstep._spaces.choose import describe_cuda
 
 __all__ = [
     "available_isas",
@@ -26,46 +26,47 @@ __all__ = [
 
 
 def isa() -> str:
-    """The instruction set that steps run on.
+    """The instruction set that steps use.
 
-    The best that this CPU has, or what the environment variable ``FUSEDSTEP_ISA`` named when the
-    package was imported. All give the same bits.
+    It is the best one of this CPU, or the one that the environment variable ``FUSEDSTEP_ISA`` named
+    when the package was imported. All give the same bits.
     """
     return _core.isa()
 
 
 def available_isas() -> list[str]:
-    """The instruction sets that this CPU can run, in rising order."""
+    """The instruction sets that this CPU supports, in ascending order."""
     return _core.available_isas()
 
 
 def get_num_threads() -> int:
-    """The most threads that a step uses.
+    """The maximum number of threads of a step.
 
-    What :func:`set_num_threads` said; else the environment variable ``FUSEDSTEP_NUM_THREADS``;
-    else the CPUs that this process may use (affinity and cgroup quotas, looked at once a second), or
-    fewer where ``OMP_NUM_THREADS`` or threadpoolctl say so.
+    It is the number passed to :func:`set_num_threads`; otherwise that of the environment variable
+    ``FUSEDSTEP_NUM_THREADS``; otherwise the number of CPUs that this process may use (by affinity
+    and cgroup quota, checked once per second), or fewer if ``OMP_NUM_THREADS`` or threadpoolctl
+    limit it.
 
-    A small step uses fewer, and so does one that has lately been faster on fewer, because the cores
-    were busy: steps are timed, and now and then some are made on half or twice as many threads.
+    A small step uses fewer threads, and so does one that was recently faster on fewer because the
+    cores were busy: steps are timed, and occasionally one uses half or twice as many threads.
     """
     return _core.thread_limit()
 
 
 def set_num_threads(n: int) -> None:
-    """Let steps use at most `n` threads, in the whole process. Results do not depend on it.
+    """Set the maximum number of threads of a step, for the process. Results do not depend on it.
 
     Raises
     ------
     TypeError, ValueError
-        `n` is no integer, or not from 1 to 4096.
+        `n` is not an integer from 1 to 4096.
     """
     _core.set_thread_limit(as_integer("num_threads", n, 1, 4096))
 
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """``with num_threads(n):`` lets steps use at most `n` threads inside, in the whole process."""
+    """``with num_threads(n):`` limits steps to `n` threads in the block, for the whole process."""
     before = _core.requested_threads()
     set_num_threads(n)
     try:
@@ -106,12 +107,12 @@ def show_config(mode: Literal["text"] = "text") -> None: ...
 @overload
 def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
 def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None:
-    """Print what this installation runs on, or return it.
+    """Print the configuration of this installation, or return it.
 
     Parameters
     ----------
     mode : {"text", "dict"}
-        ``"text"`` prints a table, ``"dict"`` returns a dictionary that JSON can hold.
+        ``"text"`` prints a table, ``"dict"`` returns a dictionary that can be written as JSON.
     """
     config = _config()
     if mode == "dict":
