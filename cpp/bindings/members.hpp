@@ -120,7 +120,7 @@ class Members {
         py::module_::import("numpy").attr("asarray")(value, name_of(target.dtype), order);
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
-    const Extent extent{const_cast<void*>(result.data()), size * target.item};
+    const Extent extent{result.data(), size * target.item};
     if (occupied.find(extent) != nullptr) result = result.attr("copy")("K");
     return result;
   }

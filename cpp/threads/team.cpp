@@ -53,7 +53,8 @@ bool has_team(int threads) {
 }
 
 void run_on_team(int threads, const Work& work) {
-  parallel.load()(run_own_share, const_cast<Work*>(&work), static_cast<unsigned>(threads), 0);
+  Work shared = work;
+  parallel.load()(run_own_share, &shared, static_cast<unsigned>(threads), 0);
 }
 
 #else
