@@ -8,6 +8,7 @@
 #include "formats/format.hpp"
 #include "gradient.hpp"
 #include "numeric/host_device.hpp"
+#include "rules/ema.hpp"
 
 namespace fusedstep {
 
@@ -42,6 +43,13 @@ struct Adjustment {
     const T decayed = g + weight_decay * p;
     return weight_decay != T(0) ? decayed : g;  // 0 * p need not be 0
   }
+};
+
+// What happens to one number before and after the rule.
+template <class T>
+struct Around {
+  Adjustment<T> adjust;
+  EMA<T, 0> average;
 };
 
 // 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.

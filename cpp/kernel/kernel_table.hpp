@@ -24,7 +24,7 @@ struct Block {
 };
 
 // The loops of one rule, variant and type. `rule` points to the functor; `adjust` to what comes
-// with it (sweeps.hpp): Adjustment<T> of probe, Around<T> of whole.
+// with it (adjustment.hpp): Adjustment<T> of probe, Around<T> of whole.
 struct Sweeps {
   void (*plain)(const void* rule, const Block& block);
   void (*whole)(const void* rule, const void* around, const Block& block);

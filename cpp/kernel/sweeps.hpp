@@ -7,7 +7,6 @@
 
 #include "adjustment.hpp"
 #include "kernel_table.hpp"
-#include "rules/ema.hpp"
 
 namespace fusedstep {
 namespace {
@@ -28,13 +27,6 @@ auto state_of(const Block& block, T*) {
   else
     return static_cast<T*>(block.state[I]);
 }
-
-// What happens to one number before and after the rule.
-template <class T>
-struct Around {
-  Adjustment<T> adjust;
-  EMA<T, 0> average;
-};
 
 // A rule between what comes before it and after it.
 template <class Rule, class T>
