@@ -1,36 +1,32 @@
 """fusedstep on a CUDA device against its peers there, interleaved in one process.
 
-    python bench/cuda/compare.py [--output DIR] [--rounds N] [--stretch SECONDS] [--only CASE ...]
-    python bench/cuda/compare.py --rehearse    # on the CPU, tiny: shows that it runs, measures nothing
+    python -m bench.cuda.compare [--output DIR] [--rounds N] [--stretch SECONDS] [--only CASE ...]
+    python -m bench.cuda.compare --rehearse    # on the CPU, tiny: shows that it runs, measures nothing
 
 Writes results.json and report.md into the output directory after every case, and prints the goals.
 """
 
 import argparse
 import functools
-import json
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from fnmatch import fnmatchcase
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# Lists of tensors, ratios and tables are those of the comparison on the CPU.
-sys.path.insert(1, str(Path(__file__).parents[1]))
-
-from devices import Card, Device, Rehearsal
-from figures import goals_table, left_out, markdown, summary
-from gate import reason_of
-from lists import Case, cases
-from rounds import measure, measure_graph
-
 import fusedstep as fs
+from fusedstep._bench.gate import reason_of
 
-HERE = Path(__file__).parent
+from ..harness.machine import version_of
+from ..harness.processes import Result, empty_result, is_selected, write_json
+from ..harness.progress import report_time
+from .devices import Card, Device, Rehearsal
+from .figures import goals_table, left_out, markdown, summary
+from .lists import Case, cases
+from .rounds import measure, measure_graph
+
 CAPTURED = ("gpt2", "mobilenetv2", "mlp")
 LIBRARIES = ("fusedstep", "torch", "cupy", "bitsandbytes", "numpy")
 
@@ -38,24 +34,16 @@ LIBRARIES = ("fusedstep", "torch", "cupy", "bitsandbytes", "numpy")
 def arguments_of() -> argparse.Namespace:
     description, _ = __doc__.split("\n", maxsplit=1)
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--stretch", type=float, default=0.08, help="seconds of a contestant")
     parser.add_argument(
-        "--only", nargs="+", default=["*"], metavar="CASE", help="names or patterns"
+        "--output", type=Path, default=Path(__file__).parent / "results", metavar="DIR"
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--stretch", type=float, default=0.08, help="seconds per contestant")
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="CASE", help="names, prefixes or patterns"
     )
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, with tiny lists")
     return parser.parse_args()
-
-
-def version_of(library: str) -> str:
-    """As installed; CuPy's wheels carry the toolkit in their names."""
-    for name in (library, *(f"{library}-cuda{n}x" for n in (13, 12, 11))):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "not installed"
 
 
 def driver() -> str:
@@ -72,45 +60,43 @@ def machine(device: Device) -> dict[str, Any]:
         **device.describe(),
         "driver": driver(),
         "cuda": fs.show_config("dict")["cuda"],
-        "versions": {name: version_of(name) for name in LIBRARIES},
+        # CuPy's wheels carry the toolkit in their names.
+        "versions": {
+            name: version_of(name, *(f"{name}-cuda{n}x" for n in (13, 12, 11)))
+            for name in LIBRARIES
+        },
         "date": time.strftime("%Y-%m-%d"),
     }
 
 
-def write(result: dict[str, Any], output: Path, start: float) -> None:
-    """What there is so far: whoever cuts this short has it."""
-    result["minutes"] = (time.time() - start) / 60
+def write(result: Result, output: Path, start: float) -> None:
+    """Write what there is so far, so that nothing is lost if this is cut short."""
+    result["minutes"] = (time.perf_counter() - start) / 60
     output.mkdir(parents=True, exist_ok=True)
-    (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_json(output / "results.json", result)
     (output / "report.md").write_text(markdown(result))
 
 
 def main() -> None:
     arguments = arguments_of()
     warnings.simplefilter("ignore")  # of libraries; what counts is in the report
-    start = time.time()
+    start = time.perf_counter()
     device: Device = Rehearsal() if arguments.rehearse else Card()
-    result: dict[str, Any] = {
-        "command": " ".join(["bench/cuda/compare.py", *sys.argv[1:]]),
-        "machine": machine(device),
-        "cases": [],
-        "graphs": {},
-        "missing": [],
-    }
+    result = empty_result(machine=machine(device), graphs={})
     chosen = [
         case
         for case in cases(device.free_memory(), arguments.rehearse)
-        if any(fnmatchcase(case.name, pattern) for pattern in arguments.only)
+        if is_selected(case.name, arguments.only)
     ]
 
     def attempt(name: str, keep: Callable[[], None]) -> None:
-        begun = time.time()
+        begun = time.perf_counter()
         try:
             keep()
         except Exception as error:  # noqa: BLE001 - the next one goes on
             result["missing"].append(f"{name} ({reason_of(error)})")
         device.clean()
-        print(f"  {name}: {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
+        report_time(name, begun)
         write(result, arguments.output, start)
 
     def compare(case: Case) -> None:
@@ -121,7 +107,7 @@ def main() -> None:
 
     for case in chosen:
         attempt(case.title, functools.partial(compare, case))
-    # Last: torch's profiler, once used, stays between the program and the driver.
+    # Last: once used, torch's profiler stays between the program and the driver.
     for case in chosen:
         if case.name in CAPTURED:
             attempt(f"captured, {case.title}", functools.partial(capture, case))

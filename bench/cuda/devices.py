@@ -1,4 +1,4 @@
-"""The device that is measured, and how: a CUDA card, or the CPU where the script is only rehearsed."""
+"""The device that is measured, and how: a CUDA card, or the CPU in a rehearsal of the script."""
 
 import importlib
 import time
@@ -9,7 +9,7 @@ Step = Callable[[], Any]
 
 
 class Times(NamedTuple):
-    """Seconds a step: between two events of the device, and until it was done on the host's clock."""
+    """Seconds per step: between two events of the device, and on the host's clock until it is done."""
 
     events: float
     wall: float
@@ -40,7 +40,7 @@ class Card:
         return int(self._torch.cuda.mem_get_info()[0])
 
     def clean(self) -> None:
-        """Give back what is cached; CuPy keeps its own."""
+        """Free what the allocators cache; CuPy has its own."""
         self.wait()
         self._torch.cuda.empty_cache()
         try:
@@ -52,7 +52,7 @@ class Card:
         self._torch.cuda.synchronize()
 
     def timed(self, step: Step, count: int) -> Times:
-        """So many steps, one after the other."""
+        """So many back-to-back steps."""
         first, last = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.wait()
         start = time.perf_counter()
@@ -65,9 +65,9 @@ class Card:
         return Times(first.elapsed_time(last) * 1e-3 / count, wall / count)
 
     def behind(self, step: Step) -> float:
-        """Seconds of one step that is in the queue before the device comes to it.
+        """Seconds of one step that is queued before the device gets to it.
 
-        So nothing of the time that the host takes to launch it is in it.
+        So the time that the host takes to launch it is not included.
         """
         first, last = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.wait()
@@ -79,7 +79,7 @@ class Card:
         return float(first.elapsed_time(last)) * 1e-3
 
     def capture(self, step: Step) -> Step:
-        """What replays the step."""
+        """Capture the step in a graph, and return its replay."""
         graph = self._torch.cuda.CUDAGraph()
         self.wait()
         with self._torch.cuda.graph(graph):
@@ -87,7 +87,7 @@ class Card:
         return lambda: graph.replay()
 
     def kernel_seconds(self, step: Step, count: int) -> float | None:
-        """What the kernels of a step take by the profiler, or None where it sees none."""
+        """The time of a step's kernels according to the profiler; None if it sees none."""
         profiler = self._torch.profiler
         both = [profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.CUDA]
         self.wait()
@@ -107,7 +107,7 @@ class Card:
 
 
 class Rehearsal:
-    """The CPU in the place of a card, by the same methods: its numbers mean nothing."""
+    """The CPU in place of a card, with the same methods: its numbers mean nothing."""
 
     kind = "cpu"
 
@@ -147,7 +147,7 @@ Device = Card | Rehearsal
 
 
 def host_seconds(device: Device, step: Step, count: int) -> float:
-    """What a call takes on the host, with room in the queue of launches for all of them."""
+    """Seconds of a call on the host, while the launch queue has room for all of them."""
     device.wait()
     start = time.perf_counter()
     for _ in range(count):

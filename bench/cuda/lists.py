@@ -1,13 +1,12 @@
-"""What is measured: lists of tensors, and who steps over them."""
+"""The cases: lists of tensors, and the contestants over them."""
 
 from typing import NamedTuple
 
-from rivals import ADAM, CLIP, PASSED, Rival
-
-from cases import MODELS
+from ..harness.models import MODELS
+from .rivals import ADAM, CLIP, PASSED, Rival
 
 LARGEST = 1_000_000_000
-# Arrays of four bytes an element that the contestants of `flat` hold at once, in round numbers.
+# About how many float32 arrays the contestants of `flat` hold at once.
 ARRAYS = 19
 
 
@@ -19,7 +18,7 @@ class Case(NamedTuple):
 
 
 def flat_size(free_bytes: int) -> int:
-    """As many elements as there is room for, up to LARGEST, in whole millions where it can be."""
+    """As many elements as there is room for, up to LARGEST, in whole millions if possible."""
     room = min(LARGEST, free_bytes // (4 * ARRAYS))
     return room // 1_000_000 * 1_000_000 or room
 
@@ -31,7 +30,7 @@ def cases(free_bytes: int, rehearsal: bool = False) -> list[Case]:
         return [max(1, size // 1000) for size in MODELS[name][:8]] if rehearsal else MODELS[name]
 
     flat = flat_size(free_bytes)
-    # Gradients that are passed anew cost the host alone, and one tensor hardly.
+    # Passing gradients anew costs only the host, and hardly anything for one tensor.
     one_tensor = {name: rival for name, rival in ADAM.items() if name != PASSED}
     clip = "AdamW and clipping by norm"
     return [
@@ -42,6 +41,6 @@ def cases(free_bytes: int, rehearsal: bool = False) -> list[Case]:
         Case("small", "1,000 tensors of 1,000", [1000] * (8 if rehearsal else 1000), ADAM),
         Case("clip-gpt2", f"{clip}, GPT-2", of("gpt2"), CLIP),
         Case("clip-mobilenetv2", f"{clip}, MobileNetV2", of("mobilenetv2"), CLIP),
-        # The last, since it needs all the memory there is.
+        # Last, since it needs all the memory.
         Case("flat", f"one tensor of {flat:,}", [flat], one_tensor),
     ]

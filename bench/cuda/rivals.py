@@ -1,16 +1,15 @@
-"""Who is compared on a device: each makes one step over a list of tensors that it is given."""
+"""The contestants on a device: each makes one step over a list of tensors it is given."""
 
 import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from contestants import BETA1, BETA2, EPS, LR, OURS
-
 import fusedstep as fs
+from fusedstep._bench.contestants import BETA1, BETA2, EPS, LR, OURS, Step
+from fusedstep._bench.gate import Tolerance
 
 Tensors = list[Any]
-Step = Callable[[], Any]
 
 PASSED = f"{OURS}, gradients passed"
 CLIPPED = f"{OURS}, clip + step"
@@ -19,8 +18,8 @@ TORCH_CLIPPED = "torch clip + fused"
 CUPY, EIGHT_BIT = "CuPy elementwise", "bitsandbytes Adam8bit"
 WEIGHT_DECAY, MAX_NORM = 0.01, 1.0
 
-# What an Adam step moves: parameter, gradient and two moments read, all but the gradient written.
-BYTES_A_PARAMETER = {"float32": 4 * 4 + 3 * 4}
+# An Adam step reads parameter, gradient and two moments, and writes all but the gradient.
+BYTES_PER_PARAMETER = {"float32": 4 * 4 + 3 * 4}
 COPY_BUFFER = 1 << 30  # bytes, well beyond any cache
 
 
@@ -28,8 +27,8 @@ class Rival(NamedTuple):
     """How a contestant is built, and what the gate may expect of it."""
 
     make: Callable[[Tensors, Tensors], Step]
-    # Against the CPU's steps; the parameters are of the order of 1. None: the bits.
-    worst_error: float | None = 1e-6
+    # Against the CPU's steps. None: the bits must agree.
+    allowed: Tolerance | None = Tolerance()
     needs: str = ""  # a library beside torch
 
 
@@ -41,7 +40,7 @@ def ours(bound: bool = True, rule: str = "adam", **options: Any) -> Rival:
         opt.bind(grads)
         return lambda: opt.step()
 
-    return Rival(make, worst_error=None)
+    return Rival(make, allowed=None)
 
 
 def _with_grads(params: Tensors, grads: Tensors) -> Tensors:
@@ -74,7 +73,7 @@ def _bitsandbytes(params: Tensors, grads: Tensors) -> Step:
 
 
 def _cupy(params: Tensors, grads: Tensors) -> Step:
-    """One fused kernel a tensor: what is quickly written by hand."""
+    """One fused kernel per tensor: what is quickly written by hand."""
     cupy = importlib.import_module("cupy")
     kernel = cupy.ElementwiseKernel(
         "T g, T beta1, T rest1, T beta2, T rest2, T size, T eps",
@@ -106,9 +105,9 @@ def _cupy(params: Tensors, grads: Tensors) -> Step:
 def copy_of(params: Tensors, grads: Tensors) -> Step:
     """A device-to-device copy that moves, read and written, as many bytes as an Adam step."""
     torch = importlib.import_module("torch")
-    left = BYTES_A_PARAMETER["float32"] // 2 * sum(p.numel() for p in params)
+    left = BYTES_PER_PARAMETER["float32"] // 2 * sum(p.numel() for p in params)
     size = min(left, COPY_BUFFER)
-    # Written before it is read: memory nobody wrote may be one page.
+    # Written before it is read: unwritten memory may be one shared page.
     source = torch.ones(size, dtype=torch.uint8, device=grads[0].device)
     target = torch.zeros_like(source)
     whole, rest = divmod(left, size)
@@ -128,9 +127,9 @@ ADAM = {
     COPY: Rival(copy_of),
     FUSED: torch_adam(fused=True),
     FOREACH: torch_adam(foreach=True),
-    CUPY: Rival(_cupy, worst_error=2e-6, needs="cupy"),
-    # Other numerics, for information: three steps move a parameter by up to 3 LR.
-    EIGHT_BIT: Rival(_bitsandbytes, worst_error=3 * LR, needs="bitsandbytes"),
+    CUPY: Rival(_cupy, Tolerance(2e-6), needs="cupy"),
+    # Different numerics, for information: three steps move a parameter by up to 3 LR.
+    EIGHT_BIT: Rival(_bitsandbytes, Tolerance(3 * LR), needs="bitsandbytes"),
 }
 
 _DECAY = {"weight_decay": WEIGHT_DECAY}
@@ -143,6 +142,6 @@ CLIP = {
 
 
 def missing(rival: Rival) -> str:
-    """Why a contestant cannot be there; empty where it can."""
+    """Why a contestant cannot take part; empty if it can."""
     there = not rival.needs or importlib.util.find_spec(rival.needs) is not None
     return "" if there else f"{rival.needs} is not installed"

@@ -1,51 +1,51 @@
 """One case: who may be timed, and the times, round by round."""
 
 import importlib
-import random
 from functools import cache
 from typing import Any
 
 import numpy as np
-from contestants import OURS
-from devices import Device, host_seconds
-from gate import reason_of
-from lists import Case
-from rivals import COPY, Rival, Step, Tensors, missing
 
 import fusedstep as fs
+from fusedstep._bench.contestants import LR, OURS, Arrays, Step
+from fusedstep._bench.gate import STEPS, reason_of, why_rejected
+from fusedstep._bench.timing import WARM_STEPS, in_turns
+
+from ..harness.results import CaseResult
+from .devices import Device, host_seconds
+from .lists import Case
+from .rivals import COPY, MAX_NORM, WEIGHT_DECAY, Rival, Tensors, missing
 
 # Odd sizes, one large enough for 8-bit optimizers (below 4,096 they keep float32).
 GATE_SIZES = (10_240, 4_099, 7, 1, 70_001)
-GATE_STEPS = 3
-WARM_STEPS = 3
 FEWEST, MOST = 3, 400  # steps in one stretch
 HOST_STEPS = 50
 
 
-def on(device: Device, values: list[np.ndarray]) -> Tensors:
+def on(device: Device, values: Arrays) -> Tensors:
     torch = importlib.import_module("torch")
     return [torch.tensor(value, device=device.kind) for value in values]
 
 
-def _numbers(seed: int) -> list[np.ndarray]:
+def _numbers(seed: int) -> Arrays:
     rng = np.random.default_rng(seed)
     return [rng.standard_normal(size).astype(np.float32) for size in GATE_SIZES]
 
 
 @cache
-def _truth(rule: str, clips: bool) -> list[np.ndarray]:
-    """fusedstep on the CPU, which is the bits that the device must have."""
+def _truth(rule: str, clips: bool) -> Arrays:
+    """What fusedstep computes on the CPU: on the device it must have the same bits."""
     params = _numbers(0)
-    decay = {"weight_decay": 0.01} if rule == "adamw" else {}
-    norm = {"max_grad_norm": 1.0} if clips else {}
-    opt = fs.create(rule, params, lr=1e-3, **decay, **norm)
-    for step in range(GATE_STEPS):
+    decay = {"weight_decay": WEIGHT_DECAY} if rule == "adamw" else {}
+    norm = {"max_grad_norm": MAX_NORM} if clips else {}
+    opt = fs.create(rule, params, lr=LR, **decay, **norm)
+    for step in range(STEPS):
         opt.step(_numbers(1 + step))
     return params
 
 
 def gate(device: Device, case: Case, name: str, rival: Rival) -> str:
-    """Why a contestant is not timed; empty where it computes what it should."""
+    """Why a contestant is not timed; empty if it computes what it should."""
     if reason := missing(rival):
         return reason
     if name == COPY:
@@ -53,25 +53,20 @@ def gate(device: Device, case: Case, name: str, rival: Rival) -> str:
     try:
         params, grads = on(device, _numbers(0)), on(device, _numbers(0))
         step = rival.make(params, grads)
-        for k in range(GATE_STEPS):
+        for k in range(STEPS):
             for grad, value in zip(grads, on(device, _numbers(1 + k)), strict=True):
                 grad.copy_(value)
             step()
         device.wait()
-        came = [param.detach().cpu().numpy() for param in params]
+        result = [param.detach().cpu().numpy() for param in params]
     except Exception as error:  # noqa: BLE001 - whatever stops a contestant is for the report
         return reason_of(error)
     truth = _truth("adamw" if case.name.startswith("clip-") else "adam", "clip +" in name)
-    if rival.worst_error is None:
-        same = all(a.tobytes() == b.tobytes() for a, b in zip(came, truth, strict=True))
-        return "" if same else "fails the gate: other bits than on the CPU"
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(came, truth, strict=True))
-    allowed = rival.worst_error
-    return "" if worst <= allowed else f"fails the gate: {worst:.1e} off (allowed {allowed:.0e})"
+    return why_rejected(result, truth, rival.allowed)
 
 
-class Field:
-    """The gradients of a case, and its contestants, each with parameters of its own."""
+class Contest:
+    """The gradients of a case, and its contestants, each with its own parameters."""
 
     def __init__(self, device: Device, case: Case) -> None:
         torch = importlib.import_module("torch")
@@ -83,7 +78,7 @@ class Field:
         self.counts: dict[str, int] = {}
 
     def build(self, stretch: float) -> None:
-        """Those that may be timed, warm, and how many of their steps fill a stretch."""
+        """Build and warm up those that may be timed, and find how many steps fill a stretch."""
         for name, rival in self._case.rivals.items():
             reason = gate(self._device, self._case, name, rival)
             try:
@@ -106,27 +101,24 @@ class Field:
         return step
 
 
-def measure(device: Device, case: Case, rounds: int, stretch: float) -> dict[str, Any]:
-    """As bench/ratios.py reads it, with the host's times beside the device's."""
-    field = Field(device, case)
-    field.build(stretch)
-    if OURS not in field.steps:
-        raise RuntimeError(f"{OURS}: {field.left_out[OURS]}")
-    events: dict[str, list[float]] = {name: [] for name in field.steps}
-    wall: dict[str, list[float]] = {name: [] for name in field.steps}
-    order, shuffle = list(field.steps), random.Random(0).shuffle
-    for _ in range(rounds):
-        shuffle(order)
-        for name in order:
-            device.timed(field.steps[name], 1)  # after a neighbour, caches are its own
-            times = device.timed(field.steps[name], field.counts[name])
-            events[name].append(times.events)
-            wall[name].append(times.wall)
+def measure(device: Device, case: Case, rounds: int, stretch: float) -> CaseResult:
+    """The times by the device's events, with those by the host's clock beside them."""
+    contest = Contest(device, case)
+    contest.build(stretch)
+    if OURS not in contest.steps:
+        raise RuntimeError(f"{OURS}: {contest.left_out[OURS]}")
+    events: dict[str, list[float]] = {name: [] for name in contest.steps}
+    wall: dict[str, list[float]] = {name: [] for name in contest.steps}
+    for name in in_turns(contest.steps, rounds):
+        device.timed(contest.steps[name], 1)  # untimed: the caches hold another contestant's data
+        times = device.timed(contest.steps[name], contest.counts[name])
+        events[name].append(times.events)
+        wall[name].append(times.wall)
     host = {
         name: [
-            host_seconds(device, step, min(HOST_STEPS, field.counts[name])) for _ in range(rounds)
+            host_seconds(device, step, min(HOST_STEPS, contest.counts[name])) for _ in range(rounds)
         ]
-        for name, step in field.steps.items()
+        for name, step in contest.steps.items()
     }
     return {
         "name": case.name,
@@ -141,14 +133,14 @@ def measure(device: Device, case: Case, rounds: int, stretch: float) -> dict[str
                 "wall": wall[name],
                 "host": host[name],
             }
-            for name in field.steps
+            for name in contest.steps
         },
-        "left_out": field.left_out,
+        "left_out": contest.left_out,
     }
 
 
 def measure_graph(device: Device, sizes: list[int], rounds: int) -> dict[str, Any]:
-    """A captured AdamW with clipping and averages: its replay beside its kernels' own time."""
+    """A captured AdamW with clipping and averages: its replay, and the time of its kernels."""
     torch = importlib.import_module("torch")
     params = [torch.randn(n, device=device.kind) for n in sizes]
     grads = [torch.randn(n, device=device.kind) for n in sizes]

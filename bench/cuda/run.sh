@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the CUDA module, tests it on the card, looks at it with compute-sanitizer, and measures.
+# Builds the CUDA module, tests it on the card, runs it under compute-sanitizer, and measures.
 #
 #   [OUT=folder] [PYTHON=python3] [ARCHITECTURES=native] bench/cuda/run.sh
 #
 # Needs a card, nvcc, and a Python with torch, CuPy, pytest, hypothesis, scikit-build-core, pybind11,
-# cmake and ninja; no network. A part that fails stops no other; the exit status tells. Within 8 minutes.
+# cmake and ninja; no network. A part that fails does not stop the others, and shows in the exit status. Within 8 minutes.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 out=${OUT:-bench/cuda/results}
@@ -49,10 +49,10 @@ finish() {
   exit "$failed"
 }
 
-# Python: one of its own over the one at hand, or that one.
+# A virtual environment over the Python at hand, or else that Python itself.
 base=${PYTHON:-python3}
 python=$base
-# Without a pip of its own, since the one at hand is seen from there, and not every Python brings one.
+# Without pip, since that of the Python at hand is visible there, and not every Python can install one.
 if "$base" -m venv --system-site-packages --without-pip "$work/venv" >"$work/venv.log" 2>&1; then
   python=$work/venv/bin/python
   # Made from a virtual environment, it would see the system's packages and not that one's.
@@ -108,21 +108,21 @@ part build 300 "$python" -m pip install --no-build-isolation --no-deps --force-r
   -Ccmake.define.FUSEDSTEP_CUDA=ON -Ccmake.define.CMAKE_CUDA_ARCHITECTURES="${ARCHITECTURES:-native}" \
   -Cbuild-dir="$work/build" . ||
   { left_out the-rest "FAILED: nothing to test without a build"; finish; }
-# Without a device all tests would be skipped, and nothing would say so.
+# Without a device all tests would be skipped silently.
 part device 60 "$python" -c '
 import fusedstep, sys
 found = fusedstep.show_config("dict")["cuda"]
 print(fusedstep.__file__, found, sep="\n")
 sys.exit(not isinstance(found, list))'
 
-# Of warnings the suite makes errors; what other libraries say on this machine is no fault of ours.
+# The suite turns warnings into errors; those of other libraries on this machine are not our fault.
 tests=("$python" -m pytest -q -p no:cacheprovider -W default -m "exhaustive or not exhaustive")
 part tests 140 "${tests[@]}" --junitxml="$out/tests.xml" --durations=10 -k "not emulated" \
   tests/cuda/test_exact.py tests/cuda/test_device.py tests/cuda/test_graphs.py
 
-# A few steps of every kind under each tool: kernels run tens of times slower there, and what time does
-# not suffice for is left out. Without torch's cache every array is an allocation whose borders memcheck
-# knows. Calls that other libraries make in vain, and know of, are no errors.
+# A few steps of every kind under each tool: kernels run tens of times slower there, and what exceeds the
+# time limit is left out. Without torch's cache every array is an allocation whose bounds memcheck knows.
+# API errors that other libraries provoke and handle are not reported.
 short='torch and (test_every_rule or test_every_rule_in_the_whole_step) and (adamw or lamb or rowwise or rprop)
   and not amsgrad and not weight_decay and not maximize and not initial and not inside and not lr_decay
   or torch and (test_groups or test_hardly)'
@@ -139,7 +139,7 @@ for tool in 'memcheck --report-api-errors no' racecheck; do
 done
 
 rm -f "$out/report.md" "$out/results.json"
-LINES_SHOWN=4 part benchmark 170 "$python" bench/cuda/compare.py --output "$out"
-# It writes after every case, so that there is something even where its time ran out.
+LINES_SHOWN=4 part benchmark 170 "$python" -m bench.cuda.compare --output "$out"
+# It writes after every case, so there are results even if it ran out of time.
 [ -f "$out/report.md" ] && printf '\n' && cat "$out/report.md"
 finish

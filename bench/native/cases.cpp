@@ -6,8 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "dispatch.hpp"
-#include "parallel.hpp"
+#include "engine/dispatch.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep::bench {
 namespace {
@@ -47,17 +47,17 @@ const std::vector<Shape>& all_shapes() {
   return shapes;
 }
 
-// Memory sets the pace, so a flag counts where it adds a stream: of the variants with as many
-// states, the first stands for all.
+// Memory is the limit, so a flag matters only if it adds a stream: of the variants with equally
+// many states the first represents all.
 std::vector<unsigned> distinct_variants(const RuleInfo& info) {
   std::vector<unsigned> variants;
   std::set<std::size_t> seen;
-  for (unsigned variant = 0; variant < 1u << info.flags.size(); ++variant)
+  for (unsigned variant = 0; variant < info.variants; ++variant)
     if (seen.insert(used_states(info.states[variant]).size()).second) variants.push_back(variant);
   return variants;
 }
 
-// One thread and all: what OMP_NUM_THREADS, FUSEDSTEP_NUM_THREADS and the CPU affinity leave.
+// One thread, and all that OMP_NUM_THREADS, FUSEDSTEP_NUM_THREADS and the CPU affinity allow.
 std::vector<int> thread_counts() {
   const int all = thread_limit();
   return all == 1 ? std::vector<int>{1} : std::vector<int>{1, all};
@@ -77,30 +77,30 @@ std::size_t Shape::total() const {
 }
 
 std::string Case::name() const {
-  std::string text = std::string(placement.prefix) + info().name;
-  for (std::size_t i = 0; i < info().flags.size(); ++i)
-    if (variant >> i & 1u) text += std::string("+") + info().flags.name[i];
-  text += dtype == DType::float32 ? "/float32/" : "/float64/";
+  std::string text = std::string(placement.prefix) + rule->name;
+  for (std::size_t i = 0; i < rule->flags.size(); ++i)
+    if (variant >> i & 1u) text += std::string("+") + rule->flags.name[i];
+  text += std::string("/") + name_of(format) + "/";
   return text + isa + "/threads:" + std::to_string(threads) + "/" + shape->name;
 }
 
 std::size_t Case::bytes_held() const {
-  return shape->total() * item_size(dtype) * (2 + state_count());
+  return bytes_of(format, shape->total()) * (2 + state_count());
 }
 
-std::size_t Case::bytes_a_step() const {
-  return shape->total() * item_size(dtype) * (3 + 2 * state_count());
+std::size_t Case::bytes_per_step() const {
+  return bytes_of(format, shape->total()) * (3 + 2 * state_count());
 }
 
 std::vector<Case> all_cases(const Placement& placement) {
   std::vector<Case> cases;
-  for (std::size_t rule = 0; rule < registry().size(); ++rule)
-    for (const unsigned variant : distinct_variants(registry()[rule]))
-      for (const DType dtype : {DType::float32, DType::float64})
+  for (const RuleInfo& rule : registry())
+    for (const unsigned variant : distinct_variants(rule))
+      for (const Format format : {Format::float32, Format::float64})
         for (const KernelTable* table : available_tables())
           for (const int threads : thread_counts())
             for (const Shape& shape : all_shapes())
-              cases.push_back({rule, variant, dtype, table->isa, threads, &shape, placement});
+              cases.push_back({&rule, variant, format, table->isa, threads, &shape, placement});
   return cases;
 }
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "registry.hpp"
+#include "engine/registry.hpp"
 
 namespace fusedstep::bench {
 
@@ -17,8 +17,8 @@ struct Shape {
   std::size_t total() const;
 };
 
-// Where parameters and gradients start: this many bytes past a page or, below a page, past a cache
-// line.
+// Where parameters and gradients start: so many bytes past a page or, if smaller than a page, past
+// a cache line.
 struct Placement {
   const char* prefix;  // of the benchmark's name
   std::size_t offset;
@@ -31,20 +31,19 @@ constexpr Placement kNumPy{"", 16}, kAligned{"aligned/", 0};
 std::vector<std::size_t> used_states(const States& states);
 
 struct Case {
-  std::size_t rule;
+  const RuleInfo* rule;
   unsigned variant;
-  DType dtype;
+  Format format;
   const char* isa;
   int threads;         // the limit: small shapes use fewer
   const Shape* shape;  // lives as long as the program
   Placement placement;
 
-  const RuleInfo& info() const { return registry()[rule]; }
-  std::size_t state_count() const { return used_states(info().states[variant]).size(); }
+  std::size_t state_count() const { return used_states(rule->states[variant]).size(); }
 
-  std::string name() const;          // adam+amsgrad/float32/avx512/threads:2/size:2^20
-  std::size_t bytes_held() const;    // by all arrays
-  std::size_t bytes_a_step() const;  // gradients read; parameters and state read and written
+  std::string name() const;            // adam+amsgrad/float32/avx512/threads:2/size:2^20
+  std::size_t bytes_held() const;      // by all arrays
+  std::size_t bytes_per_step() const;  // gradients read; parameters and state read and written
 };
 
 std::vector<Case> all_cases(const Placement& placement);

@@ -1,5 +1,5 @@
-// The kernels that the wheel ships, without Python. README.md says how to run this and how to read
-// what comes out.
+// The kernels of the wheel, without Python. README.md says how to run this and how to read the
+// results.
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 
@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "cases.hpp"
-#include "dispatch.hpp"
-#include "parallel.hpp"
+#include "engine/dispatch.hpp"
+#include "threads/parallel.hpp"
 #include "workload.hpp"
 
 namespace fusedstep::bench {
 namespace {
 
-// Steps are timed in stretches of at least this length, beside which the clock costs nothing.
+// Steps are timed in stretches of at least this length, which makes the cost of the clock
+// negligible.
 constexpr double kStretchSeconds = 50e-6;
 
 std::size_t physical_memory() {
@@ -28,15 +29,15 @@ double median(std::vector<double>& values) {
   return *middle;
 }
 
-std::size_t steps_a_stretch(Contestant& contestant) {
+std::size_t steps_per_stretch(Contestant& contestant) {
   std::size_t steps = 1;
   const auto is_short = [&] { return contestant.seconds(steps) < kStretchSeconds; };
   while (is_short() || is_short()) steps *= 2;  // twice: one may have been interrupted
   return steps;
 }
 
-// A stretch of the rule, one of the roofline, and again: the ratio within a pair is what a noisy
-// machine leaves sound. Google Benchmark hears of the rule's time alone.
+// Stretches of the rule and the roofline alternate: the ratio within a pair is what a noisy machine
+// disturbs least. Google Benchmark is given the rule's time only.
 void measure(benchmark::State& state, const Case& c) {
   if (c.bytes_held() > physical_memory() / 2) {
     state.SkipWithError("left out: the arrays take more than half of the memory");
@@ -44,7 +45,7 @@ void measure(benchmark::State& state, const Case& c) {
   }
   use_isa(c.isa);
   Workload work(c);
-  const std::size_t steps = steps_a_stretch(work.rule());
+  const std::size_t steps = steps_per_stretch(work.rule());
   std::vector<double> rule, roofline, ratio;
   while (state.KeepRunningBatch(benchmark::IterationCount(steps))) {
     rule.push_back(work.rule().seconds(steps));
@@ -55,7 +56,7 @@ void measure(benchmark::State& state, const Case& c) {
   if (!work.is_normal()) state.SkipWithError("values became zero, subnormal, infinite or NaN");
 
   const double ns_per_param = 1e9 / double(steps * c.shape->total());
-  state.SetBytesProcessed(state.iterations() * std::int64_t(c.bytes_a_step()));
+  state.SetBytesProcessed(state.iterations() * std::int64_t(c.bytes_per_step()));
   state.counters["ns_per_param"] = median(rule) * ns_per_param;
   state.counters["roofline_ns_per_param"] = median(roofline) * ns_per_param;
   state.counters["of_roofline"] = median(ratio);
@@ -79,11 +80,12 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   add_context();
-  // Aligned cases are there where the filter names them, lest a run without one take twice as long.
+  // Aligned cases exist only if the filter names them, or a run without a filter would take twice
+  // as long.
   const bool aligned = benchmark::GetBenchmarkFilter().find(kAligned.prefix) != std::string::npos;
   for (const Case& c : all_cases(aligned ? kAligned : kNumPy))
     benchmark::RegisterBenchmark(c.name().c_str(), measure, c)->UseManualTime();
   const bool any = benchmark::RunSpecifiedBenchmarks() > 0;
   benchmark::Shutdown();
-  return any ? 0 : 1;  // a filter that fits nothing fails
+  return any ? 0 : 1;  // a filter that matches nothing fails
 }

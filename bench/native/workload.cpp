@@ -3,18 +3,17 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 
-#include "parallel.hpp"
-#include "plan.hpp"
+#include "engine/plan.hpp"
+#include "threads/parallel.hpp"
 
 namespace fusedstep::bench {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kSample = 4096;  // values an array
+constexpr std::size_t kSample = 4096;  // values per array
 
 std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -24,7 +23,7 @@ std::vector<std::size_t> lay_out(const Case& c) {
   std::size_t end = 0;
   for (int array = 0; array < 2; ++array)
     for (const std::size_t size : c.shape->sizes) {
-      const std::size_t bytes = size * item_size(c.dtype);
+      const std::size_t bytes = bytes_of(c.format, size);
       offsets.push_back(round_up(end, bytes < kPage ? kCacheLine : kPage) + c.placement.offset);
       end = offsets.back() + bytes;
     }
@@ -53,8 +52,8 @@ bool sample_is_normal(const Extent& array) {
   return true;
 }
 
-// By the words that rules share, so that a new rule needs no line here. The learning rate is so
-// small that no number of steps leads anywhere.
+// By the names that rules share, so that a new rule needs no line here. The learning rate is so
+// small that the parameters stay normal numbers in any number of steps.
 double scalar(const std::string& name) {
   if (name == "lr" || name == "lr_decay") return 1e-12;
   if (name == "eps") return 1e-8;
@@ -62,16 +61,9 @@ double scalar(const std::string& name) {
   return 0.9;
 }
 
-std::size_t roofline_rule() {
-  for (std::size_t rule = 0; rule < registry().size(); ++rule)
-    if (registry()[rule].name == std::string("roofline")) return rule;
-  throw std::logic_error("no rule is called roofline");
-}
-
 }  // namespace
 
-Contestant::Contestant(std::size_t rule, unsigned variant,
-                       const std::vector<const void*>& gradients)
+Contestant::Contestant(const RuleInfo& rule, unsigned variant, const std::vector<Array>& gradients)
     : stepper_(rule), gradients_(gradients) {
   Group group;
   group.variant = variant;
@@ -80,11 +72,12 @@ Contestant::Contestant(std::size_t rule, unsigned variant,
   stepper_.groups().push_back(group);
 }
 
-void Contestant::add(void* param, std::size_t size, DType dtype, std::byte* const* buffers) {
-  Tensor tensor{"", param, size, dtype, {}, 0};
+void Contestant::add(const Array& param, std::size_t size, std::byte* const* buffers) {
+  Tensor tensor{"", {}, size};
+  tensor.view.param = param;
   const unsigned variant = stepper_.groups()[0].variant;
   for (const std::size_t k : used_states(stepper_.rule().states[variant]))
-    tensor.state[k] = *buffers++;
+    tensor.view.state[k] = {*buffers++, nullptr, param.format};
   stepper_.add(std::move(tensor));
 }
 
@@ -98,31 +91,34 @@ double Contestant::seconds(std::size_t steps) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The roofline's first n flags turn on its first n states.
+// A variant of the roofline is a number of states.
 Workload::Workload(const Case& c)
-    : dtype_(c.dtype),
+    : format_(c.format),
       arrays_(lay_out(c).back()),
-      rule_(c.rule, c.variant, gradients_),
-      roofline_(roofline_rule(), (1u << c.state_count()) - 1, gradients_) {
+      rule_(*c.rule, c.variant, gradients_),
+      roofline_(rule_called("roofline"), static_cast<unsigned>(c.state_count()), gradients_) {
   const std::vector<std::size_t>& sizes = c.shape->sizes;
   const std::vector<std::size_t> offsets = lay_out(c);
   for (std::size_t i = 0; i < 2 * sizes.size(); ++i) {
-    // Written before anything is timed: memory that never was is read from one page of zeros.
+    // Written before anything is timed: unwritten memory is read from one page of zeros.
     std::byte* const array = arrays_.data() + offsets[i];
     const std::size_t size = sizes[i % sizes.size()];
-    (dtype_ == DType::float32 ? fill<float> : fill<double>)(array, size, i);
+    (compute_of(format_) == Compute::float32 ? fill<float> : fill<double>)(array, size, i);
     if (i < sizes.size())
-      params_.push_back({array, size * item_size(dtype_)});
+      params_.push_back({array, bytes_of(format_, size)});
     else
-      gradients_.push_back(array);
+      gradients_.push_back({array, nullptr, format_});
   }
 
   const std::size_t states = c.state_count();
-  state_ = allocate_in_phase(params_, states);
+  std::vector<BufferRequest> requests;
+  for (const Extent& param : params_)
+    requests.push_back({param.address, std::vector(states, param.bytes)});
+  state_ = allocate_in_phase(requests);
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    std::byte* const param = arrays_.data() + offsets[i];
+    const Array param{arrays_.data() + offsets[i], nullptr, format_};
     for (Contestant* contestant : {&rule_, &roofline_})
-      contestant->add(param, sizes[i], dtype_, state_.address.data() + i * states);
+      contestant->add(param, sizes[i], state_.address.data() + i * states);
   }
   set_thread_limit(c.threads);
   // The first step writes the state, and starts the threads.
@@ -131,7 +127,7 @@ Workload::Workload(const Case& c)
 
 bool Workload::is_normal() const {
   const auto is_normal =
-      dtype_ == DType::float32 ? sample_is_normal<float> : sample_is_normal<double>;
+      compute_of(format_) == Compute::float32 ? sample_is_normal<float> : sample_is_normal<double>;
   for (const Extent& param : params_)
     if (!is_normal(param)) return false;
   const std::size_t states = state_.address.size() / params_.size();

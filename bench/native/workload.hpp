@@ -5,19 +5,19 @@
 #include <vector>
 
 #include "cases.hpp"
-#include "memory.hpp"
-#include "stepper.hpp"
+#include "engine/memory.hpp"
+#include "engine/stepper.hpp"
 
 namespace fusedstep::bench {
 
 // One rule at its steps, driven as the bindings drive a bound optimizer.
 class Contestant {
  public:
-  // One gradient a tensor; the vector outlives the contestant.
-  Contestant(std::size_t rule, unsigned variant, const std::vector<const void*>& gradients);
+  // One gradient per tensor; the vector outlives the contestant.
+  Contestant(const RuleInfo& rule, unsigned variant, const std::vector<Array>& gradients);
 
-  // `buffers` holds as many as the variant uses states.
-  void add(void* param, std::size_t size, DType dtype, std::byte* const* buffers);
+  // `buffers` has one buffer per state that the variant uses.
+  void add(const Array& param, std::size_t size, std::byte* const* buffers);
   int threads() const { return stepper_.threads(); }
 
   // What this many steps take.
@@ -25,7 +25,7 @@ class Contestant {
 
  private:
   Stepper stepper_;
-  const std::vector<const void*>& gradients_;
+  const std::vector<Array>& gradients_;
 };
 
 // Rule and roofline step over the same arrays in turn, so that one finds the caches, the pages and
@@ -44,9 +44,9 @@ class Workload {
   bool is_normal() const;
 
  private:
-  const DType dtype_;
+  const Format format_;
   Arena arrays_;  // parameters, then gradients
-  std::vector<const void*> gradients_;
+  std::vector<Array> gradients_;
   std::vector<Extent> params_;
   Buffers state_;
   Contestant rule_, roofline_;

@@ -92,7 +92,7 @@ CheckedArray checked(py::array a, py::handle object, const Subject& subject) {
   if (!a.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
   result.descr = a.dtype();
   result.order = a.flags() & kOrders;
-  result.dtype = a.dtype().num() == kFloat32 ? DType::float32 : DType::float64;
+  result.dtype = a.dtype().num() == kFloat32 ? Format::float32 : Format::float64;
   result.size = static_cast<std::size_t>(a.size());
   result.rows = rows_of(a);
   result.data = const_cast<void*>(a.data());
@@ -234,13 +234,14 @@ CheckedArray one_a_row(const CheckedArray& param, const Subject& subject,
 }
 
 CheckedArray check_copy(py::handle object, const CheckedArray& target, const Subject& subject) {
-  if (target.dtype != DType::float32)
+  if (target.dtype != Format::float32)
     refuse(PyExc_TypeError, subject, "a float32 parameter", "one of float64");
   py::array a = as_array(object, subject);
   const std::string name = text_of(a.dtype().attr("name"));
   if (name != "bfloat16" && name != "uint16")
     refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", name);
   CheckedArray result = check_layout(std::move(a), object, target, subject, /*writeable=*/true);
+  result.dtype = Format::bfloat16;
   if (py::hasattr(object, "bits_of")) result.source = object.attr("bits_of");
   dlpack::Tensor tensor;
   if (result.source && dlpack::describe(result.source, tensor)) result.code = tensor.code;

@@ -6,9 +6,9 @@
 
 #include <cstddef>
 
-#include "../kernel_table.hpp"
-#include "../memory.hpp"
 #include "dlpack.hpp"
+#include "engine/memory.hpp"
+#include "kernel/kernel_table.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {
@@ -25,12 +25,13 @@ struct CheckedArray {
   void* data = nullptr;
   std::size_t size = 0;
   std::size_t item = 0;                // bytes of one element
-  DType dtype = DType::float32;        // not of working copies
+  Format dtype = Format::float32;      // not of working copies
   std::uint8_t code = dlpack::kFloat;  // DLPack's for what `source` holds
   int order = 0;                       // NumPy's flags of C and Fortran order
   std::size_t rows = 1;                // along the first axis
 
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
+  Array stored() const { return {data, nullptr, dtype}; }
   Extent extent() const { return {data, size * item}; }
 };
 

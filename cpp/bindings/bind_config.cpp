@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "../dispatch.hpp"
-#include "../parallel.hpp"
-#include "../registry.hpp"
+#include "engine/dispatch.hpp"
+#include "engine/registry.hpp"
 #include "module.hpp"
+#include "threads/parallel.hpp"
 
 namespace py = pybind11;
 
@@ -21,7 +21,7 @@ std::vector<std::string> names(const List& list) {
 
 std::vector<std::vector<std::string>> state_names(const RuleInfo& info) {
   std::vector<std::vector<std::string>> variants;
-  for (std::size_t v = 0; v < (std::size_t{1} << info.flags.size()); ++v) {
+  for (std::size_t v = 0; v < info.variants; ++v) {
     variants.emplace_back();
     for (std::size_t k = 0; k < info.states[v].size(); ++k)
       if (info.states[v].state[k].used) variants.back().push_back(info.states[v].state[k].name);

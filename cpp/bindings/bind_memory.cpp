@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "../fill.hpp"
 #include "arrays.hpp"
+#include "engine/fill.hpp"
 #include "module.hpp"
 
 namespace fusedstep::bindings {
@@ -26,16 +26,17 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
                                                    const std::vector<std::string>& names,
                                                    const std::vector<py::object>& like,
                                                    std::size_t copies, const std::string& rowwise) {
-  if (names.size() != like.size()) throw std::invalid_argument("one name an array");
+  if (names.size() != like.size()) throw std::invalid_argument("expected one name per array");
   std::vector<CheckedArray> models;
-  std::vector<Extent> extents;
+  std::vector<BufferRequest> requests;
   for (std::size_t i = 0; i < like.size(); ++i) {
     const Subject subject{role.c_str(), names[i]};
     models.push_back(check_numbers(like[i], subject, /*writeable=*/false));
     if (!rowwise.empty()) models.back() = one_a_row(models.back(), subject, rowwise);
-    extents.push_back(models.back().extent());
+    const CheckedArray& model = models.back();
+    requests.push_back({model.data, std::vector(copies, bytes_of(model.dtype, model.size))});
   }
-  const Buffers buffers = allocate_in_phase(extents, copies);
+  const Buffers buffers = allocate_in_phase(requests);
   std::vector<std::vector<py::array>> result(like.size());
   for (std::size_t i = 0; i < like.size(); ++i)
     for (std::size_t k = 0; k < copies; ++k)
@@ -48,7 +49,7 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
 void fill_buffers(const std::vector<py::object>& buffers, double value,
                   const std::vector<py::object>& values) {
   if (!values.empty() && values.size() != buffers.size())
-    throw std::invalid_argument("one value a buffer");
+    throw std::invalid_argument("expected one value per buffer");
   std::vector<CheckedArray> kept;
   std::vector<FilledArray> arrays;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
@@ -57,7 +58,7 @@ void fill_buffers(const std::vector<py::object>& buffers, double value,
     const void* from = nullptr;
     if (!values.empty())
       from = kept.emplace_back(check_companion(values[i], to, subject, /*writeable=*/false)).data;
-    arrays.push_back({to.extent(), to.dtype, from});
+    arrays.push_back({to.stored(), to.size, from});
   }
   const py::gil_scoped_release unlocked;
   fill(arrays, value);

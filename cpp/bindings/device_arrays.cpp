@@ -45,7 +45,7 @@ DeviceArray checked(DeviceObject&& object, py::handle owner, const Subject& subj
            object.layout_text() + " without memory (its storage was let go?)");
   result.owner = py::reinterpret_borrow<py::object>(owner);
   result.source = std::move(object.capsule);
-  result.dtype = object.dtype == "float32" ? DType::float32 : DType::float64;
+  result.dtype = object.dtype == "float32" ? Format::float32 : Format::float64;
   result.order = order_of(object);
   result.device = result.size == 0 ? -1 : object.device;  // an empty array fits anywhere
   result.origin = object.origin;
@@ -185,14 +185,16 @@ DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
 
 DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
                        cuda::Stream stream) {
-  if (target.dtype != DType::float32)
+  if (target.dtype != Format::float32)
     refuse(PyExc_TypeError, subject, "a float32 parameter", "one of float64");
   DeviceObject a = read_beside(object, target, subject, stream);
   // Some name their bfloat16 as two bytes of no type.
   const char* const names[] = {"bfloat16", "uint16", "int16", "void16"};
   if (std::find(std::begin(names), std::end(names), a.dtype) == std::end(names))
     refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", a.dtype);
-  return check_layout(std::move(a), object, target, subject, /*writeable=*/true);
+  DeviceArray result = check_layout(std::move(a), object, target, subject, /*writeable=*/true);
+  result.dtype = Format::bfloat16;
+  return result;
 }
 
 void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,

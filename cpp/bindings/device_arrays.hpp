@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "../kernel_table.hpp"
-#include "../memory.hpp"
 #include "device_objects.hpp"
+#include "engine/memory.hpp"
+#include "kernel/kernel_table.hpp"
 
 namespace fusedstep::bindings {
 
@@ -18,16 +18,17 @@ struct DeviceArray {
   py::object source;  // the capsule that holds it, where it came through DLPack
   void* data = nullptr;
   std::size_t size = 0;
-  std::size_t item = 0;          // bytes of one element
-  DType dtype = DType::float32;  // not of working copies
-  int order = 0;                 // NumPy's flags of C and Fortran order
-  int device = -1;               // -1: an empty array, which fits anywhere
+  std::size_t item = 0;            // bytes of one element
+  Format dtype = Format::float32;  // not of working copies
+  int order = 0;                   // NumPy's flags of C and Fortran order
+  int device = -1;                 // -1: an empty array, which fits anywhere
   Origin origin = Origin::interface;
   bool writeable = false;
   // Of parameters and what is read slowly; a gradient's are its parameter's.
   std::vector<py::ssize_t> shape;
   py::object own_dtype, own_shape;  // torch's and CuPy's, to compare others with
 
+  Array stored() const { return {data, nullptr, dtype}; }
   Extent extent() const { return {data, size * item}; }
 };
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../cuda/runtime.hpp"
+#include "cuda/runtime.hpp"
 #include "exchange.hpp"
 
 namespace fusedstep::bindings {

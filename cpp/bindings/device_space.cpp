@@ -21,7 +21,7 @@ void DeviceSpace::expect_outcome(Engine& engine) {
     grad_norm_ = scalar_("float64");
   }
   bool* const applied = address_of<bool>(applied_, "applied");
-  engine.tell(applied, address_of<double>(grad_norm_, "grad_norm"));
+  engine.report_to(applied, address_of<double>(grad_norm_, "grad_norm"));
 }
 
 template <class T>
@@ -53,7 +53,8 @@ Scale DeviceSpace::scale_of(const py::object& value) {
     refuse(PyExc_ValueError, subject, expected,
            scalar.dtype + " of shape " + scalar.shape_text() + " on " + device_text(scalar.device));
   scale_ = scalar.capsule ? scalar.capsule : value;
-  return {1.0, scalar.data, scalar.dtype == "float32" ? DType::float32 : DType::float64};
+  return {1.0,
+          {scalar.data, nullptr, scalar.dtype == "float32" ? Format::float32 : Format::float64}};
 }
 
 static py::array read_indices(py::handle indices, const Subject& subject, cuda::Stream stream) {
@@ -101,8 +102,7 @@ CheckedRows<DeviceArray> DeviceSpace::check_rows(py::handle indices, py::handle 
     refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, subject,
            name_of(param.dtype) + (" of shape " + shape_text(shape)) + " in C order",
            name_of(values.dtype) + (" of shape " + shape_text(values.shape)));
-  result.gradients =
-      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, param.item, values.data);
+  result.gradients = gather_rows(numbers, limit == 0 ? 0 : param.size / limit, values.stored());
   return result;
 }
 

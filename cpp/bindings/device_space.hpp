@@ -1,7 +1,7 @@
 // Arrays on a CUDA device.
 #pragma once
 
-#include "../cuda/stepper.hpp"
+#include "cuda/stepper.hpp"
 #include "device_arrays.hpp"
 #include "rows.hpp"
 
@@ -65,7 +65,7 @@ class DeviceSpace {
 
   static void groups_changed(Engine& engine) { engine.publish_groups(); }
   // The arrays that the step writes, unread; None where it measures nothing.
-  py::object result(const Outcome&) const {
+  py::object result(const StepResult&) const {
     return applied_.is_none() ? py::object(py::none()) : py::make_tuple(applied_, grad_norm_);
   }
 

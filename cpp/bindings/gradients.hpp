@@ -11,59 +11,62 @@ namespace fusedstep::bindings {
 template <class Space>
 class Gradients {
  public:
-  using Array = typename Space::Array;
+  using Checked = typename Space::Array;
 
   bool present = false;
-  std::vector<const void*> pointers;  // set k of tensor i at i * set_count + k; null for None
+  std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
 
   void clear() {
     present = foreign_ = false;
     arrays_.clear();
-    pointers.clear();
+    sets.clear();
   }
 
-  // Takes the `set`-th gradient of every parameter. `apart`: where each tensor's last gradient lay,
-  // apart from all that the step writes.
+  // Takes the `set`-th gradient of every parameter. `passed_at`: where each tensor's last gradient
+  // was, which overlapped nothing that the step writes.
   void collect(py::handle gradients, std::size_t set, std::size_t set_count,
-               const Members<Space>& members, std::vector<const void*>& apart) {
+               const Members<Space>& members, std::vector<const void*>& passed_at) {
     // A tuple: nobody can change it while we look through it.
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
     if (!items) throw py::error_already_set();
     const std::size_t count = items.size();
     if (count != members.params.size())
-      throw py::value_error("gradients: expected one a parameter (" +
+      throw py::value_error("gradients: expected one per parameter (" +
                             std::to_string(members.params.size()) + "), got " +
                             std::to_string(count));
     present = true;
     arrays_.resize(count * set_count);
-    pointers.resize(count * set_count, nullptr);
+    sets.resize(count * set_count);
     for (std::size_t i = 0; i < count; ++i) {
       const py::handle item = items[i];
       if (item.is_none()) continue;
-      const Array& param = members.params[i];
+      const Checked& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
-      Array& checked = arrays_[i * set_count + set];
+      Checked& checked = arrays_[i * set_count + set];
       if (!members.space.take_twin(item, param, checked)) {
         checked = members.space.check_companion(item, param, subject, /*writeable=*/false);
         foreign_ = foreign_ || checked.source;
       }
       // Allocators give the same place again and again.
-      if (apart[i] != checked.data) members.refuse_overlap(members.occupied, checked, subject, {});
-      apart[i] = checked.data;
+      if (passed_at[i] != checked.data)
+        members.refuse_overlap(members.occupied, checked, subject, {});
+      passed_at[i] = checked.data;
+      Array& array = sets[i * set_count + set];
+      array = checked.stored();
       // An empty array may have no address, and null means None.
-      pointers[i * set_count + set] = checked.size == 0 ? param.owner.ptr() : checked.data;
+      if (checked.size == 0) array.data = param.owner.ptr();
     }
   }
 
   void check_all_or_none(std::size_t i, std::size_t set_count,
                          const Members<Space>& members) const {
-    const void* const* first = pointers.data() + i * set_count;
+    const Array* const first = sets.data() + i * set_count;
     for (std::size_t k = 1; k < set_count; ++k)
-      if ((first[k] == nullptr) != (first[0] == nullptr))
+      if (bool(first[k]) != bool(first[0]))
         throw py::value_error(members.gradient_subject(i).text() +
                               ": expected in every gradient set or in none, got None in set " +
-                              std::to_string(first[k] == nullptr ? k : 0) + " but not in set " +
-                              std::to_string(first[k] == nullptr ? 0 : k));
+                              std::to_string(!first[k] ? k : 0) + " but not in set " +
+                              std::to_string(!first[k] ? 0 : k));
   }
 
   // A __dlpack__ is anybody's code, and may have changed an array that was checked before it.
@@ -73,7 +76,7 @@ class Gradients {
 
   void check_unchanged(std::size_t set_count, const Members<Space>& members) const {
     for (std::size_t i = 0; i < arrays_.size(); ++i)
-      if (pointers[i] != nullptr)
+      if (sets[i])
         members.space.check_unchanged(arrays_[i], members.gradient_subject(i / set_count), false);
   }
 
@@ -81,7 +84,7 @@ class Gradients {
   void check_zeroable(std::size_t set_count, const Members<Space>& members) const {
     Occupied seen;
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      if (pointers[i] == nullptr) continue;
+      if (!sets[i]) continue;
       const Subject subject = members.gradient_subject(i / set_count);
       members.space.check_unchanged(arrays_[i], subject, /*writeable=*/true);
       if (const Occupied::Range* const other = seen.find(arrays_[i].extent()))
@@ -94,8 +97,8 @@ class Gradients {
   }
 
  private:
-  bool foreign_ = false;       // some came through a __dlpack__
-  std::vector<Array> arrays_;  // of a None: without data
+  bool foreign_ = false;         // some came through a __dlpack__
+  std::vector<Checked> arrays_;  // of a None: without data
 };
 
 }  // namespace fusedstep::bindings

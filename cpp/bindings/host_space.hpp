@@ -3,8 +3,8 @@
 
 #include <cstring>
 
-#include "../stepper.hpp"
 #include "arrays.hpp"
+#include "engine/stepper.hpp"
 #include "rows.hpp"
 
 namespace fusedstep::bindings {
@@ -62,9 +62,9 @@ struct HostSpace {
   static void groups_changed(Engine&) {}
   static bool knows_counters(const Engine&) { return true; }
   // What a step has to say, and None where nobody asked.
-  static py::object result(const Outcome& outcome) {
-    if (!outcome.grad_norm) return py::none();
-    return py::make_tuple(outcome.applied, *outcome.grad_norm);
+  static py::object result(const StepResult& result) {
+    if (!result.grad_norm) return py::none();
+    return py::make_tuple(result.applied, *result.grad_norm);
   }
 };
 

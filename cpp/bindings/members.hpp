@@ -10,13 +10,12 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "../overlap.hpp"
-#include "../roster.hpp"
+#include "engine/overlap.hpp"
+#include "engine/roster.hpp"
 #include "messages.hpp"
 #include "narrow.hpp"
 
@@ -27,32 +26,30 @@ constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots 
 
 constexpr const char* kInUse = "the optimizer is in use by another call";
 
-inline std::size_t rule_index(const std::string& name) {
-  for (std::size_t i = 0; i < registry().size(); ++i)
-    if (name == registry()[i].name) return i;
-  throw std::invalid_argument("no compiled rule is called '" + name + "'");
-}
-
-// A parameter with its states (in the order of RuleInfo.states), group, average and working copy
-// (or None).
-using Entry = std::tuple<std::string, py::object, std::vector<py::object>, std::size_t, py::object,
-                         py::object>;
+// What an optimizer is told of one parameter.
+struct TensorSpec {
+  std::string name;
+  py::object param;
+  std::vector<py::object> states;  // in the order of RuleInfo.states
+  std::size_t group = 0;
+  py::object average, copy;  // or None
+};
 
 template <class Space>
 class Members {
  public:
-  using Array = typename Space::Array;
+  using Checked = typename Space::Array;
 
   Members(const std::string& rule, std::string gradient, std::string like, Space here)
       : space(std::move(here)),
-        engine(rule_index(rule)),
+        engine(rule_called(rule)),
         gradient_(std::move(gradient)),
         like_(std::move(like)) {}
 
   // New groups and their tensors, all or none: what can fail comes before the first change.
-  void add(const std::vector<Group>& groups, const std::vector<Entry>& entries) {
+  void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
     Addition addition{groups, {}, {}, {}, {}, occupied};
-    for (const Entry& entry : entries) check_entry(entry, addition);
+    for (const TensorSpec& spec : specs) check_spec(spec, addition);
     for (std::size_t i = 0; i < groups.size(); ++i)
       check_group(groups[i], engine.groups().size() + i, addition.tensors);
     engine.reserve(groups.size(), addition.tensors.size());
@@ -75,7 +72,7 @@ class Members {
   }
 
   // `coming`: tensors that add() has not handed over yet.
-  void refuse_overlap(const Occupied& ranges, const Array& array, const Subject& subject,
+  void refuse_overlap(const Occupied& ranges, const Checked& array, const Subject& subject,
                       const std::vector<Tensor>& coming) const {
     const Occupied::Range* const other = ranges.find(array.extent());
     if (other == nullptr) return;
@@ -111,37 +108,37 @@ class Members {
       const States& names = engine.rule().states[engine.groups()[tensor.group].variant];
       for (std::size_t k = 0; k < names.size(); ++k)
         if (names.state[k].used) check_state(states[at++], tensor, 1 + k);
-      if (tensor.average != nullptr) check_state(states[at++], tensor, kAverage);
+      if (tensor.view.average) check_state(states[at++], tensor, kAverage);
     }
   }
 
   // A saved value in the dtype and order of what it is to replace, so that writing it cannot fail;
   // copied where it is memory that is written before it is read.
-  py::array ready_value(const Array& target, const py::array& value) const {
+  py::array ready_value(const Checked& target, const py::array& value) const {
     const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
     py::array result =
         py::module_::import("numpy").attr("asarray")(value, name_of(target.dtype), order);
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
-    const Extent extent{const_cast<void*>(result.data()), size * target.item};
+    const Extent extent{result.data(), size * target.item};
     if (occupied.find(extent) != nullptr) result = result.attr("copy")("K");
     return result;
   }
 
   Space space;
   typename Space::Engine engine;
-  std::vector<Array> params;
-  std::vector<Array> states;  // of each tensor, and its average
-  Occupied occupied;          // by all that is written
+  std::vector<Checked> params;
+  std::vector<Checked> states;  // of each tensor, and its average
+  Occupied occupied;            // by all that is written
 
  private:
-  using Copies = std::vector<std::pair<std::size_t, Array>>;  // with their tensors' numbers
+  using Copies = std::vector<std::pair<std::size_t, Checked>>;  // with their tensors' numbers
 
   // What add() has checked and not yet made its own.
   struct Addition {
     const std::vector<Group>& groups;
     std::vector<Tensor> tensors;
-    std::vector<Array> params, states;
+    std::vector<Checked> params, states;
     Copies copies;
     Occupied occupied;
   };
@@ -152,25 +149,26 @@ class Members {
     for (T& one : from) to.push_back(std::move(one));
   }
 
-  void check_entry(const Entry& entry, Addition& addition) const {
-    const auto& [name, param, own, group, average, copy] = entry;
+  void check_spec(const TensorSpec& spec, Addition& addition) const {
+    const auto& [name, param, own, group, average, copy] = spec;
     const std::size_t groups = engine.groups().size();
     // A group that is not new came by another thread's call, between the caller's look and this.
     if (group < groups) throw std::runtime_error(kInUse);
     const std::size_t index = params.size() + addition.params.size();
     const Subject subject{"parameter", name};
-    const Array target =
+    const Checked target =
         addition.params.emplace_back(space.check_numbers(param, subject, /*writeable=*/true));
     check_beside_first(target, subject, addition);
-    addition.tensors.push_back({name, target.data, target.size, target.dtype, {}, group});
-    Tensor& tensor = addition.tensors.back();
+    addition.tensors.push_back({name, {}, target.size, group});
+    TensorView& view = addition.tensors.back().view;
+    view.param = target.stored();
     const RuleInfo& rule = engine.rule();
-    const Array model = rule.rowwise ? space.one_a_row(target, subject, rule.name) : target;
-    if (rule.rowwise) tensor.row_size = model.size == 0 ? 0 : target.size / model.size;
-    const auto claim = [&](const Array& array, const Subject& what, std::size_t slot) {
+    const Checked model = rule.rowwise ? space.one_a_row(target, subject, rule.name) : target;
+    if (rule.rowwise) view.row_size = model.size == 0 ? 0 : target.size / model.size;
+    const auto claim = [&](const Checked& array, const Subject& what, std::size_t slot) {
       refuse_overlap(addition.occupied, array, what, addition.tensors);
       addition.occupied.insert(array.extent(), index * kSlots + slot);
-      return array.data;
+      return array.stored();
     };
     const auto claim_companion = [&](const py::object& object, std::size_t slot) {
       const std::string role = role_of(slot);
@@ -184,19 +182,19 @@ class Members {
     const States& names = rule.states[addition.groups.at(group - groups).variant];
     if (own.size() != names.used()) throw std::invalid_argument("a state too few or too many");
     for (std::size_t k = 0, given = 0; k < names.size(); ++k)
-      if (names.state[k].used) tensor.state[k] = claim_companion(own[given++], 1 + k);
-    if (!average.is_none()) tensor.average = claim_companion(average, kAverage);
+      if (names.state[k].used) view.state[k] = claim_companion(own[given++], 1 + k);
+    if (!average.is_none()) view.average = claim_companion(average, kAverage);
     if (!copy.is_none()) {
       const Subject what{"working copy of", name};
       addition.copies.emplace_back(index, space.check_copy(copy, target, what));
-      tensor.copy = static_cast<std::uint16_t*>(claim(addition.copies.back().second, what, kCopy));
+      view.copy = claim(addition.copies.back().second, what, kCopy);
     }
   }
 
   // All parameters are where the first one is that is somewhere.
-  void check_beside_first(const Array& array, const Subject& subject,
+  void check_beside_first(const Checked& array, const Subject& subject,
                           const Addition& addition) const {
-    const auto holds = [](const Array& other) { return other.size != 0; };  // empty: is nowhere
+    const auto holds = [](const Checked& other) { return other.size != 0; };  // empty: is nowhere
     const auto here = std::find_if(params.begin(), params.end(), holds);
     const auto& coming = addition.params;  // `array` among them, as the last
     const auto next = std::find_if(coming.begin(), coming.end() - 1, holds);
@@ -216,7 +214,7 @@ class Members {
     return std::string(engine.rule().states[0].state[slot - 1].name) + " of";
   }
 
-  void check_state(const Array& state, const Tensor& tensor, std::size_t slot) const {
+  void check_state(const Checked& state, const Tensor& tensor, std::size_t slot) const {
     const std::string role = role_of(slot);
     space.check_unchanged(state, {role.c_str(), tensor.name}, true);
   }

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "../roster.hpp"
+#include "engine/roster.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {
@@ -49,7 +49,7 @@ inline std::optional<Misfit> misfit_of(const std::vector<double>& weights, doubl
 template <class TakesPart>
 void refuse_misfit(const Misfit& misfit, const std::vector<Tensor>& tensors, TakesPart takes_part) {
   for (const Tensor& tensor : tensors)
-    if (tensor.dtype == DType::float32 && takes_part(tensor))
+    if (tensor.compute() == Compute::float32 && takes_part(tensor))
       refuse(PyExc_ValueError, {"", misfit.option},
              "a number that float32 can hold, since parameter '" + tensor.name + "' is float32",
              text_of(py::float_(misfit.value)));

@@ -4,11 +4,20 @@
 #include <atomic>
 #include <optional>
 
-#include "../process.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
+#include "threads/process.hpp"
 
 namespace fusedstep::bindings {
+
+// What an optimizer is told of one group.
+struct GroupOptions {
+  std::vector<double> scalars;  // in the order of RuleInfo.scalars
+  unsigned variant = 0;
+  double coupled_weight_decay = 0.0;
+  bool maximize = false;
+  std::optional<double> max_grad_norm, max_grad_value;
+};
 
 template <class Space>
 class PyStepper {
@@ -19,36 +28,32 @@ class PyStepper {
   PyStepper(const std::string& rule, std::string gradient, std::string like, Space space = {})
       : members_(rule, std::move(gradient), std::move(like), std::move(space)) {}
 
-  // Scalars, variant, coupled decay, maximize, max_grad_norm, max_grad_value.
-  using Settings = std::tuple<std::vector<double>, unsigned, double, bool, std::optional<double>,
-                              std::optional<double>>;
-
-  // New groups and their tensors, whose entries have the groups' numbers; bound gradients are let
-  // go of. All or none.
-  void add(const std::vector<Settings>& settings, const std::vector<Entry>& entries) {
+  // New groups and their tensors, whose specs have the groups' numbers; bound gradients are
+  // released. All or none.
+  void add(const std::vector<GroupOptions>& options, const std::vector<TensorSpec>& specs) {
     const Exclusive lock(*this);
     std::vector<Group> groups;
-    for (const Settings& own : settings) groups.push_back(make_group(own));
-    std::vector<const void*> apart(members_.params.size() + entries.size());
-    members_.add(groups, entries);
-    apart_ = std::move(apart);
+    for (const GroupOptions& own : options) groups.push_back(make_group(own));
+    std::vector<const void*> passed_at(members_.params.size() + specs.size());
+    members_.add(groups, specs);
+    passed_at_ = std::move(passed_at);
     bound_.clear();
   }
 
   std::size_t tensor_count() const { return members_.params.size(); }
 
-  void set_group(std::size_t index, const Settings& settings) {
+  void set_group(std::size_t index, const GroupOptions& options) {
     const Exclusive lock(*this);
-    const Group group = make_group(settings);
+    const Group group = make_group(options);
     members_.check_group(group, index, engine_.tensors());
     engine_.groups().at(index) = group;
     members_.space.groups_changed(engine_);
   }
 
   // Of all groups, all or none.
-  void set_groups(const std::vector<Settings>& settings) {
+  void set_groups(const std::vector<GroupOptions>& options) {
     const Exclusive lock(*this);
-    replace_groups(make_groups(settings));
+    replace_groups(make_groups(options));
   }
 
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
@@ -61,7 +66,7 @@ class PyStepper {
     const Exclusive lock(*this);
     Gradients<Space> checked;
     if (!gradients.is_none()) {
-      checked.collect(gradients, 0, 1, members_, apart_);
+      checked.collect(gradients, 0, 1, members_, passed_at_);
       checked.check_collected(1, members_);
     }
     bound_ = std::move(checked);
@@ -79,7 +84,7 @@ class PyStepper {
       return execute(bound_, 1, nullptr, 1.0, scale, zero);
     }
     const Release release(passed_);
-    passed_.collect(gradients, 0, 1, members_, apart_);
+    passed_.collect(gradients, 0, 1, members_, passed_at_);
     passed_.check_collected(1, members_);
     return execute(passed_, 1, nullptr, 1.0, scale, zero);
   }
@@ -92,7 +97,8 @@ class PyStepper {
     if (const auto misfit = misfit_of(weights, divisor))
       refuse_misfit(*misfit, engine_.tensors(), [](const Tensor&) { return true; });
     const std::size_t count = sets.size();
-    for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_, apart_);
+    for (std::size_t k = 0; k < count; ++k)
+      passed_.collect(sets[k], k, count, members_, passed_at_);
     for (std::size_t i = 0; i < members_.params.size(); ++i)
       passed_.check_all_or_none(i, count, members_);
     passed_.check_collected(count, members_);
@@ -134,7 +140,7 @@ class PyStepper {
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
     const Exclusive lock(*this);
     if (steps.size() != members_.params.size())
-      throw std::invalid_argument("one counter a parameter");
+      throw std::invalid_argument("expected one counter per parameter");
     engine_.set_counters(step_count, steps);
   }
 
@@ -149,16 +155,17 @@ class PyStepper {
     return {engine_.step_count(), engine_.steps(), std::move(copies)};
   }
 
-  // The way back, and the settings of all groups with it, if there are any. `values` have the dtype
+  // The way back, and the options of all groups with it, if there are any. `values` have the dtype
   // and shape of what each replaces.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
-               const std::vector<py::array>& values, const std::vector<Settings>& settings,
+               const std::vector<py::array>& values, const std::vector<GroupOptions>& options,
                bool of_params) {
     const Exclusive lock(*this);
     const auto& targets = of_params ? members_.params : members_.states;
     if (steps.size() != members_.params.size() || values.size() != targets.size())
-      throw std::invalid_argument("restore: one counter a parameter, one value an array");
-    std::vector<Group> groups = settings.empty() ? engine_.groups() : make_groups(settings);
+      throw std::invalid_argument(
+          "restore: expected one counter per parameter, one value per array");
+    std::vector<Group> groups = options.empty() ? engine_.groups() : make_groups(options);
     of_params ? members_.check_written() : members_.check_states();
     std::vector<py::array> ready;
     for (std::size_t k = 0; k < values.size(); ++k)
@@ -213,27 +220,26 @@ class PyStepper {
     Gradients<Space>& gradients_;
   };
 
-  Group make_group(const Settings& settings) const {
-    const auto& [scalars, variant, weight_decay, maximize, max_norm, max_value] = settings;
+  Group make_group(const GroupOptions& options) const {
     const RuleInfo& rule = engine_.rule();
-    if (scalars.size() != rule.scalars.size() || variant >> rule.flags.size() != 0)
-      throw std::invalid_argument("a group has the scalars and flags of its rule");
+    if (options.scalars.size() != rule.scalars.size() || options.variant >= rule.variants)
+      throw std::invalid_argument("a group has the scalars and variants of its rule");
     Group group;
-    std::copy(scalars.begin(), scalars.end(), group.scalars.begin());
-    group.variant = variant;
-    group.weight_decay = weight_decay;
-    group.maximize = maximize;
-    group.max_norm = max_norm;
-    if (max_value) group.max_value = *max_value;
+    std::copy(options.scalars.begin(), options.scalars.end(), group.scalars.begin());
+    group.variant = options.variant;
+    group.weight_decay = options.coupled_weight_decay;
+    group.maximize = options.maximize;
+    group.max_norm = options.max_grad_norm;
+    if (options.max_grad_value) group.max_value = *options.max_grad_value;
     return group;
   }
 
-  std::vector<Group> make_groups(const std::vector<Settings>& settings) const {
-    if (settings.size() != engine_.groups().size())
-      throw std::invalid_argument("one settings a group");
+  std::vector<Group> make_groups(const std::vector<GroupOptions>& options) const {
+    if (options.size() != engine_.groups().size())
+      throw std::invalid_argument("expected options of each group");
     std::vector<Group> groups;
-    for (std::size_t i = 0; i < settings.size(); ++i) {
-      groups.push_back(make_group(settings[i]));
+    for (std::size_t i = 0; i < options.size(); ++i) {
+      groups.push_back(make_group(options[i]));
       members_.check_group(groups[i], i, engine_.tensors());
     }
     return groups;
@@ -249,27 +255,27 @@ class PyStepper {
     const Scale divides = members_.space.scale_of(scale);
     members_.check_written();
     if (zero) gradients.check_zeroable(set_count, members_);
-    return run(GradientSets{gradients.pointers.data(), set_count, weights, divisor, divides, zero});
+    return run(GradientSets{gradients.sets.data(), set_count, weights, divisor, divides, zero});
   }
 
   // Without the lock of Python from here on: who waits for a device may wait for somebody's Python.
   template <class OfCall>
   py::object run(const OfCall& gradients) {
     members_.space.expect_outcome(engine_);
-    Outcome outcome;
+    StepResult result;
     {
       const py::gil_scoped_release unlocked;
       engine_.prepare(gradients);
-      outcome = engine_.run();
+      result = engine_.run();
     }
-    if (outcome.nonfinite && engine_.policy().error_if_nonfinite) {
-      const std::string what = members_.gradient_subject(*outcome.nonfinite).text() +
+    if (result.nonfinite && engine_.policy().error_if_nonfinite) {
+      const std::string what = members_.gradient_subject(*result.nonfinite).text() +
                                ": expected finite numbers, since error_if_nonfinite, got NaN or "
                                "infinity";
       PyErr_SetString(PyExc_FloatingPointError, what.c_str());
       throw py::error_already_set();
     }
-    return members_.space.result(outcome);
+    return members_.space.result(result);
   }
 
   // Counters that the host knows are read at any time, also while another thread makes a step.
@@ -281,7 +287,8 @@ class PyStepper {
     return read();
   }
 
-  std::vector<const void*> apart_;  // where each tensor's last gradient lay, apart from all these
+  // Where each tensor's last gradient was, which overlaps nothing that a step writes.
+  std::vector<const void*> passed_at_;
   Gradients<Space> bound_, passed_;
   static constexpr int kNobody = -1;
   std::atomic<int> holder_{kNobody};  // whose call is under way: fork_count() of its process
@@ -291,10 +298,10 @@ class PyStepper {
 template <class Bound, class Class>
 void bind_methods(Class& c) {
   using Argument = typename Bound::ScaleArgument;
-  c.def("add", &Bound::add, py::arg("settings"), py::arg("entries"))
+  c.def("add", &Bound::add, py::arg("groups"), py::arg("tensors"))
       .def_property_readonly("tensor_count", &Bound::tensor_count)
-      .def("set_group", &Bound::set_group, py::arg("index"), py::arg("settings"))
-      .def("set_groups", &Bound::set_groups, py::arg("settings"))
+      .def("set_group", &Bound::set_group, py::arg("index"), py::arg("options"))
+      .def("set_groups", &Bound::set_groups, py::arg("options"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
       .def("bind", &Bound::bind, py::arg("gradients"))
@@ -310,7 +317,7 @@ void bind_methods(Class& c) {
       .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("snapshot", &Bound::snapshot, py::arg("of_params") = false)
       .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("values"),
-           py::arg("settings"), py::arg("of_params") = false)
+           py::arg("options"), py::arg("of_params") = false)
       .def("steps_of", &Bound::steps_of, py::arg("tensor"))
       .def_property_readonly("step_count", &Bound::step_count);
 }

@@ -57,7 +57,7 @@ std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
 }
 
 RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
-                         std::size_t item, const void* at) {
+                         const Array& values) {
   RowGradients gradients;
   gradients.row_size = row_size;
   // Stable: the gradients of one row are added in the order in which they came.
@@ -65,14 +65,15 @@ RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t r
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return numbers[a] < numbers[b]; });
-  const auto* const bytes = static_cast<const std::byte*>(at);
+  auto* const bytes = static_cast<std::byte*>(values.data);
   for (const std::size_t place : order) {
     const auto row = static_cast<std::size_t>(numbers[place]);
     if (gradients.rows.empty() || gradients.rows.back() != row) {
       gradients.rows.push_back(row);
       gradients.first.push_back(gradients.sets.size());
     }
-    gradients.sets.push_back(bytes + place * row_size * item);
+    gradients.sets.push_back(
+        {bytes + bytes_of(values.format, place * row_size), nullptr, values.format});
   }
   gradients.first.push_back(gradients.sets.size());
   return gradients;
@@ -102,7 +103,7 @@ CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows, const 
            text_of(values.dtype()) + " of shape " + text_of(values.attr("shape")));
 
   result.gradients =
-      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, param.item, result.values.data);
+      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, result.values.stored());
   return result;
 }
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "../roster.hpp"
 #include "arrays.hpp"
+#include "engine/roster.hpp"
 
 namespace fusedstep::bindings {
 
@@ -21,9 +21,10 @@ struct CheckedRows {
 std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
                                       const Subject& subject);
 
-// Gathers the gradients of each row. `at`: where those of the first number are; nothing is read.
+// Gathers the gradients of each row, which lie in `values` in the order of the numbers; nothing is
+// read.
 RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
-                         std::size_t item, const void* at);
+                         const Array& values);
 
 // `indices` in any order, with repetitions; `rows`: one row of the parameter's shape and dtype for
 // each. Rows that are named several times are gathered.

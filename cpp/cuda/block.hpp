@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "../reduce.hpp"
+#include "numeric/reduce.hpp"
 
 namespace fusedstep::cuda {
 

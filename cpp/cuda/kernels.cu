@@ -1,5 +1,7 @@
 // Every sweep as a kernel. A C++ compiler reads this file too, and makes loops of the launches.
 #include <array>
+#include <stdexcept>
+#include <string>
 
 #include "launch.hpp"
 #include "sweeps.hpp"
@@ -40,14 +42,16 @@ RuleLaunches launches() {
 
 }  // namespace
 
-const RuleLaunches& launches_of(std::size_t rule) {
+const RuleLaunches& launches_of(const RuleInfo& rule) {
   static const auto all = [] {
     std::array<RuleLaunches, kRules> list;
     for_each_rule(AllRules{},
                   [&](std::size_t i, auto tag) { list[i] = launches<decltype(tag)>(); });
     return list;
   }();
-  return all[rule];
+  for (std::size_t i = 0; i < kRules; ++i)
+    if (&registry()[i] == &rule) return all[i];
+  throw std::invalid_argument(std::string(rule.name) + ": no kernel for CUDA devices");
 }
 
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream) {

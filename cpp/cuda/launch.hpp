@@ -1,6 +1,7 @@
-// The sweeps as functions that launch them. Throw nothing: check_launch() tells.
+// The sweeps as functions that launch them. Those throw nothing: check_launch() does.
 #pragma once
 
+#include "engine/registry.hpp"
 #include "runtime.hpp"
 #include "tables.hpp"
 
@@ -12,7 +13,8 @@ struct RuleLaunches {
   Launch update, probe;  // probe: of layer-wise rules, else null
 };
 
-const RuleLaunches& launches_of(std::size_t rule);
+// Throws std::invalid_argument for a rule that is not compiled for devices.
+const RuleLaunches& launches_of(const RuleInfo& rule);
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream);
 
 }  // namespace fusedstep::cuda

@@ -51,7 +51,7 @@ void Stepper::use(int device, Stream stream) {
   stream_ = stream;
 }
 
-void Stepper::tell(bool* applied, double* grad_norm) {
+void Stepper::report_to(bool* applied, double* grad_norm) {
   applied_ = applied;
   grad_norm_ = grad_norm;
 }
@@ -59,11 +59,13 @@ void Stepper::tell(bool* applied, double* grad_norm) {
 void Stepper::add(Tensor tensor) {
   if (!captured_.empty())
     throw std::invalid_argument("parameter '" + tensor.name +
-                                "': expected before the first step that was captured, got after");
+                                "': cannot add parameters after a step was captured in a CUDA "
+                                "graph, which knows the tables of then");
   pull_counters();
   enlist(std::move(tensor));
   steps_.push_back(0);
-  counters_are_there_ = groups_are_there_ = dense_.valid = false;
+  counters_are_there_ = groups_are_there_ = false;
+  dense_.arrangement.invalidate();
 }
 
 std::int64_t Stepper::step_count() {
@@ -84,7 +86,7 @@ void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64
 
 void Stepper::freeze(std::size_t tensor, bool frozen) {
   frozen_.at(tensor) = frozen;
-  dense_.valid = false;
+  dense_.arrangement.invalidate();
 }
 
 void Stepper::push_counters() {
@@ -107,10 +109,8 @@ void Stepper::pull_counters() {
   if (knows_counters()) return;
   if (is_capturing(stream_))
     throw std::invalid_argument(
-        "step counters: expected to be read outside of a capture, since the host does not know "
-        "them "
-        "(skip_nonfinite, or an earlier capture) and that waits for the device, got inside of "
-        "one");
+        "cannot read the step counters while a CUDA graph is captured: the host does not know them "
+        "(skip_nonfinite, or an earlier capture), and asking the device would wait for it");
   const OnDevice on(device_);
   Progress progress;
   copy_out(&progress, progress_.data(), sizeof progress, stream_);
@@ -144,79 +144,59 @@ void Stepper::push_groups() {
 
 void Stepper::prepare(const GradientSets& gradients) {
   const OnDevice on(device_);
-  if (!is_arranged(gradients)) arrange(gradients);
-  for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if (takes_part_[i] && !frozen_[i]) check_counter(i, steps_[i]);
+  const std::vector<Participant>& participants = dense_.arrangement.participants();
+  if (dense_.arrangement.arrange(*this, gradients)) {
+    std::vector<std::uint32_t> counters;
+    for (const Participant& who : participants)
+      counters.push_back(static_cast<std::uint32_t>(who.tensor));
+    lay_out(dense_, counters);
+    dense_.tables.sweep.counts = true;
+  }
+  for (const Participant& who : participants) check_counter(who.tensor, steps_[who.tensor]);
+  Tables& tables = dense_.tables;
   const std::size_t sets = tensors_.size() * gradients.set_count;
-  call(dense_, gradients.sets, sets, gradients.weights, gradients.set_count);
-  dense_.sweep.divisor = gradients.divisor;
-  dense_.sweep.zero = gradients.zero;
+  call(tables, gradients.sets, sets, gradients.weights, gradients.set_count);
+  tables.sweep.divisor = gradients.divisor;
+  tables.sweep.zero = gradients.zero;
   ready(dense_, gradients.scale);
 }
 
-bool Stepper::is_arranged(const GradientSets& gradients) const {
-  if (!dense_.valid || arranged_set_count_ != gradients.set_count) return false;
-  for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if ((gradients.sets[i * gradients.set_count] != nullptr) != takes_part_[i]) return false;
-  return true;
-}
-
-void Stepper::arrange(const GradientSets& gradients) {
-  dense_.valid = false;  // until it is whole
-  takes_part_.assign(tensors_.size(), false);
-  std::vector<Task> tasks;
-  std::vector<std::uint32_t> counters;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    takes_part_[i] = gradients.sets[i * gradients.set_count] != nullptr;
-    if (!takes_part_[i] || frozen_[i]) continue;
-    Task& task = tasks.emplace_back(task_of(i));
-    task.first_set = i * gradients.set_count;
-    task.set_count = gradients.set_count;
-    counters.push_back(task.counter);
-  }
-  lay_out(dense_, std::move(tasks), tensors_.size(), counters);
-  dense_.sweep.counts = true;
-  arranged_set_count_ = gradients.set_count;
-  dense_.valid = true;
-}
-
-Task Stepper::task_of(std::size_t i) const {
-  const Tensor& tensor = tensors_[i];
-  Task task{};
-  task.view = view_of(i);
-  task.size = tensor.size;
-  task.group = static_cast<std::uint32_t>(tensor.group);
-  task.counter = task.slot = static_cast<std::uint32_t>(i);
-  task.dtype = tensor.dtype;
-  return task;
-}
-
-// A row is a tensor of its own, but for the counter.
+// Rows share the counter of their tensor.
 void Stepper::prepare(const RowGradients& gradients) {
   const OnDevice on(device_);
   check_counter(gradients.tensor, steps_[gradients.tensor]);
-  const Task whole = task_of(gradients.tensor);
-  std::vector<Task> tasks;
-  for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
-    Task& task = tasks.emplace_back(whole);
-    task.view = row_of(whole.view, item_size(whole.dtype), gradients.rows[i], gradients.row_size);
-    task.size = gradients.row_size;
-    task.slot = static_cast<std::uint32_t>(i);
-    task.first_set = gradients.first[i];
-    task.set_count = gradients.first[i + 1] - gradients.first[i];
-  }
-  const std::size_t slots = tasks.size();
-  lay_out(rows_, std::move(tasks), slots, {whole.counter});
-  rows_tensor_ = gradients.tensor;
-  call(rows_, gradients.sets.data(), gradients.sets.size(), nullptr, 0);
-  rows_.sweep.divisor = 1.0;
-  rows_.sweep.counts = rows_.sweep.zero = false;
+  rows_.arrangement.arrange(gradients);
+  lay_out(rows_, {static_cast<std::uint32_t>(gradients.tensor)});
+  Tables& tables = rows_.tables;
+  call(tables, gradients.sets.data(), gradients.sets.size(), nullptr, 0);
+  tables.sweep.divisor = 1.0;
+  tables.sweep.counts = tables.sweep.zero = false;
   ready(rows_, gradients.scale);
 }
 
+std::vector<Task> Stepper::tasks_of(const Arrangement& arrangement) const {
+  std::vector<Task> tasks;
+  for (const Participant& who : arrangement.participants()) {
+    const Tensor& tensor = tensors_[who.tensor];
+    Task& task = tasks.emplace_back();
+    task.tensor = tensor.view;
+    task.first = who.first;
+    task.size = who.size;
+    task.first_set = who.first_set;
+    task.set_count = who.set_count;
+    task.group = static_cast<std::uint32_t>(tensor.group);
+    task.counter = static_cast<std::uint32_t>(who.tensor);
+    task.slot = static_cast<std::uint32_t>(who.slot);
+    task.compute = tensor.compute();
+  }
+  return tasks;
+}
+
 // Tasks, the chunks that they are cut into, and where they stand, copied to the device.
-void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots,
-                      const std::vector<std::uint32_t>& counters) {
+void Stepper::lay_out(Kind& kind, const std::vector<std::uint32_t>& counters) {
+  Tables& tables = kind.tables;
+  std::vector<Task> tasks = tasks_of(kind.arrangement);
+  const std::size_t slots = kind.arrangement.slots();
   std::uint64_t elements = 0, blocks = 0;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     tasks[i].first_block = blocks;
@@ -247,7 +227,9 @@ void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots
                     to_slots = bundle.add(task_of_slot),
                     to_tickets = bundle.add(std::vector<unsigned>(tasks.size()));
   put(tables.plan, bundle.bytes(), stream_);
-  tables.sums.reserve((2 * blocks + tasks.size() + reduce_blocks(slots)) * sizeof(double));
+  const std::size_t norms = rule().layerwise ? tasks.size() : 0;
+  tables.sums.reserve((2 * blocks + tasks.size() + reduce_blocks(slots)) * sizeof(double) +
+                      norms * sizeof(Norms));
 
   Sweep& sweep = tables.sweep;
   sweep = {};
@@ -265,32 +247,35 @@ void Stepper::lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots
   sweep.param_sums = take(blocks);
   sweep.task_sums = take(tasks.size());
   sweep.scratch = take(reduce_blocks(slots));
+  sweep.norms = reinterpret_cast<Norms*>(free);
 }
 
 // The gradients' addresses and weights, copied to the device where they differ from last time's.
-void Stepper::call(Tables& tables, const void* const* sets, std::size_t count,
-                   const double* weights, std::size_t weight_count) {
+void Stepper::call(Tables& tables, const Array* sets, std::size_t count, const double* weights,
+                   std::size_t weight_count) {
+  std::vector<void*> addresses;
+  for (std::size_t i = 0; i < count; ++i) addresses.push_back(sets[i].data);
   Bundle bundle;
-  const std::size_t to_sets = bundle.add(sets, count),
+  const std::size_t to_sets = bundle.add(addresses),
                     to_weights = bundle.add(weights, weights == nullptr ? 0 : weight_count);
   if (bundle.bytes() != tables.called) {
     tables.called.clear();  // until they are there
     put(tables.call, bundle.bytes(), stream_);
     tables.called = std::move(bundle.bytes());
   }
-  tables.sweep.sets = at<const void*>(tables.call, to_sets);
+  tables.sweep.sets = at<void*>(tables.call, to_sets);
   tables.sweep.weights = weights == nullptr ? nullptr : at<double>(tables.call, to_weights);
 }
 
-void Stepper::ready(Tables& tables, const Scale& scale) {
+void Stepper::ready(Kind& kind, const Scale& scale) {
   check_step_count(step_count_);
   if (policy_.error_if_nonfinite && is_capturing(stream_))
     throw std::invalid_argument(
-        "error_if_nonfinite: expected a step that is not captured, since it waits for the device, "
-        "got one that is");
+        "cannot capture a step with error_if_nonfinite, which waits for the device: use "
+        "skip_nonfinite");
   if (!counters_are_there_) push_counters();
   if (!groups_are_there_) push_groups();
-  Sweep& sweep = tables.sweep;
+  Sweep& sweep = kind.tables.sweep;
   sweep.groups = at<GroupOptions>(groups_buffer_, 0);
   sweep.group_count = groups_.size();
   sweep.clips = at<double>(clips_, 0);
@@ -298,53 +283,57 @@ void Stepper::ready(Tables& tables, const Scale& scale) {
   sweep.steps = at<std::int64_t>(steps_buffer_, 0);
   sweep.scale = scale.value;
   sweep.scale_at = scale.at;
-  sweep.scale_dtype = scale.dtype;
   sweep.measures = measures();
   sweep.guards = policy_.skip_nonfinite || policy_.error_if_nonfinite;
   sweep.clip_per_group = policy_.clip_per_group;
   sweep.ema_decay = policy_.ema_decay;
   sweep.applied = applied_;
   sweep.grad_norm = grad_norm_;
-  next_ = &tables;
+  next_ = &kind;
 }
 
-Outcome Stepper::run() {
+StepResult Stepper::run() {
   const OnDevice on(device_);
-  const Sweep& sweep = next_->sweep;
+  const Sweep& sweep = next_->tables.sweep;
   Sweep sums = sweep;
-  sums.chunks = next_->sum_chunks;
+  sums.chunks = next_->tables.sum_chunks;
   const auto blocks = [](const Sweep& of) {
     return static_cast<unsigned>(std::max<std::uint64_t>(of.chunks.count, 1));
   };
-  const RuleLaunches& rule = launches_of(rule_);
   if (sweep.measures) launch_measure(sums, blocks(sums), stream_);
-  if (rule.probe != nullptr) rule.probe(sums, blocks(sums), stream_);
-  rule.update(sweep, blocks(sweep), stream_);
+  if (launches_.probe != nullptr) launches_.probe(sums, blocks(sums), stream_);
+  launches_.update(sweep, blocks(sweep), stream_);
   check_launch();
-  Outcome outcome;
+  StepResult result;
   if (policy_.error_if_nonfinite) {
     Progress progress;
     copy_out(&progress, progress_.data(), sizeof progress, stream_);
-    outcome.applied = progress.found == kNone;
-    if (!outcome.applied) outcome.nonfinite = next_ == &dense_ ? progress.found : rows_tensor_;
+    result.applied = progress.found == kNone;
+    if (!result.applied)
+      result.nonfinite =
+          next_ == &dense_ ? progress.found : next_->arrangement.participants()[0].tensor;
   }
   if (is_capturing(stream_))
     keep_for_graph();
-  else if (outcome.applied)
+  else if (result.applied)
     count_step();
-  return outcome;
+  return result;
 }
 
 void Stepper::count_step() {
+  const std::vector<Participant>& participants = next_->arrangement.participants();
   if (next_ == &rows_) {
-    ++steps_[rows_tensor_];
+    ++steps_[participants[0].tensor];
     return;
   }
   ++step_count_;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) steps_[i] += takes_part_[i] && !frozen_[i];
+  for (const Participant& who : participants) ++steps_[who.tensor];
 }
 
 // The graph will read these tables whenever it is replayed.
-void Stepper::keep_for_graph() { captured_.push_back(std::exchange(*next_, Tables{})); }
+void Stepper::keep_for_graph() {
+  captured_.push_back(std::exchange(next_->tables, Tables{}));
+  next_->arrangement.invalidate();
+}
 
 }  // namespace fusedstep::cuda

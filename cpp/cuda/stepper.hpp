@@ -1,12 +1,13 @@
 // The engine of an optimizer on a CUDA device: what the tables there hold, and the launches of a
-// step. Counters, hyper-parameters and outcomes live on the device, so that no step waits for it.
+// step. Counters, hyper-parameters and results live on the device, so that no step waits for it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "../roster.hpp"
+#include "engine/arrangement.hpp"
+#include "launch.hpp"
 #include "runtime.hpp"
 #include "tables.hpp"
 
@@ -18,18 +19,17 @@ struct Tables {
   Sweep sweep = {};               // what of it does not change from one step to the next
   Chunks sum_chunks = {};         // of the sweeps that sum
   std::vector<std::byte> called;  // what `call` holds
-  bool valid = false;
 };
 
 class Stepper : public Roster {
  public:
-  explicit Stepper(std::size_t rule) : Roster(rule) {}
+  explicit Stepper(const RuleInfo& rule) : Roster(rule), launches_(launches_of(rule)) {}
 
   // Where the next call runs. All tensors live on `device`.
   void use(int device, Stream stream);
-  // Where on the device the next step tells what became of it: written where it measures, and not
+  // Where on the device the next step reports its result: written where it measures, and not
   // otherwise.
-  void tell(bool* applied, double* grad_norm);
+  void report_to(bool* applied, double* grad_norm);
 
   // Room for more groups and tensors: only the first add() after it can fail then.
   void reserve(std::size_t groups, std::size_t tensors) {
@@ -53,17 +53,20 @@ class Stepper : public Roster {
   void prepare(const RowGradients& gradients);
 
   // Launches the sweeps; waits for them only where error_if_nonfinite, and says so then.
-  Outcome run();
+  StepResult run();
 
  private:
-  void arrange(const GradientSets& gradients);
-  bool is_arranged(const GradientSets& gradients) const;
-  Task task_of(std::size_t tensor) const;
-  void lay_out(Tables& tables, std::vector<Task> tasks, std::size_t slots,
-               const std::vector<std::uint32_t>& counters);
-  void call(Tables& tables, const void* const* sets, std::size_t count, const double* weights,
+  // A kind of step, with what outlives it, because the next one is mostly like it.
+  struct Kind {
+    Arrangement arrangement;
+    Tables tables;
+  };
+
+  std::vector<Task> tasks_of(const Arrangement& arrangement) const;
+  void lay_out(Kind& kind, const std::vector<std::uint32_t>& counters);
+  void call(Tables& tables, const Array* sets, std::size_t count, const double* weights,
             std::size_t weight_count);
-  void ready(Tables& tables, const Scale& scale);
+  void ready(Kind& kind, const Scale& scale);
   void count_step();
   void keep_for_graph();
   void push_groups();
@@ -83,12 +86,10 @@ class Stepper : public Roster {
   bool groups_are_there_ = false;
   Buffer groups_buffer_, progress_, steps_buffer_, clips_;
 
-  Tables dense_, rows_;
-  std::vector<bool> takes_part_;
-  std::size_t arranged_set_count_ = 0;
+  const RuleLaunches& launches_;
+  Kind dense_, rows_;
   std::vector<Tables> captured_;
-  Tables* next_ = nullptr;
-  std::size_t rows_tensor_ = 0;  // that rows_ are of
+  Kind* next_ = nullptr;
 };
 
 }  // namespace fusedstep::cuda

@@ -5,21 +5,25 @@
 #include <new>
 #include <utility>
 
-#include "../rules/rules.hpp"
+#include "formats/bfloat16.hpp"
+#include "rules/rules.hpp"
 #include "work.hpp"
 
 namespace fusedstep::cuda {
 
-// visit(rule) for the rule of this variant and dtype.
+// visit(rule, number), types alone, for the rule of this variant and type.
 template <class Tag, class Visit, std::size_t... Variant>
-FUSEDSTEP_HD void with_variant(unsigned variant, DType dtype, Visit visit,
+FUSEDSTEP_HD void with_variant(unsigned variant, Compute compute, Visit visit,
                                std::index_sequence<Variant...>) {
   const auto visit_one = [&](auto which) {
     constexpr unsigned kVariant = decltype(which)::value;
-    if (dtype == DType::float32)
-      visit(static_cast<typename Tag::template rule<float, kVariant>*>(nullptr), float{});
-    else
-      visit(static_cast<typename Tag::template rule<double, kVariant>*>(nullptr), double{});
+    switch (compute) {
+      case Compute::float32:
+        return visit(static_cast<typename Tag::template rule<float, kVariant>*>(nullptr), float{});
+      case Compute::float64:
+        return visit(static_cast<typename Tag::template rule<double, kVariant>*>(nullptr),
+                     double{});
+    }
   };
   ((variant == Variant ? visit_one(std::integral_constant<unsigned, Variant>{}) : void()), ...);
 }
@@ -38,7 +42,7 @@ FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
     if (thread != 0) return;
     Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
     if constexpr (is_layerwise<Rule>)
-      rule.scale(work.task.view.param_norm, work.task.view.direction_norm);
+      rule.scale(sweep.norms[work.index].param, sweep.norms[work.index].direction);
     std::memcpy(work.rule.bytes, &rule, sizeof rule);
   });
 }
@@ -48,13 +52,40 @@ FUSEDSTEP_HD Rule rule_of(const Work& work) {
   return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
 }
 
+// The arrays of a task, from its own first element on.
+struct Streams {
+  void* param;
+  void* state[kMaxStates];  // of a row-wise rule from the state of its first row on
+  void* average;
+  void* copy;
+};
+
+template <class T>
+FUSEDSTEP_HD void* from_element(const Array& array, std::uint64_t i) {
+  return array ? static_cast<T*>(array.data) + i : nullptr;
+}
+
+template <class Rule, class T>
+FUSEDSTEP_HD Streams streams_of(const Task& task) {
+  const TensorView& tensor = task.tensor;
+  const std::uint64_t first = task.first,
+                      state = is_rowwise<Rule> ? first / tensor.row_size : first;
+  Streams streams;
+  streams.param = from_element<T>(tensor.param, first);
+  for (std::size_t k = 0; k < kMaxStates; ++k)
+    streams.state[k] = from_element<T>(tensor.state[k], state);
+  streams.average = from_element<T>(tensor.average, first);
+  streams.copy = from_element<std::uint16_t>(tensor.copy, first);
+  return streams;
+}
+
 // What a thread needs to update elements of one task, in registers like Source.
 template <class Rule, class T>
 struct Updater {
   Rule rule;
   Adjustment<T> adjust;
   Source<T> source;
-  TensorView view;
+  Streams streams;
   EMA<T, 0> ema;
   bool zero;
 
@@ -62,7 +93,7 @@ struct Updater {
       : rule(rule_of<Rule>(work)),
         adjust(adjustment<T>(work)),
         source(sweep, work),
-        view(work.task.view),
+        streams(streams_of<Rule, T>(work.task)),
         ema({sweep.ema_decay}, 1),
         zero(sweep.zero) {}
 
@@ -74,26 +105,27 @@ struct Updater {
 
   template <std::uint64_t Width, std::size_t... I>
   FUSEDSTEP_HD void update(std::uint64_t i, std::uint64_t at, std::index_sequence<I...>) const {
-    Pack<T, Width> param = load<Width, T>(view.param, i), state[kMaxStates], average;
-    ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(view.state[I], at)) : void()),
+    Pack<T, Width> param = load<Width, T>(streams.param, i), state[kMaxStates], average;
+    ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(streams.state[I], at)) : void()),
      ...);
-    if (view.average != nullptr) average = load<Width, T>(view.average, i);
+    if (streams.average != nullptr) average = load<Width, T>(streams.average, i);
     // Last, since it computes: all loads are on their way before the first is waited for.
     const Pack<T, Width> g = source.template gradient<Width>(i);
     for (std::uint64_t k = 0; k < Width; ++k)
       rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
-    store<Width, T>(view.param, i, param);
+    store<Width, T>(streams.param, i, param);
     if constexpr (!is_rowwise<Rule>)
-      ((Rule::kStates.state[I].used ? store<Width, T>(view.state[I], at, state[I]) : void()), ...);
-    if (view.average != nullptr) {
+      ((Rule::kStates.state[I].used ? store<Width, T>(streams.state[I], at, state[I]) : void()),
+       ...);
+    if (streams.average != nullptr) {
       for (std::uint64_t k = 0; k < Width; ++k) ema(average.at[k], param.at[k]);
-      store<Width, T>(view.average, i, average);
+      store<Width, T>(streams.average, i, average);
     }
     if constexpr (sizeof(T) == sizeof(float)) {
-      if (view.copy != nullptr) {
+      if (streams.copy != nullptr) {
         Pack<std::uint16_t, Width> copy;
         for (std::uint64_t k = 0; k < Width; ++k) copy.at[k] = bfloat16_bits(param.at[k]);
-        store<Width, std::uint16_t>(view.copy, i, copy);
+        store<Width, std::uint16_t>(streams.copy, i, copy);
       }
     }
     if (zero) source.template zero<Width>(i);
@@ -102,16 +134,16 @@ struct Updater {
 
 // elements_to_pack() of all arrays that an update of the task touches.
 template <class T>
-FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task) {
-  const TensorView& view = task.view;
-  const std::uint64_t head = elements_to_pack(view.param, sizeof(T), kPack<T>);
+FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task,
+                                       const Streams& streams) {
+  const std::uint64_t head = elements_to_pack(streams.param, sizeof(T), kPack<T>);
   bool same = true;
   const auto look = [&](const void* array, std::uint64_t item) {
     same = same && (array == nullptr || elements_to_pack(array, item, kPack<T>) == head);
   };
-  for (std::size_t k = 0; k < kMaxStates; ++k) look(view.state[k], sizeof(T));
-  look(view.average, sizeof(T));
-  look(view.copy, sizeof *view.copy);
+  for (std::size_t k = 0; k < kMaxStates; ++k) look(streams.state[k], sizeof(T));
+  look(streams.average, sizeof(T));
+  look(streams.copy, sizeof(std::uint16_t));
   for (std::uint64_t set = 0; set < task.set_count; ++set)
     look(sweep.sets[task.first_set + set], sizeof(T));
   return same ? head : kApart;
@@ -122,7 +154,7 @@ FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work
   constexpr std::uint64_t kWidth = kPack<T>;
   block.each([&](unsigned thread) {
     const Updater<Rule, T> updater(sweep, work);
-    const Deal d(work.begin, work.end, common_head<T>(sweep, work.task), kWidth);
+    const Deal d(work.begin, work.end, common_head<T>(sweep, work.task, updater.streams), kWidth);
     FUSEDSTEP_ROLLED
     for (std::uint64_t pack = thread; pack < d.packs; pack += kThreads)
       updater.template update<kWidth>(d.body + pack * kWidth, d.body + pack * kWidth);
@@ -138,8 +170,8 @@ template <class Rule, class T, std::size_t... I>
 FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
                               std::index_sequence<I...>) {
   const Updater<Rule, T> updater(sweep, work);
-  const TensorView view = work.task.view;
-  const std::uint64_t size = view.row_size, begin = work.begin, end = work.end;
+  const Streams& streams = updater.streams;
+  const std::uint64_t size = work.task.tensor.row_size, begin = work.begin, end = work.end;
   const std::uint64_t last = (end + size - 1) / size;
   const auto tree = [&](std::uint64_t warp) -> RunningTree& {
     return *static_cast<RunningTree*>(static_cast<void*>(work.trees[warp]));
@@ -155,7 +187,7 @@ FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
           [&](std::uint64_t) { return size - from < kReduceBlock ? size - from : kReduceBlock; },
           [&](std::uint64_t row, std::uint64_t i) {
             const std::uint64_t at = (first + row) * size + from + i;
-            const T p = static_cast<const T*>(view.param)[at];
+            const T p = static_cast<const T*>(streams.param)[at];
             return double(updater.adjust(updater.source.template gradient<1>(at).at[0], p));
           },
           [](double g, double* sums) { sums[0] = sums[0] + g * g; },
@@ -163,7 +195,7 @@ FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
     block.each([&](unsigned thread) {
       if (thread >= rows) return;
       const double mean_square = tree(thread).sum() / double(size);
-      updater.rule.settle(mean_square, static_cast<T*>(view.state[I])[first + thread]...);
+      updater.rule.settle(mean_square, static_cast<T*>(streams.state[I])[first + thread]...);
     });
     block.each([&](unsigned thread) {
       const std::uint64_t row = first + thread / kWarp;
@@ -182,7 +214,7 @@ FUSEDSTEP_HD bool move_chunk(Block block, const Sweep& sweep, Work& work, Move m
   take_up(block, sweep, work);
   if (applied && work.begin < work.end)
     with_variant<Tag>(
-        work.group.variant, work.task.dtype,
+        work.group.variant, work.task.compute,
         [&](auto* which, auto number) {
           prepare_rule<std::remove_pointer_t<decltype(which)>>(block, sweep, work);
           move(which, number);
@@ -225,10 +257,14 @@ struct Measure {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
     take_up(block, sweep, work);
     if (work.begin < work.end) {
-      if (work.task.dtype == DType::float32)
-        sum_chunk<float>(block, sweep, work);
-      else
-        sum_chunk<double>(block, sweep, work);
+      switch (work.task.compute) {
+        case Compute::float32:
+          sum_chunk<float>(block, sweep, work);
+          break;
+        case Compute::float64:
+          sum_chunk<double>(block, sweep, work);
+          break;
+      }
       if (completes_task(block, sweep, work)) {
         sum_task(block, work, sweep.sums);
         block.each([&](unsigned thread) {
@@ -308,7 +344,7 @@ struct Probe {
   FUSEDSTEP_HD static void probe_chunk(Block block, const Sweep& sweep, Work& work,
                                        std::index_sequence<I...>) {
     const ReduceUnits units(work);
-    const TensorView view = work.task.view;
+    const Streams streams = streams_of<Rule, T>(work.task);
     const Source<T> source(sweep, work);
     const Adjustment<T> adjust = adjustment<T>(work);
     const Rule rule = rule_of<Rule>(work);
@@ -316,12 +352,12 @@ struct Probe {
         block, work.lanes, units.count(), [&](std::uint64_t unit) { return units.size(unit); },
         [&](std::uint64_t unit, std::uint64_t i) {
           const std::uint64_t at = units.start(unit) + i;
-          const T p = static_cast<const T*>(view.param)[at];
+          const T p = static_cast<const T*>(streams.param)[at];
           const T g = adjust(source.template gradient<1>(at).at[0], p);
           T unused[kMaxStates];
           const double d = double(rule.probe(
               p, g,
-              Rule::kStates.state[I].used ? static_cast<T*>(view.state[I])[at] : unused[I]...));
+              Rule::kStates.state[I].used ? static_cast<T*>(streams.state[I])[at] : unused[I]...));
           return Pack<double, 2>{{double(p), d}};
         },
         [](const Pack<double, 2>& of, double* sums) {
@@ -335,17 +371,16 @@ struct Probe {
         });
   }
 
-  // The second sweep finds the norms in its tasks.
   FUSEDSTEP_HD static void finish(Block block, const Sweep& sweep, Work& work) {
-    TensorView& view = const_cast<Task&>(sweep.tasks[work.index]).view;
+    Norms& norms = sweep.norms[work.index];
     const auto norm = [&](double* sums, double& result) {
       sum_task(block, work, sums);
       block.each([&](unsigned thread) {
         if (thread == 0) result = square_root(work.total);
       });
     };
-    norm(sweep.param_sums, view.param_norm);
-    norm(sweep.sums, view.direction_norm);
+    norm(sweep.param_sums, norms.param);
+    norm(sweep.sums, norms.direction);
   }
 };
 

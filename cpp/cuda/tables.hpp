@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../kernel_table.hpp"
-#include "../reduce.hpp"
+#include "kernel/tensor.hpp"
+#include "numeric/reduce.hpp"
 
 namespace fusedstep::cuda {
 
@@ -13,14 +13,14 @@ constexpr unsigned kNone = 0xffffffffu;
 
 // One tensor, or one row of it.
 struct Task {
-  TensorView view;  // its sets are in Sweep::sets
-  std::uint64_t size;
-  std::uint64_t first_set, set_count;
-  std::uint64_t first_block;     // of the sums of its blocks (reduce.hpp)
-  std::uint32_t group, counter;  // its group, and the counter that numbers its steps
-  std::uint32_t slot;            // its place in the norm
-  std::uint32_t chunks;          // that it is cut into where it is summed
-  DType dtype;
+  TensorView tensor;
+  std::uint64_t first, size;           // the elements of the tensor that it is
+  std::uint64_t first_set, set_count;  // its gradients, in Sweep::sets
+  std::uint64_t first_block;           // of the sums of its blocks (reduce.hpp)
+  std::uint32_t group, counter;        // its group, and the counter that numbers its steps
+  std::uint32_t slot;                  // its place in the norm
+  std::uint32_t chunks;                // that it is cut into where it is summed
+  Compute compute;
 };
 
 // The elements from `begin` on of one task, as many as Chunks::size and the task have: the work of
@@ -64,11 +64,10 @@ struct Sweep {
   std::uint64_t group_count;
 
   // Their gradients, as in roster.hpp.
-  const void* const* sets;
+  void* const* sets;
   const double* weights;
   double divisor, scale;
-  const void* scale_at;
-  DType scale_dtype;
+  Array scale_at;
   bool zero;
 
   // What is asked of the step.
@@ -81,6 +80,7 @@ struct Sweep {
   std::int64_t* steps;
   double *sums, *param_sums;  // of blocks
   double* task_sums;          // of tasks
+  Norms* norms;               // of tasks, under a layer-wise rule
   double* clips;              // of groups
   double* scratch;            // for the tree of the slots
   bool* applied;

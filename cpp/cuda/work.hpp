@@ -1,12 +1,12 @@
 // What a block works on, and the gradient that its rule sees.
 #pragma once
 
-#include "../adjustment.hpp"
-#include "../registry.hpp"
-#include "../rules/ema.hpp"
 #include "block.hpp"
+#include "engine/registry.hpp"
+#include "kernel/adjustment.hpp"
 #include "packs.hpp"
 #include "reduction.hpp"
+#include "rules/ema.hpp"
 #include "tables.hpp"
 
 namespace fusedstep::cuda {
@@ -28,9 +28,10 @@ struct Work {
 };
 
 FUSEDSTEP_HD double scale_of(const Sweep& sweep) {
-  if (sweep.scale_at == nullptr) return sweep.scale;
-  return sweep.scale_dtype == DType::float32 ? double(*static_cast<const float*>(sweep.scale_at))
-                                             : *static_cast<const double*>(sweep.scale_at);
+  if (!sweep.scale_at) return sweep.scale;
+  if (sweep.scale_at.format == Format::float64)
+    return *static_cast<const double*>(sweep.scale_at.data);
+  return double(*static_cast<const float*>(sweep.scale_at.data));  // others are refused
 }
 
 // A step that found a number that is not finite moves nothing.
@@ -86,8 +87,8 @@ FUSEDSTEP_HD Adjustment<T> adjustment(const Work& work) {
 // compiler knows, and would have it read again and again.
 template <class T>
 struct Source {
-  const void* first;
-  const void* const* sets;
+  void* first;
+  void* const* sets;
   std::uint64_t count;
   const double* weights;
   T divisor, scale;
@@ -134,7 +135,7 @@ struct Source {
   FUSEDSTEP_HD void zero(std::uint64_t i) const {
     FUSEDSTEP_ROLLED
     for (std::uint64_t set = 0; set < count; ++set)
-      store<Width, T>(const_cast<void*>(set == 0 ? first : sets[set]), i, {});
+      store<Width, T>(set == 0 ? first : sets[set], i, {});
   }
 };
 

@@ -1,7 +1,7 @@
 // Rules with two moments of the gradient.
 #pragma once
 
-#include "real_power.hpp"
+#include "numeric/real_power.hpp"
 #include "rule.hpp"
 
 namespace fusedstep {

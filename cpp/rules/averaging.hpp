@@ -1,7 +1,7 @@
 // Rules that average the parameters over the steps.
 #pragma once
 
-#include "real_power.hpp"
+#include "numeric/real_power.hpp"
 #include "rule.hpp"
 
 namespace fusedstep {

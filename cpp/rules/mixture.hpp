@@ -1,7 +1,7 @@
 // Rules that follow a mixture of two averages. Scalars fold as in Adam.
 #pragma once
 
-#include "real_power.hpp"
+#include "numeric/real_power.hpp"
 #include "rule.hpp"
 
 namespace fusedstep {

@@ -6,15 +6,17 @@
 
 namespace fusedstep {
 
-template <class T, unsigned Flags>
+// A variant is a number of states, not a set of flags.
+template <class T, unsigned Count>
 struct Roofline {
   static constexpr const char* kName = "roofline";
   static constexpr ScalarNames kScalars{};
-  static constexpr FlagNames kFlags{{"first", "second", "third", "fourth"}};
-  static constexpr States kStates{{{"first", bool(Flags & 1)},
-                                   {"second", bool(Flags & 2)},
-                                   {"third", bool(Flags & 4)},
-                                   {"fourth", bool(Flags & 8)}}};
+  static constexpr FlagNames kFlags{};
+  static constexpr unsigned kVariants = kMaxStates + 1;
+  static constexpr States kStates{{{"first", Count >= 1},
+                                   {"second", Count >= 2},
+                                   {"third", Count >= 3},
+                                   {"fourth", Count >= 4}}};
 
   struct Scalars {};
 
@@ -22,10 +24,10 @@ struct Roofline {
 
   FUSEDSTEP_HD void operator()(T& p, T g, T& first, T& second, T& third, T& fourth) const {
     p = p + g;
-    if constexpr (Flags & 1) first = first + g;
-    if constexpr (Flags & 2) second = second + g;
-    if constexpr (Flags & 4) third = third + g;
-    if constexpr (Flags & 8) fourth = fourth + g;
+    if constexpr (Count >= 1) first = first + g;
+    if constexpr (Count >= 2) second = second + g;
+    if constexpr (Count >= 3) third = third + g;
+    if constexpr (Count >= 4) fourth = fourth + g;
   }
 };
 

@@ -30,7 +30,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "../host_device.hpp"
+#include "numeric/host_device.hpp"
 
 namespace fusedstep {
 

@@ -18,12 +18,18 @@ using AllRules =
     Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily, SignFamily,
                 AveragingFamily, LayerwiseFamily, EmaFamily, RooflineFamily>::type;
 
+// How many variants a rule has: one for each choice of its flags, where it does not say.
+template <class Rule, class = void>
+constexpr unsigned variants_of = 1u << Rule::kFlags.size();
+template <class Rule>
+constexpr unsigned variants_of<Rule, std::void_t<decltype(Rule::kVariants)>> = Rule::kVariants;
+
 // A handle on a rule template that can be passed to a function.
 template <template <class, unsigned> class R>
 struct RuleTag {
   template <class T, unsigned Flags>
   using rule = R<T, Flags>;
-  static constexpr unsigned kVariants = 1u << R<float, 0>::kFlags.size();
+  static constexpr unsigned kVariants = variants_of<R<float, 0>>;
 };
 
 template <template <class, unsigned> class... Rules>

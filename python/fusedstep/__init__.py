@@ -11,7 +11,7 @@ StepResult(applied=True, grad_norm=None)
 array([0.9, 0.9, 0.9], dtype=float32)
 """
 
-from fusedstep.environment import end_command as _end_command
+from fusedstep._environment import end_command as _end_command
 
 try:
     from fusedstep._core import __version__
@@ -19,7 +19,7 @@ except ImportError as error:
     _end_command(error)
     raise
 from fusedstep import data, functional, schedules
-from fusedstep.config import (
+from fusedstep._config import (
     available_isas,
     get_num_threads,
     isa,
@@ -27,10 +27,11 @@ from fusedstep.config import (
     set_num_threads,
     show_config,
 )
+from fusedstep._create import available, create
+from fusedstep._group import Group
+from fusedstep._pipeline import StepResult
 from fusedstep.ema import EMA
-from fusedstep.groups import Group
-from fusedstep.optimizer import Optimizer, available, create
-from fusedstep.pipeline import StepResult
+from fusedstep.optimizer import Optimizer
 from fusedstep.rules import *
 from fusedstep.rules import __all__ as _rules
 
@@ -53,3 +54,14 @@ __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "show_config",
     *_rules,
 ]
+
+# What private modules define is public as fusedstep's own, also for pickle and help().
+for _public in (
+    *(Group, StepResult, available, available_isas, create, get_num_threads),
+    *(isa, num_threads, set_num_threads, show_config),
+):
+    _public.__module__ = __name__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

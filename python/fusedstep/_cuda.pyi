@@ -3,6 +3,7 @@ The compiled core of fusedstep for CUDA devices. Private: use the package's own 
 """
 from __future__ import annotations
 import collections.abc
+import fusedstep._core
 import numpy.typing
 import typing
 __all__: list[str] = ['Stepper', 'check', 'device_count', 'device_name', 'from_numpy', 'is_capturing', 'kind_of', 'to_numpy', 'why_no_device']
@@ -14,7 +15,7 @@ class Stepper:
         """
         `stream()` is the number of the current stream; `scalar(dtype)` an array of one number.
         """
-    def add(self, settings: collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]], entries: collections.abc.Sequence[tuple[str, typing.Any, collections.abc.Sequence[typing.Any], typing.SupportsInt | typing.SupportsIndex, typing.Any, typing.Any]]) -> None:
+    def add(self, groups: collections.abc.Sequence[fusedstep._core.GroupOptions], tensors: collections.abc.Sequence[fusedstep._core.TensorSpec]) -> None:
         ...
     def bind(self, gradients: typing.Any) -> None:
         ...
@@ -22,13 +23,13 @@ class Stepper:
         ...
     def is_frozen(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> bool:
         ...
-    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], settings: collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]], of_params: bool = False) -> None:
+    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], options: collections.abc.Sequence[fusedstep._core.GroupOptions], of_params: bool = False) -> None:
         ...
     def set_counters(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
         ...
-    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, settings: tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]) -> None:
+    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, options: fusedstep._core.GroupOptions) -> None:
         ...
-    def set_groups(self, settings: collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, typing.SupportsFloat | typing.SupportsIndex | None, typing.SupportsFloat | typing.SupportsIndex | None]]) -> None:
+    def set_groups(self, options: collections.abc.Sequence[fusedstep._core.GroupOptions]) -> None:
         ...
     def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
         ...

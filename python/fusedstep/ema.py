@@ -1,28 +1,91 @@
-"""The exponential moving average, of weights or of any arrays."""
+"""Exponential moving averages: of the parameters of an optimizer, or of any arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
-from fusedstep.averages import corrected
-from fusedstep.options import Number, Switch
-from fusedstep.params import Structure
-from fusedstep.resume import (
-    HoldsMemory,
-    check_keys,
-    compare_counter,
-    compare_state,
-    differs,
-    refuse,
-)
-from fusedstep.spaces import space_of
+import numpy as np
 
-__all__ = ["EMA"]
+from fusedstep import _core
+from fusedstep._engine import Engine, HoldsEngine
+from fusedstep._options import Number, Switch
+from fusedstep._snapshot import Snapshot, require_keys
+from fusedstep._spaces.choose import space_of
+from fusedstep._tree import Tree
+
+__all__ = ["EMA", "Averages"]
 
 
-class EMA(Mapping[str, Any], HoldsMemory):
-    """Averages arrays over time, in one sweep an update::
+def _read(engine: Engine, name: str, array: str, decay: float, *, bias_correction: bool) -> Any:
+    """The average of a parameter: the live array, or a copy corrected for its start at 0."""
+    i = engine.tree.index[name]
+    average = engine.buffers[i][array]
+    if not bias_correction:
+        return average
+    values, t = engine.space.to_numpy(average), engine.core.steps_of(i)
+    if t > 0:
+        values = np.asarray(values / values.dtype.type(1.0 - decay**t))
+    return engine.space.like(values, average)
+
+
+class Averages(Mapping[str, Any]):
+    """Averages of an optimizer's parameters by name, as ``ema_decay`` keeps them::
+
+        ema = ema_decay * ema + (1 - ema_decay) * p     (after every update of p)
+
+    They start at the parameters that were passed in, and are NumPy views of the live arrays (on a
+    CUDA device, arrays of the parameters' library). With ``ema_bias_correction`` they start at 0
+    and are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update). ``t`` is
+    the number of updates of the parameter, so rows that :meth:`~fusedstep.Optimizer.step_rows`
+    updated less often are divided by too much.
+    """
+
+    def __init__(self, engine: Engine, decay: float, *, bias_correction: bool) -> None:
+        self._engine = engine
+        self._decay = decay
+        self._bias_correction = bias_correction
+
+    def __getitem__(self, name: str) -> Any:
+        bias_correction = self._bias_correction
+        return _read(self._engine, name, "ema", self._decay, bias_correction=bias_correction)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engine.tree.index)
+
+    def __len__(self) -> int:
+        return len(self._engine.tree.index)
+
+    def __repr__(self) -> str:
+        return f"Averages({len(self)} arrays, decay={self._decay!r})"
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Within the block the parameters hold their averages, for an evaluation::
+
+            with opt.ema.swapped_in():
+                evaluate(model)
+
+        Afterwards they hold the same bits as before, of which a copy is kept during the block.
+        Steps within the block raise RuntimeError. Working copies do not change: they remain copies
+        of the parameters.
+        """
+        space, tree = self._engine.space, self._engine.tree
+        kept = [space.copy_of(leaf) for leaf in tree.leaves]
+        averages = [self[name] for name in tree.names]
+        with self._engine.swapped_in():
+            try:
+                for leaf, average in zip(tree.leaves, averages, strict=True):
+                    space.copy(leaf, average)
+                yield
+            finally:
+                for leaf, values in zip(tree.leaves, kept, strict=True):
+                    space.copy(leaf, values)
+
+
+class EMA(Mapping[str, Any], HoldsEngine):
+    """Averages arrays over time, in one sweep per update::
 
         v = decay * v + (1 - decay) * x
 
@@ -31,16 +94,18 @@ class EMA(Mapping[str, Any], HoldsMemory):
     Parameters
     ----------
     values
-        The arrays to average, as an optimizer takes its parameters (float32 or float64, one array,
-        a list, a mapping, any nesting; on the CPU or on a CUDA device). Read, never written.
+        The arrays to average, in any form in which an optimizer takes parameters (float32 or
+        float64; one array, a list, a mapping, any nesting; on the CPU or on a CUDA device). They
+        are only read.
     decay : float
         0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
     bias_correction : bool
-        Read averages as ``v / (1 - decay**t)``, which makes up for the start at 0 (as Adam does).
-        Needs ``init="zeros"``.
+        Read averages as ``v / (1 - decay**t)``, which corrects the bias of the start at 0, as Adam
+        does. Needs ``init="zeros"``.
     init : {"zeros", "copy"}
-        ``"zeros"`` starts at 0, as a series does; ``"copy"`` at the values as they are now, as
-        averages of weights should. An optimizer with ``ema_decay`` keeps those in its own sweep.
+        ``"zeros"`` starts at 0, as is usual for a time series; ``"copy"`` starts at the present
+        values, as is usual for weights (which an optimizer with ``ema_decay`` averages in its own
+        sweep).
 
     Examples
     --------
@@ -66,51 +131,50 @@ class EMA(Mapping[str, Any], HoldsMemory):
         self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
             raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")
-        self._structure = Structure([("", values)])
-        names, leaves = self._structure.names, self._structure.leaves
-        self._index = self._structure.index
-        self._space = space_of(names, leaves, "value")
-        zeros = self._space.zeros("value", names, leaves, 1)
-        self._averages = [average for (average,) in zeros]
+        tree = Tree([("", values)])
+        space = space_of(tree.names, tree.leaves, "value")
+        averages = [average for (average,) in space.zeros("value", tree.names, tree.leaves, 1)]
         if init == "copy":
-            self._space.fill_with(self._averages, leaves)
-        self._core = self._space.stepper("ema", "value of", "its average")
-        self._core.add(
-            [([self._decay], 0, 0.0, False, None, None)],
-            [(n, a, [], 0, None, None) for n, a in zip(names, self._averages, strict=True)],
+            space.fill_with(averages, tree.leaves)
+        self._engine = Engine(
+            "ema",
+            space,
+            "value of",
+            "its average",
+            fixed={"decay": self._decay},
+            averaging=True,
         )
-        self._core.bind(leaves)
+        buffers = [{"average": average} for average in averages]
+        self._engine.add(tree, [_core.GroupOptions(scalars=[self._decay])], buffers)
+        self._engine.core.bind(tree.leaves)
 
     def update(self, values: object = None) -> None:
-        """Take in the arrays that the average was made for, as they are now, or other `values`.
+        """Update with the present contents of the constructor's arrays, or with `values`.
 
-        `values` are in the same structure; where one is None or missing, its average stays.
+        `values` have the same structure; where one is None or missing, its average does not change.
         """
-        self._core.step(None if values is None else self._structure.flatten(values, "values"))
+        engine = self._engine
+        engine.core.step(None if values is None else engine.tree.flatten(values, "values"))
 
     @property
     def decay(self) -> float:
-        """The weight of the past."""
+        """The weight of the previous average in an update."""
         return self._decay
 
     @property
     def step_count(self) -> int:
-        """How many updates were made."""
-        return self._core.step_count
+        """The number of updates so far."""
+        return self._engine.core.step_count
 
     def __getitem__(self, name: str) -> Any:
-        i = self._index[name]
-        average = self._averages[i]
-        if not self._bias_correction:
-            return average
-        values = self._space.to_numpy(average)
-        return self._space.like(corrected(values, self._decay, self._core.steps_of(i)), average)
+        bias_correction = self._bias_correction
+        return _read(self._engine, name, "average", self._decay, bias_correction=bias_correction)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
+        return iter(self._engine.tree.index)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._engine.tree.index)
 
     def __repr__(self) -> str:
         return (
@@ -119,32 +183,18 @@ class EMA(Mapping[str, Any], HoldsMemory):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Raw averages (copied) and counters, by name, and the decay."""
-        step_count, steps, copies = self._core.snapshot(of_params=True)
-        return {
-            "decay": self._decay,
-            "step_count": step_count,
-            "state": {
-                name: {"step": step, "average": average}
-                for name, step, average in zip(self._index, steps, copies, strict=True)
-            },
-        }
+        """The decay, and the uncorrected averages (copied) and counters by name."""
+        saved = self._engine.snapshot()
+        return {**saved.fixed, "step_count": saved.step_count, "state": saved.state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; ValueError with every difference if it does not fit."""
-        differences: list[str] = []
-        check_keys(state_dict, ("decay", "step_count", "state"))
-        if differs(state_dict["decay"], self._decay):
-            differences.append(f"decay: expected {self._decay}, got {state_dict['decay']}")
-        compare_counter("step_count", state_dict["step_count"], differences)
-        saved = state_dict["state"]
-        buffers = [{"average": self._space.kind_of(average)} for average in self._averages]
-        compare_state(dict(zip(self._index, buffers, strict=True)), saved, differences)
-        refuse(type(self).__name__, differences)
-        self._core.restore(
-            int(state_dict["step_count"]),
-            [int(saved[name]["step"]) for name in self._index],
-            [saved[name]["average"] for name in self._index],
-            [],
-            of_params=True,
+        require_keys(state_dict, "decay", "step_count", "state")
+        saved = Snapshot(
+            rule="ema",
+            fixed={"decay": state_dict["decay"]},
+            step_count=state_dict["step_count"],
+            groups=[],
+            state=state_dict["state"],
         )
+        self._engine.restore(saved, type(self).__name__)

@@ -1,12 +1,13 @@
-"""The bare rules, for callers who own their state.
+"""The rules as functions, for callers who keep their own state.
 
-There is one function a rule, under the rule's name::
+There is one function per rule, under the rule's name::
 
     fusedstep.functional.adam(p, g, exp_avg, exp_avg_sq, step=1, lr=1e-3)
 
-updates ``p`` and the state arrays in place: the same kernels, checks and bits as the classes. State
-arrays come in the order of the class's docstring, start at 0 or where it says, and are kept by the
-caller; ``step`` is the number of this update, from 1.
+updates ``p`` and the state arrays in place, with the same kernels, checks and bits as the classes.
+The caller allocates the state arrays, with the initial values in the docstring of the class (0
+unless it says otherwise), and passes them in the order given there. ``step`` is the number of this
+update, from 1.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from fusedstep.checks import as_integer
+from fusedstep._autograd import note_written, tensors_among
+from fusedstep._checks import as_integer
+from fusedstep._engine import Engine
+from fusedstep._pipeline import WHOLE_STEP
+from fusedstep._spaces.choose import space_of
+from fusedstep._tree import Tree
 from fusedstep.optimizer import Optimizer, registry
-from fusedstep.options import core_settings
-from fusedstep.pipeline import WHOLE_STEP
-from fusedstep.spaces import space_of
-from fusedstep.tensors import note_written, tensors_among
 
 
 class RuleFunction:
     """One rule as a function of arrays."""
 
     def __init__(self, cls: type[Optimizer]) -> None:
-        self._cls = cls
+        self._rule = cls.definition
         self.__name__ = self.__qualname__ = cls.rule
         self.__doc__ = (
             f"One update by {cls.__name__}, in place, of ``param`` and ``states``.\n\n"
@@ -50,28 +52,29 @@ class RuleFunction:
         self, param: object, grad: object, /, *states: object, step: int, **options: Any
     ) -> None:
         """Update in place; raises what the class's constructor and step raise."""
-        count = as_integer("step", step, 1, 2**63 - 1)
-        if named := [name for name in options if name in self._cls.info.states[-1]]:
+        rule, count = self._rule, as_integer("step", step, 1, 2**63 - 1)
+        if named := [name for name in options if name in rule.info.states[-1]]:
             raise TypeError(
-                f"{self.__name__}: expected states by position, {self.__name__}(param, grad, "
+                f"{rule.name}: expected states by position, {rule.name}(param, grad, "
                 f"*states, step=...), got {', '.join(f'{name}=' for name in named)}"
             )
-        values = self._cls.check_options(options)
+        values = rule.check(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, got {values['lr']!r}")
-        settings = core_settings(self._cls.info, values, values["lr"])
-        expected = self._cls.info.states[settings[1]]
+        group_options = rule.group_options(values, values["lr"])
+        expected = rule.info.states[group_options.variant]
         if len(states) != len(expected):
             raise TypeError(
-                f"{self.__name__}: expected {len(expected)} states ({', '.join(expected)}), "
+                f"{rule.name}: expected {len(expected)} states ({', '.join(expected)}), "
                 f"got {len(states)}"
             )
         if grad is None:
             raise TypeError("gradient of 'param': expected an array, got None")
-        core = space_of(["param"], [param]).stepper(self._cls.rule)
-        core.add([settings], [("param", param, list(states), 0, None, None)])
-        core.set_counters(0, [count - 1])
-        core.step([grad])
+        engine = Engine(rule.name, space_of(["param"], [param]))
+        buffers = dict(zip(expected, states, strict=True))
+        engine.add(Tree.leaf(param), [group_options], [buffers])
+        engine.core.set_counters(0, [count - 1])
+        engine.core.step([grad])
         note_written(tensors_among([param, *states]))
 
     def __repr__(self) -> str:

@@ -1,112 +1,92 @@
-"""The base of every optimizer: parameters, groups, state, and the step."""
+"""The base class of every rule: an optimizer of arrays in place."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fusedstep import _core
-from fusedstep.averages import Averages
-from fusedstep.groups import Group, replace
-from fusedstep.options import Option, Schedule, options_of
-from fusedstep.params import Structure, split_groups
-from fusedstep.pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy
-from fusedstep.resume import FORMAT, HoldsMemory, load
-from fusedstep.spaces import space_of
-from fusedstep.steps import Steps
-from fusedstep.tensors import Tensors
+from fusedstep._engine import HoldsEngine
+from fusedstep._group import Group, replace
+from fusedstep._options import Option, Schedule, options_of
+from fusedstep._pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy, StepResult
+from fusedstep._rule import Rule
+from fusedstep._setup import Setup
+from fusedstep._snapshot import Snapshot, require_keys
+from fusedstep._state import StateView
+from fusedstep.ema import Averages
 
-__all__ = ["Optimizer", "available", "create"]
+__all__ = ["Optimizer"]
 
-# Rules by their names, in the order of their definition.
+_SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
+
+# Rules by name, in the order of their definition.
 registry: dict[str, type[Optimizer]] = {}
 
 
-class _StateView(Mapping[str, Mapping[str, Any]]):
-    """State by parameter name: ``step`` and the live buffers, to be written into, not replaced."""
+class Optimizer(HoldsEngine):
+    """Base class of the rules, which update arrays in place from their gradients.
 
-    def __init__(self, owner: Optimizer) -> None:
-        self._owner = owner
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        i = self._owner._index[name]
-        steps = self._owner._core.steps_of(i)
-        return MappingProxyType({"step": steps, **self._owner._buffers[i]})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._owner._index)
-
-    def __len__(self) -> int:
-        return len(self._owner._index)
-
-    def __repr__(self) -> str:
-        buffers = {name: sorted(self._owner._buffers[i]) for name, i in self._owner._index.items()}
-        return f"State({buffers})"
-
-
-class Optimizer(Steps, HoldsMemory):
-    """Updates arrays in place from their gradients; the rules derive from this.
-
-    Every rule takes the arguments below, beside options of its own. Options of a rule, and the
-    first two below, may be set group by group: ``{"params": ..., "lr": 0.1}``.
+    Every rule takes the arguments below and options of its own. The options of a rule, and the
+    first two below, may be set per group: ``{"params": ..., "lr": 0.1}``.
 
     Parameters
     ----------
     params
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
-        library that speaks DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
+        library that supports DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
         device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or
-        Fortran order), native byte order. They are never copied: what cannot be updated in place is
-        refused.
+        Fortran order), native byte order. They are never copied: an array that cannot be updated in
+        place is an error.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
         group's own value is compared with the same norm. It costs one more read of the gradients.
-        ``inf`` measures the norm and clips nothing.
+        With ``inf`` the norm is measured and nothing is clipped.
     max_grad_value : float, optional
         Clip by value, after the norm: each element to ``[-max_grad_value, max_grad_value]``.
     clip_per_group : bool
         Compare each group's ``max_grad_norm`` with the norm of its own gradients.
     skip_nonfinite : bool
-        A step whose gradients hold NaN or infinity moves nothing, counters included, zeroes
+        A step whose gradients contain NaN or infinity changes nothing, not even counters, zeroes
         nothing, and returns ``applied=False``.
     error_if_nonfinite : bool
-        The same, with a FloatingPointError that names the parameter.
+        The same, but it raises a FloatingPointError that names the parameter.
     ema_decay : float, optional
         Keep the moving average of every parameter in the same sweep: see :attr:`ema`.
     ema_bias_correction : bool
         Start the averages at 0 and correct for it, instead of starting at the parameters.
     working_copy : mapping, optional
-        From names of float32 parameters to arrays of their shape in bfloat16 (``ml_dtypes``,
-        torch, or the bits as uint16), which each step writes in the same sweep, rounded to
-        nearest even.
+        Arrays by the names of float32 parameters, of the same shapes and in bfloat16
+        (``ml_dtypes``, torch, or the bits as uint16). Each step writes the parameters to them in
+        the same sweep, rounded to nearest even.
 
     Raises
     ------
     TypeError
-        A parameter is no array or not of floating point; an option is unknown.
+        A parameter is not an array or not floating-point; an option is unknown.
     ValueError
         A parameter is read-only, not contiguous, misaligned, or overlaps another; an option is
         out of range.
 
     Notes
     -----
-    A step does, in this order and in one sweep (LAMB and LARS: two): unscale (``grad_scale``), look
-    for NaN and infinity, clip by norm, clip by value, negate (``maximize``), add coupled
-    ``weight_decay``, the rule with a decay of its own, average, copy out, zero the gradients.
-    The check for NaN and infinity and the norm read the gradients once more, before the sweep. What
-    nobody asks for costs nothing.
+    A step does the following, in this order and in one sweep (LAMB and LARS: two): unscale
+    (``grad_scale``), check for NaN and infinity, clip by norm, clip by value, negate
+    (``maximize``), add coupled ``weight_decay``, apply the rule with any decay of its own, update
+    the average, write the working copy, zero the gradients. The check for NaN and infinity and the
+    norm read the gradients once more, before the sweep. Unused options cost nothing.
     """
 
     rule: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
-    starts_at_parameter: ClassVar[tuple[str, ...]] = ()  # buffers that start as a copy of it
+    starts_at_parameter: ClassVar[tuple[str, ...]] = ()
     info: ClassVar[_core.RuleInfo]
+    definition: ClassVar[Rule]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,8 +94,18 @@ class Optimizer(Steps, HoldsMemory):
             cls.options = MappingProxyType({**options_of(cls.__init__), **GROUP_OPTIONS})
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
-            if cls.__doc__:  # there is none under python -OO
+            if cls.__doc__:  # None under python -OO
                 cls.__doc__ = inspect.cleandoc(cls.__doc__) + WHOLE_STEP
+        if cls.rule:
+            cls.definition = Rule(
+                cls.rule,
+                cls.__name__,
+                cls.options,
+                cls.info,
+                cls._check_together,
+                cls.initial_state,
+                cls.starts_at_parameter,
+            )
 
     def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
         raise TypeError(
@@ -123,160 +113,32 @@ class Optimizer(Steps, HoldsMemory):
             "fs.create(name, ...)"
         )
 
-    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
-        """Construct from the arguments of a rule's constructor: its `locals()`."""
-        given = {name: arguments[name] for name in self.options if name in arguments}
-        given |= arguments["pipeline"]
-        self._refuse_unknown(given, [*self.options, *Policy.names()])
-        self._policy = policy = Policy.take(given)
-        trees, overrides = split_groups(params)
-        structure = Structure([]).extended(trees)
-        self._space = space_of(structure.names, structure.leaves)
-        self._core = self._space.stepper(self.rule)
-        self._core.set_policy(
-            policy.skip_nonfinite,
-            policy.error_if_nonfinite,
-            policy.clip_per_group,
-            policy.ema_decay or 0.0,
-        )
-        self._defaults = given
-        self._index: dict[str, int] = {}
-        self._groups: list[Group] = []
-        self._buffers: list[dict[str, Any]] = []
-        self._pause = ""
-        self._tensors = None
-        self._append(structure, 0, overrides, dict(policy.working_copy or {}))
-
-    def _append(
-        self,
-        structure: Structure,
-        here: int,
-        overrides: list[dict[str, Any]],
-        copies: dict[str, object],
-    ) -> None:
-        """Take in the groups of the parameters from number `here` on, all or none."""
-        before = len(self._groups)
-        names, group_of = structure.names[here:], structure.group_of[here:]
-        if not names:
-            raise ValueError("params: expected at least one array, got none")
-        if unknown := [name for name in copies if name not in names]:
-            raise ValueError(
-                f"working_copy: expected names of parameters ({', '.join(names)}), "
-                f"got {', '.join(map(repr, unknown))}"
-            )
-        groups = [
-            Group(
-                type(self),
-                self._core,
-                [name for name, group in zip(names, group_of, strict=True) if group == i],
-                {**self._defaults, **own},
-                i,
-            )
-            for i, own in enumerate(overrides, before)
-        ]
-        buffers = [own for group in groups for own in self._allocate(group, structure)]
-        entries = []
-        for i, (name, own) in enumerate(zip(names, buffers, strict=True), here):
-            states = [array for state, array in own.items() if state != "ema"]
-            copy = self._space.as_copy(copies.get(name))
-            leaf, group = structure.leaves[i], structure.group_of[i]
-            entries.append((name, leaf, states, group, own.get("ema"), copy))
-        settings = [group.settings() for group in groups]
-        interrupt = None
-        try:
-            self._core.add(settings, entries)
-        except KeyboardInterrupt as error:  # mostly one that came meanwhile, raised when it is done
-            if self._core.tensor_count != len(structure.names):
-                raise
-            interrupt = error
-        self._structure, self._index = structure, structure.index
-        self._groups += groups
-        self._buffers += buffers
-        tensors = self._tensors or Tensors()
-        for i, name in enumerate(names, here):
-            tensors.add(i, (structure.leaves[i], copies.get(name)))
-        self._tensors = tensors if len(tensors) > 0 else None
-        if self._tensors is not None:
-            self._space.share_threads(self._core)
-        if interrupt is not None:
-            raise interrupt
-
-    # What a rule may override ------------------------------------------------------------------
-
     @staticmethod
     def _check_together(values: Mapping[str, Any]) -> None:
-        """Raise ValueError where options that are fine alone do not go together."""
+        """Raise ValueError for options that are valid by themselves but not together."""
 
     @staticmethod
     def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004
-        """Values that buffers start from where it is not 0, by buffer name."""
+        """The initial values, by name, of the state arrays that do not start at 0."""
         return {}
 
-    # Construction ------------------------------------------------------------------------------
-
-    @classmethod
-    def _refuse_unknown(cls, given: Mapping[str, object], known: list[str]) -> None:
-        if unknown := [name for name in given if name not in known]:
-            raise TypeError(
-                f"{cls.__name__}: expected options among {', '.join(known)}, "
-                f"got {', '.join(map(repr, unknown))}"
-            )
-
-    @classmethod
-    def check_options(cls, given: Mapping[str, object]) -> dict[str, Any]:
-        """The options as they will be used, or TypeError or ValueError.
-
-        Options that are not given have their defaults.
-        """
-        cls._refuse_unknown(given, [*cls.options])
-        values = {
-            name: option.check(given.get(name, option.default))
-            for name, option in cls.options.items()
-        }
-        cls._check_together(values)
-        return values
-
-    def _allocate(self, group: Group, structure: Structure) -> list[dict[str, Any]]:
-        """The state buffers of every parameter of a group, and its average."""
-        names = list(group.params)
-        averages = ["ema"] if self._policy.ema_decay is not None else []
-        states = [*group.state_names, *averages]
-        leaves = [structure.leaves[structure.index[name]] for name in names]
-        zeros = self._space.zeros
-        if self.info.rowwise:  # averages have their parameter's shape nevertheless
-            parts = (
-                zeros("parameter", names, leaves, len(group.state_names), self.rule),
-                zeros("parameter", names, leaves, len(averages)),
-            )
-            arrays = [own + average for own, average in zip(*parts, strict=True)]
-        else:
-            arrays = zeros("parameter", names, leaves, len(states))
-        buffers = [dict(zip(states, own, strict=True)) for own in arrays]
-        for state, value in self.initial_state(group).items():
-            if value != 0.0:
-                self._space.fill([own[state] for own in buffers], value)
-        copies = [] if self._policy.ema_bias_correction else averages
-        for state in (*self.starts_at_parameter, *copies):
-            self._space.fill_with([own[state] for own in buffers], leaves)
-        return buffers
+    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
+        """Construct from the arguments of a rule's constructor: its `locals()`."""
+        given = {name: arguments[name] for name in self.options if name in arguments}
+        self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
+        self._engine = self._setup.build(params)
 
     def add_group(self, group: object, working_copy: object = None) -> None:
-        """Take in more parameters: ``{"params": ..., "lr": ...}``, as at construction.
+        """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
 
         Options that the group does not set have the values that were given at construction.
-        Gradients then come as a list with one structure a group, or as a mapping by name. Bound
+        Gradients then come as a list with one structure per group, or as a mapping by name. Bound
         gradients are released. All or nothing.
         """
-        if not (isinstance(group, Mapping) and "params" in group):
-            raise TypeError(f"group: expected a mapping with the key 'params', got {group!r}")
-        copies = Policy.take({"working_copy": working_copy}).working_copy
-        trees, overrides = split_groups([group], len(self._groups))
-        structure, here = self._structure.extended(trees), len(self._index)
-        space_of(structure.names, structure.leaves)  # all in one place
-        self._append(structure, here, overrides, dict(copies or {}))
+        self._setup.extend(self._engine, group, working_copy)
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Python would take a slip such as `opt.weight_decay = 0.1`, and no step would see it.
+        # Python would accept a mistake such as `opt.weight_decay = 0.1`, which no step would use.
         if not (name.startswith("_") or hasattr(type(self), name)):
             if name in self.options:
                 hint = f"set it by group: opt.groups[i][{name!r}] = ..."
@@ -287,7 +149,160 @@ class Optimizer(Steps, HoldsMemory):
             raise AttributeError(f"{type(self).__name__}.{name} cannot be set: {hint}")
         super().__setattr__(name, value)
 
-    # What is there to see and to set -----------------------------------------------------------
+    def step(
+        self, grads: object = None, *, grad_scale: float = 1.0, zero_grads: bool = False
+    ) -> StepResult:
+        """Update every parameter that has a gradient, in one sweep over memory.
+
+        Parameters
+        ----------
+        grads
+            Gradients in the structure of the parameters (a generator may stand for a list), or a
+            mapping from parameter names; with the parameters' dtypes, shapes and memory order.
+            Where one is None or missing, the parameter, its state and its counter do not change;
+            with a gradient of zeros they do. They are only read. Without `grads`, the gradients
+            passed to :meth:`bind` are used.
+        grad_scale
+            Gradients are divided by this first (loss scaling, or the number of accumulated
+            batches). With parameters on a CUDA device, it may be an array of one float32 or float64
+            there, for which the step does not wait.
+        zero_grads
+            Set the gradients to zero in the same sweep. They must then be writeable and must not
+            share memory. A step that is not applied zeroes nothing.
+
+        Returns
+        -------
+        StepResult
+            ``applied``, and ``grad_norm`` if an option needs it; in that case both are arrays on
+            the device where the parameters are on a CUDA device, and have not been waited for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A gradient does not fit its parameter, or overlaps memory that the step writes.
+        FloatingPointError
+            A gradient contains NaN or infinity, with ``error_if_nonfinite``.
+        RuntimeError
+            There are neither `grads` nor bound gradients, or another call is using the optimizer.
+        OverflowError
+            A step counter has reached 2**63 - 1.
+
+        Notes
+        -----
+        All or nothing: every check comes before the first write. Without ``skip_nonfinite`` or
+        ``error_if_nonfinite``, NaN and infinity in a gradient affect only the elements at their
+        position, unless a norm spreads them.
+
+        A step may cover only some of the parameters, for example as gradients become ready in a
+        backward pass (while they are still in cache). Only those parameters and their counters
+        change, the norm is that of the given gradients, and ``step_count``, which schedules follow,
+        counts every call.
+        """
+        return self._engine.step(grads, grad_scale, zero_grads)
+
+    def bind(self, grads: object) -> None:
+        """Check `grads` once and use them for every :meth:`step` without arguments.
+
+        The arrays are kept and read again at each step: write the next gradients into them. An
+        array that replaces one of them, such as a new entry of a dict or a new ``p.grad`` of torch,
+        is not noticed: use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
+        ``bind(None)`` releases the arrays.
+        """
+        self._engine.bind(grads)
+
+    def step_mean(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Average several gradient sets and apply the mean, in one sweep.
+
+        Parameters
+        ----------
+        grad_sets
+            At least one set of gradients, each as for :meth:`step`. A parameter that has a
+            gradient in one set must have one in all.
+        weights
+            One finite number >= 0 per set, not all 0; all 1 by default. The gradient is
+            ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
+            parameter's dtype.
+        grad_scale, zero_grads
+            As for :meth:`step`; all sets are zeroed.
+        """
+        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=True)
+
+    def step_sum(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None = None,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> StepResult:
+        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
+        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=False)
+
+    def step_rows(
+        self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
+    ) -> StepResult:
+        """Update some rows of one parameter, from the gradients of these rows.
+
+        Parameters
+        ----------
+        name
+            The parameter: an array of rows (its first axis) in C order.
+        indices
+            The indices of the rows: a one-dimensional int32 or int64 array (on the CPU also a
+            list), in any order. If an index is repeated, its gradients are added first, in the
+            order given. With parameters on a CUDA device, a NumPy array, or an array there, for
+            which the step waits.
+        rows
+            One gradient per index: shape ``(len(indices), *param.shape[1:])``.
+        grad_scale
+            As for :meth:`step`.
+
+        Notes
+        -----
+        The update is lazy: only these rows of the parameter, its state and its average change, and
+        the parameter's counter grows by one. ``step_count``, and with it schedules, do not advance.
+        For rules with state the result differs from that of a dense gradient with zeros (lazy Adam
+        is not dense Adam: the moments of other rows do not decay). The norm is that of the summed
+        rows. Without indices, or if the parameter is frozen, nothing happens.
+
+        Raises
+        ------
+        IndexError
+            An index is negative, or at least the number of rows.
+        """
+        index = self._engine.tree.index
+        if name not in index:
+            raise ValueError(f"name: expected one of {', '.join(index)}, got {name!r}")
+        return self._engine.step_rows(index[name], indices, rows, grad_scale)
+
+    def freeze(self, *names: str) -> None:
+        """Leave these parameters, their state and counters unchanged even if they have gradients.
+
+        Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no name, or one that is not a parameter's; nothing has changed then.
+        """
+        self._engine.freeze(names)
+
+    def unfreeze(self, *names: str) -> None:
+        """Undo :meth:`freeze` for these parameters; it raises the same errors."""
+        self._engine.unfreeze(names)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the frozen parameters."""
+        engine = self._engine
+        return frozenset(name for name, i in engine.tree.index.items() if engine.core.is_frozen(i))
 
     @property
     def lr(self) -> float:
@@ -295,112 +310,86 @@ class Optimizer(Steps, HoldsMemory):
 
         Rprop's is fixed at construction: its step sizes started from it.
         """
-        rates = {group.lr for group in self._groups}
+        rates = {group.lr for group in self._engine.groups}
         if len(rates) > 1:
             raise ValueError(
-                f"lr: expected one value, but the groups differ ({', '.join(map(str, rates))}): "
+                f"lr: the groups have different rates ({', '.join(map(str, rates))}): "
                 "read groups[i].lr"
             )
         return rates.pop()
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
-        values = [group.check({"lr": value}) for group in self._groups]
-        replace(self._groups, values, self._core.set_groups)
+        groups = self._engine.groups
+        values = [group.check({"lr": value}) for group in groups]
+        replace(groups, values, self._engine.core.set_groups)
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups; ``groups[0]["lr"] = 0.01`` sets an option."""
-        return tuple(self._groups)
+        return tuple(self._engine.groups)
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The parameters as they were handed over, by name."""
-        return MappingProxyType(dict(zip(self._index, self._structure.leaves, strict=True)))
+        """The parameters that were passed in, by name."""
+        tree = self._engine.tree
+        return MappingProxyType(dict(zip(tree.names, tree.leaves, strict=True)))
 
     @property
     def state(self) -> Mapping[str, Mapping[str, Any]]:
-        """State by parameter name: ``state["w"]["exp_avg"]`` is the live buffer.
+        """State by parameter name: ``state["w"]["exp_avg"]`` is the live array.
 
-        A NumPy view of it; on a CUDA device an array of the parameter's library. Write into it:
-        ``state["w"]["exp_avg"][...] = 0``.
+        It is a NumPy view, or an array of the parameter's library on a CUDA device. To change it,
+        write into it: ``state["w"]["exp_avg"][...] = 0``.
         """
-        return _StateView(self)
+        return StateView(self._engine)
 
     @property
     def ema(self) -> Averages:
         """The moving averages of the parameters by name; needs ``ema_decay``."""
-        if self._policy.ema_decay is None:
+        policy = self._setup.policy
+        if policy.ema_decay is None:
             raise AttributeError("ema: pass ema_decay=... at construction")
-        return Averages(self)
+        return Averages(self._engine, policy.ema_decay, bias_correction=policy.ema_bias_correction)
 
     @property
     def step_count(self) -> int:
-        """How many steps were made; each parameter has its own count in ``state[name]["step"]``."""
-        return self._core.step_count
+        """The number of steps so far; each parameter's own count is ``state[name]["step"]``."""
+        return self._engine.core.step_count
 
     def state_dict(self) -> dict[str, Any]:
         """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
 
-        A resumed run also needs what is not in it: the parameters (save them beside it, before the
-        next step), schedules (their rate of the moment is saved, the new optimizer brings its own),
-        the names of frozen parameters, and what holds for the whole optimizer and is given at
-        construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
+        To resume a run, you also need what it does not contain: the parameters (save them with it,
+        before the next step), schedules (their current rate is saved, but the new optimizer has its
+        own schedule), the names of frozen parameters, and the options of the whole optimizer that
+        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
         """
-        step_count, steps, copies = self._core.snapshot()
-        arrays = iter(copies)
-        return {
-            "format": FORMAT,
-            "rule": self.rule,
-            "step_count": step_count,
-            "groups": [
-                {"params": list(g.params), **g, "lr": g.lr_at(step_count)} for g in self._groups
-            ],
-            "state": {
-                name: {"step": step, **{state: next(arrays) for state in buffers}}
-                for name, step, buffers in zip(self._index, steps, self._buffers, strict=True)
-            },
-        }
+        saved = self._engine.snapshot()
+        return {key: getattr(saved, key) for key in _SAVED}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`: state, counters and options, matched by name.
 
-        A schedule stays in place (it is a function of the step count, which is loaded); a plain
-        learning rate is loaded.
+        A schedule is kept, since it is a function of the step count, which is loaded; a learning
+        rate that is a number is loaded.
 
         Raises
         ------
         ValueError
-            The dict is of another rule, other parameters, shapes, dtypes or groups. The message
-            lists every difference, and nothing has changed.
+            The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
+            every difference, and nothing has changed.
         """
-        load(self, state_dict)
+        require_keys(state_dict, *_SAVED)
+        saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
+        self._engine.restore(saved, type(self).__name__)
 
     def __repr__(self) -> str:
-        count = sum(math.prod(leaf.shape) for leaf in self._structure.leaves)
-        head = f"{type(self).__name__}({len(self._index)} arrays, {count:,} parameters"
-        if len(self._groups) > 1:
-            lines = "".join(f",\n  {group!r}" for group in self._groups)
+        leaves, groups = self._engine.tree.leaves, self._engine.groups
+        count = sum(math.prod(leaf.shape) for leaf in leaves)
+        head = f"{type(self).__name__}({len(leaves)} arrays, {count:,} parameters"
+        if len(groups) > 1:
+            lines = "".join(f",\n  {group!r}" for group in groups)
             return f"{head}, step {self.step_count}{lines})"
-        options = ", ".join(f"{name}={value!r}" for name, value in self._groups[0].items())
+        options = ", ".join(f"{name}={value!r}" for name, value in groups[0].items())
         return f"{head}, step {self.step_count}, {options})"
-
-
-def create(name: str, params: object, **options: Any) -> Optimizer:
-    """Construct a rule by its name, in any case: ``create("adamw", params, lr=1e-3)``.
-
-    Raises
-    ------
-    ValueError
-        No rule has that name.
-    """
-    rule = str(name).lower()
-    if rule not in registry:
-        raise ValueError(f"rule: expected one of {', '.join(registry)}, got {name!r}")
-    make: Callable[..., Optimizer] = registry[rule]
-    return make(params, **options)
-
-
-def available(pattern: str = "*") -> list[str]:
-    """The names of the rules that match a shell pattern: ``available("adam*")``."""
-    return [name for name in sorted(registry) if fnmatchcase(name, pattern)]

@@ -1,12 +1,13 @@
-r"""Learning-rate schedules: frozen, stateless callables ``step -> lr``.
+r"""Learning-rate schedules: immutable, stateless callables ``step -> lr``.
 
-``step`` is the number of steps *completed*: 0 for the first step, as in torch's ``LambdaLR`` and in
+``step`` is the number of *completed* steps: 0 for the first step, as in torch's ``LambdaLR`` and in
 optax. Steps are optimizer steps (batches), never epochs. A schedule is a function of ``step``
-alone, so a resumed run needs nothing saved but its step count, and schedules compare, hash, print
+alone, so to resume a run only its step count has to be saved, and schedules compare, hash, print
 and pickle by their parameters.
 
 Rates are Python floats, computed in double precision. ``cos`` and ``pow`` come from the platform's
-libm, so the last bit of a rate may vary by platform; a step given the same rate has the same bits.
+libm, so the last bit of a rate may differ between platforms; with the same rate, a step has the
+same bits.
 
 Examples
 --------
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fusedstep.checks import as_integer, as_number
+from fusedstep._checks import as_integer, as_number
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseSquareRoot", "Linear", "OneCycle", "Step"]
 
@@ -39,7 +40,7 @@ _FRACTION = _Range("a number in [0, 1)", lambda value: 0 <= value < 1)
 
 
 class _Schedule(ABC):
-    """What all schedules share: the checks of the parameters, of the step and of the result."""
+    """Base class of all schedules, which checks parameters, the step and the result."""
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of the step that follows `step` completed ones."""
@@ -55,8 +56,8 @@ class _Schedule(ABC):
     @abstractmethod
     def _rate(self, step: int) -> float: ...
 
-    # The fields are rewritten as Python numbers: a NumPy scalar would set the precision of the
-    # arithmetic and the type of the rate.
+    # The fields are converted to Python numbers: a NumPy scalar would determine the precision of
+    # the arithmetic and the type of the rate.
     def _check_reals(self, allowed: _Range, *names: str) -> None:
         for name in names:
             where = f"{type(self).__name__}: {name}"
@@ -134,8 +135,8 @@ class Exponential(_Schedule):
     lr : float
         The first learning rate, >= 0.
     gamma : float
-        The factor of each step, > 0. Above 1 the rate grows, as a learning-rate range test wants;
-        the step at which it leaves the doubles raises OverflowError.
+        The factor of each step, > 0. Above 1 the rate grows, as in a learning-rate range test,
+        until OverflowError is raised where it exceeds a double.
 
     Notes
     -----
@@ -156,8 +157,8 @@ class Exponential(_Schedule):
 
 
 @dataclass(frozen=True)
-class _Descent(_Schedule):
-    """A linear warm-up from 0 to `lr`, then a descent to `final_lr`, which it keeps."""
+class _Decay(_Schedule):
+    """A linear warm-up from 0 to `lr`, then a decay to `final_lr`, which is kept."""
 
     lr: float
     total_steps: int
@@ -189,12 +190,12 @@ class _Descent(_Schedule):
 
     @abstractmethod
     def _between(self, fraction: float) -> float:
-        """Return the rate after this fraction of the descent, which is below 1."""
+        """Return the rate after this fraction of the decay, which is below 1."""
 
 
 @dataclass(frozen=True)
-class Cosine(_Descent):
-    r"""Linear warm-up from 0 to `lr`, then half a cosine down to `final_lr`, which it keeps.
+class Cosine(_Decay):
+    r"""Linear warm-up from 0 to `lr`, then half a cosine down to `final_lr`, which is kept.
 
     .. math::
 
@@ -212,12 +213,12 @@ class Cosine(_Descent):
     warmup_steps : int, default 0
         Length of the warm-up, < `total_steps`.
     final_lr : float, default 0.0
-        The last learning rate, from 0 to `lr`: a rate, not a fraction of one.
+        The last learning rate, from 0 to `lr`: a rate, not a fraction of `lr`.
 
     Notes
     -----
-    Loshchilov & Hutter, "SGDR", ICLR 2017, without restarts. The warm-up starts at 0, so the very
-    first step moves nothing; so do Hugging Face's ``get_cosine_schedule_with_warmup`` and optax's
+    Loshchilov & Hutter, "SGDR", ICLR 2017, without restarts. The warm-up starts at 0, so the first
+    step changes nothing; so do Hugging Face's ``get_cosine_schedule_with_warmup`` and optax's
     ``warmup_cosine_decay_schedule(init_value=0)``, whose ``decay_steps`` counts the warm-up as
     `total_steps` does. Keras's ``CosineDecay`` does not count it, and its ``alpha`` is the
     *fraction* ``final_lr / lr``. torch's ``CosineAnnealingLR`` has no warm-up and rises again after
@@ -229,8 +230,8 @@ class Cosine(_Descent):
 
 
 @dataclass(frozen=True)
-class Linear(_Descent):
-    r"""Linear warm-up from 0 to `lr`, then a straight line down to `final_lr`, which it keeps.
+class Linear(_Decay):
+    r"""Linear warm-up from 0 to `lr`, then linear decay to `final_lr`, which is kept.
 
     .. math::
 
@@ -247,7 +248,7 @@ class Linear(_Descent):
     warmup_steps : int, default 0
         Length of the warm-up, < `total_steps`.
     final_lr : float, default 0.0
-        The last learning rate, from 0 to `lr`: a rate, not a fraction of one.
+        The last learning rate, from 0 to `lr`: a rate, not a fraction of `lr`.
 
     Notes
     -----
@@ -265,7 +266,7 @@ class OneCycle(_Schedule):
     r"""Half a cosine up from ``max_lr / div_factor`` to `max_lr`, then half a cosine down.
 
     The last rate, ``max_lr / div_factor / final_div_factor``, is that of step ``total_steps - 1``,
-    the run's last; later steps keep it. The peak is at ``pct_start * total_steps - 1``, which
+    the last of the run; later steps keep it. The peak is at ``pct_start * total_steps - 1``, which
     need not be a whole number.
 
     Parameters
@@ -275,7 +276,7 @@ class OneCycle(_Schedule):
     total_steps : int
         Steps of the cycle, >= 1.
     pct_start : float, default 0.3
-        The rising share of the cycle, a fraction in [0, 1) in spite of its name.
+        The fraction of the cycle in which the rate rises, in [0, 1) despite its name.
     div_factor : float, default 25.0
         Peak over first rate, > 0.
     final_div_factor : float, default 1e4
@@ -308,17 +309,17 @@ class OneCycle(_Schedule):
         peak = self.pct_start * self.total_steps - 1
         last = self.total_steps - 1
         step = min(step, last)
-        # A peak at step 0 has no rise before it: torch divides 0 by 0 there, we start to fall.
+        # Before a peak at step 0 there is no rise (torch divides 0 by 0 there): the decay begins.
         if step <= peak and peak > 0:
             return _cosine_between(first_lr, self.max_lr, step / peak)
-        # torch's second phase starts at the peak even where that is negative, off the cycle.
+        # As in torch, the second phase starts at the peak even if that is negative.
         fraction = (step - peak) / (last - peak)
         return _cosine_between(self.max_lr, first_lr / self.final_div_factor, fraction)
 
 
 @dataclass(frozen=True)
 class InverseSquareRoot(_Schedule):
-    r"""Linear warm-up from 0 to `lr`, then a fall with the square root of the step.
+    r"""Linear warm-up from 0 to `lr`, then decay with the inverse square root of the step.
 
     .. math:: lr · \min\left(\frac{step}{warmup}, \sqrt{\frac{warmup}{step}}\right)
 
@@ -327,13 +328,13 @@ class InverseSquareRoot(_Schedule):
     lr : float
         The highest learning rate, >= 0, reached after `warmup_steps`.
     warmup_steps : int
-        Length of the warm-up, and the time scale of the fall, >= 1.
+        Length of the warm-up, and the time scale of the decay, >= 1.
 
     Notes
     -----
     Vaswani et al., "Attention Is All You Need", 2017, section 5.3, where
     :math:`lr = (d_{model} · warmup)^{-1/2}` and steps count from 1; here they count from 0, so the
-    very first step moves nothing. Equal to Hugging Face's ``get_inverse_sqrt_schedule`` at its
+    first step changes nothing. Equal to Hugging Face's ``get_inverse_sqrt_schedule`` at its
     default time scale.
     """
 
@@ -348,3 +349,7 @@ class InverseSquareRoot(_Schedule):
         if step < self.warmup_steps:
             return self.lr * (step / self.warmup_steps)
         return self.lr * math.sqrt(self.warmup_steps / step)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,8 +12,8 @@ import pytest
 import fusedstep as fs
 from cases import RULES, same_bits
 from fusedstep import _core
+from fusedstep._pipeline import Pipeline
 from fusedstep.optimizer import registry
-from fusedstep.pipeline import Pipeline
 
 
 def test_ten_lines():
@@ -81,7 +81,7 @@ def test_learning_rate_is_a_number_or_a_schedule():
 def test_groups_with_different_rates():
     a, b = np.ones(2), np.ones(2)
     opt = fs.SGD([{"params": {"a": a}}, {"params": {"b": b}, "lr": 0.5}], lr=0.1)
-    with pytest.raises(ValueError, match=r"groups differ \(.*\): read groups"):
+    with pytest.raises(ValueError, match=r"different rates \(.*\): read groups"):
         _ = opt.lr
     opt.step({"a": np.ones(2), "b": np.ones(2)})
     assert (a[0], b[0]) == (0.9, 0.5)

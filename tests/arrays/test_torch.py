@@ -5,7 +5,7 @@ import pytest
 
 import fusedstep as fs
 from cases import DTYPES, same_bits
-from fusedstep import tensors
+from fusedstep import _autograd
 from optimizers import NAMES, needs_dlpack, numbers, richest, running
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
@@ -293,21 +293,21 @@ def test_versions_count_all_other_writes():
 
 def test_arrays_of_numpy_have_no_version_counter():
     opt = fs.SGD([np.ones(2)])
-    assert opt._tensors is None
+    assert opt._engine.tensors is None
 
 
 def test_a_torch_that_counts_one_tensor_at_a_time_or_none(monkeypatch):
     graph = torch.autograd.graph
     newest = graph.increment_version
     monkeypatch.setattr(graph, "increment_version", lambda tensor: newest([tensor.detach()]))
-    tensors._increment_version.cache_clear()
+    _autograd._increment_version.cache_clear()
     try:
         pair = torch.ones(2), torch.ones(2)
         fs.SGD(pair).step([torch.ones(2)] * 2)
         assert versions(*pair) == [1, 1]
         monkeypatch.delattr(graph, "increment_version")
-        tensors._increment_version.cache_clear()
+        _autograd._increment_version.cache_clear()
         fs.SGD(pair).step([torch.ones(2)] * 2)
         assert versions(*pair) == [1, 1]
     finally:
-        tensors._increment_version.cache_clear()
+        _autograd._increment_version.cache_clear()

@@ -8,40 +8,38 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parents[2] / "bench"
+ROOT = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.skipif(not BENCH.exists(), reason="the sources are not here"),
+    pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the sources are not here"),
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None, reason="torch is not installed (extra: peers)"
     ),
 ]
 
-# In a process of its own: bench/ has a module `cases`, too.
-ARITHMETIC = f"""
-import sys
-sys.path[:0] = [{str(BENCH / "cuda")!r}, {str(BENCH)!r}]
-from figures import bandwidth, goals, left_out, of_the_copy
-from lists import flat_size
-from rivals import BYTES_A_PARAMETER, CLIPPED, COPY, FUSED
+ARITHMETIC = """
+from bench.cuda.figures import bandwidth, goals, left_out
+from bench.cuda.lists import flat_size
+from bench.cuda.rivals import BYTES_PER_PARAMETER, CLIPPED, COPY, FUSED
+from bench.harness.results import if_measured
 
 def case(name, **times):
     ours = [1e-3, 2e-3]
-    own = {{who.replace("_", " "): [f * t for t in ours] for who, f in times.items()}}
+    own = {who.replace("_", " "): [f * t for t in ours] for who, f in times.items()}
     own["fusedstep"] = ours
-    contestants = {{n: {{"seconds": t, "reference": ours, "host": t}} for n, t in own.items()}}
-    return {{"name": name, "title": name, "parameters": 10**9, "tensors": 1, "left_out": {{}},
-             "contestants": contestants}}
+    contestants = {n: {"seconds": t, "reference": ours, "host": t} for n, t in own.items()}
+    return {"name": name, "title": name, "parameters": 10**9, "tensors": 1, "left_out": {},
+             "contestants": contestants}
 
-assert BYTES_A_PARAMETER["float32"] == 28
+assert BYTES_PER_PARAMETER["float32"] == 28
 assert flat_size(80 << 30) == 10**9 and flat_size(1 << 30) == 14 * 10**6 and flat_size(76) == 1
 gpt2 = case("gpt2", device_copy=0.95, torch_fused=0.5)
-assert abs(of_the_copy(gpt2).median - 0.95) < 1e-12
+assert abs(if_measured(gpt2, COPY).median - 0.95) < 1e-12
 assert abs(bandwidth(gpt2) * 1.5e-3 - 28e9) < 1
-clip = case("clip-x", **{{CLIPPED: 1.1}})
+clip = case("clip-x", **{CLIPPED: 1.1})
 mobile = case("mobilenetv2")
 mobile["left_out"][FUSED] = "not installed"
-graph = {{"kernels": 20e-6, "replay": [25e-6, 35e-6, 26e-6], "eager": [1.0]}}
-result = {{"cases": [gpt2, mobile, clip], "graphs": {{"x": graph}}, "missing": ["flat (why)"]}}
+graph = {"kernels": 20e-6, "replay": [25e-6, 35e-6, 26e-6], "eager": [1.0]}
+result = {"cases": [gpt2, mobile, clip], "graphs": {"x": graph}, "missing": ["flat (why)"]}
 met = [(goal.met, goal.note) for goal in goals(result)]
 assert met == [("met", ""), ("no", ""), ("not measured", "not installed"), ("met", ""), ("met", "")], met
 graph["kernels"], graph["eager"] = None, [10e-6]
@@ -53,7 +51,12 @@ assert left_out(result) == "torch fused (not installed): mobilenetv2; flat (why)
 
 def run(*words):
     return subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=ROOT,
     )
 
 
@@ -65,7 +68,7 @@ def test_its_arithmetic():
 def test_a_rehearsal(tmp_path):
     """Every case with everybody who is here, on the CPU in the place of a card."""
     words = ("--rehearse", "--rounds", 2, "--stretch", 1e-4, "--output", tmp_path)
-    done = run(BENCH / "cuda" / "compare.py", *words)
+    done = run("-m", "bench.cuda.compare", *words)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "results.json").read_text())
     assert len(result["cases"]) == 8
@@ -78,13 +81,13 @@ def test_a_rehearsal(tmp_path):
     assert done.stdout.count("| GPT-2 124M |") == 3
     report = (tmp_path / "report.md").read_text()
     assert "## Goals" in report
-    assert "µs of the host a call" in report
+    assert "µs per call on the host" in report
 
 
 def test_a_machine_without_a_card_is_told_so(tmp_path):
     torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a card")
-    done = run(BENCH / "cuda" / "compare.py", "--output", tmp_path)
+    done = run("-m", "bench.cuda.compare", "--output", tmp_path)
     assert done.returncode != 0
     assert "torch sees no CUDA device" in done.stderr

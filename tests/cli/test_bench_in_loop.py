@@ -7,26 +7,23 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parents[2] / "bench"
-pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="the sources are not here")
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the sources are not here")
 
-# In a process of its own: bench/ has a module `cases`, too.
-ARITHMETIC = f"""
-import sys
-sys.path.insert(0, {str(BENCH)!r})
-from loop_report import goals
+ARITHMETIC = """
+from bench.cpu.loop_report import goals
 
 def case(name, setting, ours, one, fused):
-    times = {{"fusedstep": ours, "fusedstep, 1 thread": one, "torch fused": fused}}
-    own = {{who: {{"step": t, "iteration": [1 + x for x in t]}} for who, t in times.items()}}
-    return {{"name": name, "title": name, "setting": setting, "contestants": own,
-             "left_out": {{"NumPy textbook": "why"}}}}
+    times = {"fusedstep": ours, "fusedstep, 1 thread": one, "torch fused": fused}
+    own = {who: {"step": t, "iteration": [1 + x for x in t]} for who, t in times.items()}
+    return {"name": name, "title": name, "setting": setting, "contestants": own,
+             "left_out": {"NumPy textbook": "why"}}
 
 ours = [1.0, 2.0, 4.0]
 loop = case("loop-numpy-109k", "quiet", ours, [1.0, 2.0, 2.0], [60.0, 100.0, 4.0])
 beside = case("loop-numpy-109k", "busy1", ours, [0.8, 1.6, 3.2], ours)
 row = case("row-10M", "busy2", ours, [1.1, 1.0, 4.4], ours)
-nobody = {{"name": "loop-torch-11M", "setting": "quiet", "contestants": {{}}}}
+nobody = {"name": "loop-torch-11M", "setting": "quiet", "contestants": {}}
 rows = [(goal.met, goal.note) for goal in goals([loop, beside, row, nobody])]
 assert rows == [
     ("met", ""), ("not measured", "why"), ("met", ""),  # 1 thread, the formula, the iteration
@@ -54,15 +51,17 @@ def busy_processes_of(pid):
 
 def test_its_arithmetic():
     command = [sys.executable, "-c", ARITHMETIC]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_a_tiny_run(tmp_path):
     """All loops of the smallest size, alone and beside a busy process, which is then gone."""
     words = "--rounds 1 --stretch 0.02 --peers none --settings quiet busy1 --only *109k --output"
-    command = [sys.executable, BENCH / "in_loop.py", *words.split(), tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "bench.cpu.in_loop", *words.split(), tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         stdout, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert not busy_processes_of(process.pid)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fusedstep as fs
-from fusedstep.cli import COMMANDS, main
+from fusedstep._cli.main import COMMANDS, main
 from terminal import stderr_on_a_terminal
 
 RULES = ("SGD", "Momentum", "Adagrad", "RMSprop", "Adam")
@@ -131,7 +131,7 @@ def test_wrong_usage(args, complaint, capsys):
 def test_importing_the_command_line_imports_no_extra():
     done = python(
         "-c",
-        "import sys, fusedstep.cli, fusedstep.demo\n"
+        "import sys, fusedstep._cli.main, fusedstep._cli.demo\n"
         "print({'matplotlib', 'sklearn', 'tqdm'} & sys.modules.keys())",
     )
     assert (done.returncode, done.stdout) == (0, "set()\n")
@@ -162,7 +162,7 @@ def test_a_full_disk_is_no_traceback():
 def test_an_unwritable_output_is_found_before_the_training(name, tmp_path, monkeypatch, capsys):
     (tmp_path / "directory.png").mkdir()
     (tmp_path / "file").touch()
-    monkeypatch.setattr("fusedstep.demo.train", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("fusedstep._cli.demo.train", lambda *_: pytest.fail("it was trained"))
     assert main(["demo", "--output", str(tmp_path / name)]) == 3
     said = capsys.readouterr()
     assert said.out == ""
@@ -272,7 +272,7 @@ def test_ctrl_c(tmp_path):
     # The handler is set because a test run in the background inherits SIGINT ignored.
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fusedstep.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from fusedstep._cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     output = tmp_path / "demo.png"
     command = [sys.executable, "-c", code, "demo", "--epochs=1000000", "-o", output]

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import bench
-from fusedstep.cli import main
+from fusedstep._bench import contestants
+from fusedstep._bench.contestants import Contestant
+from fusedstep._cli import measurement
+from fusedstep._cli.main import main
 from terminal import stderr_on_a_terminal
 
 ROW = re.compile(r"^ *([\d,]+) +([\d.]+) +(\d+)%((?: +[\d.]+x| +disturbed)*)$", re.MULTILINE)
@@ -25,8 +27,8 @@ ENVIRONMENT = os.environ | {"SKBUILD_EDITABLE_VERBOSE": "0"}
 def short(tmp_path, monkeypatch):
     """Short stretches, in a directory of its own, on a machine that counts as idle."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "_preemptions", lambda: 0)
-    monkeypatch.setattr(bench, "STRETCH", 1e-4)
+    monkeypatch.setattr(measurement, "_preemptions", lambda: 0)
+    monkeypatch.setattr(measurement, "STRETCH", 1e-4)
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_disturbed_rows_are_no_result(without, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     without("torch")
     # Asked before and after each size: the second is disturbed.
-    monkeypatch.setattr(bench, "_preemptions", iter([0, 0, 0, 10**9]).__next__)
+    monkeypatch.setattr(measurement, "_preemptions", iter([0, 0, 0, 10**9]).__next__)
     drawn = []
     monkeypatch.setattr("matplotlib.axes.Axes.axvspan", lambda *args, **_: drawn.append(args[1:]))
     assert main(["bench", "-q", "--sizes", "100", "2k"]) == 0
@@ -133,9 +135,9 @@ def test_sizes_may_have_units(without, capsys):
 def test_on_a_terminal_there_is_a_bar():
     pytest.importorskip("tqdm")
     code = (
-        "import sys\nfrom fusedstep import bench, cli\n"
-        "sys.modules['torch'], bench.STRETCH = None, 1e-4\n"
-        "sys.exit(cli.main(['bench', '--sizes', '100']))"
+        "import sys\nfrom fusedstep._cli import main, measurement\n"
+        "sys.modules['torch'], measurement.STRETCH = None, 1e-4\n"
+        "sys.exit(main.main(['bench', '--sizes', '100']))"
     )
     returncode, said = stderr_on_a_terminal([sys.executable, "-c", code], ENVIRONMENT)
     assert returncode == 0
@@ -148,12 +150,12 @@ def test_on_a_terminal_there_is_a_bar():
 
 def test_torch_takes_part():
     pytest.importorskip("torch")
-    makers, left_out = bench.contestants("adam")
+    makers, left_out = measurement.contestants("adam")
     assert "torch fused" in makers
     assert left_out == {}
-    makers, left_out = bench.contestants("rmsprop")
+    makers, left_out = measurement.contestants("rmsprop")
     assert "torch foreach" in makers
-    _, left_out = bench.contestants("momentum")
+    _, left_out = measurement.contestants("momentum")
     assert left_out == {
         "NumPy": "takes part for adam alone",
         "torch": "its torch.optim has no Momentum",
@@ -163,13 +165,13 @@ def test_torch_takes_part():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", fs.available())
 def test_all_compute_the_same(rule, dtype):
-    makers, _ = bench.contestants(rule)
+    makers, _ = measurement.contestants(rule)
     torch = sys.modules.get("torch")  # keeps some scalars of NAdam and ASGD in its default dtype
     before = torch and torch.get_default_dtype()
     try:
         if torch:
             torch.set_default_dtype(getattr(torch, dtype))
-        assert bench.differing(makers, dtype) == []
+        assert measurement.differing(makers, dtype) == []
     finally:
         if torch:
             torch.set_default_dtype(before)
@@ -180,9 +182,9 @@ def wrong(monkeypatch):
     """Add a contestant that does nothing, by its name."""
 
     def add(name):
-        makers, left_out = bench.contestants("adam")
-        makers[name] = lambda _p, _g: lambda: None
-        monkeypatch.setattr(bench, "contestants", lambda _: (makers, left_out))
+        makers, left_out = measurement.contestants("adam")
+        makers[name] = lambda p, _: Contestant(lambda: None, lambda: p)
+        monkeypatch.setattr(measurement, "contestants", lambda _: (makers, left_out))
 
     return add
 
@@ -193,7 +195,7 @@ def test_a_peer_that_computes_something_else_is_left_out(wrong, without, capsys)
     assert main(["bench", "-q", "--sizes", "100"]) == 0
     said = capsys.readouterr().out
     assert "Left out: lazy (its adam computes something else)." in said
-    assert len(rows(said)["100"]) == len(bench.NUMPY)
+    assert len(rows(said)["100"]) == len(measurement.NUMPY)
 
 
 def test_a_step_unlike_numpy_is_an_error(wrong, without):
@@ -204,26 +206,24 @@ def test_a_step_unlike_numpy_is_an_error(wrong, without):
 
 
 def test_the_roofline_has_the_streams_of_the_rule(monkeypatch):
-    variants = []
-    stepper = bench._core.Stepper
+    allocated, allocate = [], contestants._core.zeros_in_phase
 
-    class Spy:
-        def __init__(self, rule):
-            self.real = stepper(rule)
+    def spy(*args):
+        allocated.append(allocate(*args))
+        return allocated[-1]
 
-        def add(self, settings, entries):
-            variants.append(settings[0][1])
-            return self.real.add(settings, entries)
-
-        def __getattr__(self, name):
-            return getattr(self.real, name)
-
-    monkeypatch.setattr(bench._core, "Stepper", Spy)
-    for n_states in range(4):
-        p, g = np.ones((2, 10), np.float32)
-        bench.roofline_maker(n_states)(p, g)()
-        np.testing.assert_array_equal(p, np.full(10, 2, np.float32))
-    assert variants == [0b000, 0b001, 0b011, 0b111]
+    monkeypatch.setattr(contestants._core, "zeros_in_phase", spy)
+    for n_states in range(5):
+        for average in (False, True):
+            p, g = np.ones((2, 10), np.float32)
+            contestants.roofline(n_states, average)([p], [g]).step()
+            [streams] = allocated.pop()
+            assert len(streams) == n_states + average
+            # Each stream is written: the parameter and the states get the gradient added.
+            for stream in (p, *streams[:n_states]):
+                np.testing.assert_array_equal(stream, np.full(10, 2, np.float32))
+            for stream in streams[n_states:]:
+                np.testing.assert_array_equal(stream, np.full(10, 1.5, np.float32))
 
 
 # What may be missing or wrong --------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_missing_libraries_are_named(tmp_path, without, capsys):
 
 def test_a_picture_that_was_asked_for_needs_matplotlib(without, monkeypatch, capsys):
     without("matplotlib")
-    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr(measurement, "measure", lambda *_: pytest.fail("it was measured"))
     assert main(["bench", "--output", "b.png"]) == 3
     assert capsys.readouterr() == (
         "",
@@ -254,7 +254,7 @@ def test_an_unwritable_output_is_found_before_the_work(name, tmp_path, monkeypat
     pytest.importorskip("matplotlib")
     (tmp_path / "directory.png").mkdir()
     (tmp_path / "file").touch()
-    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr(measurement, "measure", lambda *_: pytest.fail("it was measured"))
     assert main(["bench", "--output", name]) == 3
     said = capsys.readouterr()
     assert said.out == ""
@@ -267,7 +267,7 @@ def test_too_little_memory(without, monkeypatch, capsys):
         raise MemoryError
 
     without("matplotlib", "torch")
-    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(measurement, "measure", measure)
     assert main(["bench", "--sizes", "100G"]) == 3
     assert capsys.readouterr().err == (
         "fusedstep: not enough memory for 100,000,000,000 parameters\n"
@@ -304,7 +304,7 @@ def test_importing_it_imports_no_peer():
         [
             sys.executable,
             "-c",
-            "import sys, fusedstep.bench\nprint({'matplotlib', 'torch', 'tqdm'} & set(sys.modules))",
+            "import sys, fusedstep._cli.bench\nprint({'matplotlib', 'torch', 'tqdm'} & set(sys.modules))",
         ],
         capture_output=True,
         check=False,

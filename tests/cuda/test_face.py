@@ -38,7 +38,7 @@ def assert_same(host, device):
         for state, array in host.state[name].items():
             other = device.state[name][state]
             assert array == other if state == "step" else same_bits(array, to_numpy(other))
-        if host._policy.ema_decay is not None:
+        if host._setup.policy.ema_decay is not None:
             assert same_bits(host.ema[name], to_numpy(device.ema[name])), name
 
 
@@ -233,7 +233,7 @@ def test_working_copy():
 def test_schedules_follow_the_steps_without_asking_the_device(pair, monkeypatch):
     lr = fs.schedules.Cosine(0.1, total_steps=5)
     host, device, grads = pair(lr=lr)
-    monkeypatch.setattr(type(device._core), "steps_of", None)
+    monkeypatch.setattr(type(device._engine.core), "steps_of", None)
     for _ in range(3):
         host.step(grads)
         device.step(on_device(grads))

@@ -64,7 +64,7 @@ class HostAndDevice:
             assert state["step"] == other["step"]
             for kind in state.keys() - {"step"}:
                 assert same_bits(state[kind], other[kind].cpu().numpy()), (name, kind)
-        if self.host._policy.ema_decay is not None:
+        if self.host._setup.policy.ema_decay is not None:
             for name, average in self.host.ema.items():
                 assert same_bits(average, self.device.ema[name].cpu().numpy()), name
         assert self.host.step_count == self.device.step_count

@@ -36,12 +36,10 @@ def test_averages_can_be_swapped_in():
     try:
         with opt.ema.swapped_in():
             assert all(same_bits(params[name], opt.ema[name]) for name in params)
-            words = (
-                r"^step\(\) is not possible inside ema.swapped_in\(\): the parameters are the av"
-            )
+            words = r"^cannot step inside ema.swapped_in\(\), where the parameters hold their av"
             with pytest.raises(RuntimeError, match=words):
                 opt.step(draw(rng, "float32"))
-            words = r"^swapped_in\(\) blocks cannot be nested$"
+            words = r"^cannot nest ema.swapped_in\(\) blocks$"
             with pytest.raises(RuntimeError, match=words), opt.ema.swapped_in():
                 pass
             raise KeyError

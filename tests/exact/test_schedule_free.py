@@ -71,10 +71,10 @@ def test_what_eval_refuses():
     for name, some in calls.items():
         for call in some:
             before = (
-                rf"call train\(\) before {name}\(\): the parameters are the averages after eval"
+                rf"cannot call {name}\(\) after eval\(\), while the parameters hold the averages"
             )
             if name == "step":
-                before = r"step\(\) is not possible after eval\(\): .* until train\(\)"
+                before = r"cannot step after eval\(\), .* call train\(\) first"
             with pytest.raises(RuntimeError, match=f"^{before}"):
                 call()
     opt.train()
@@ -86,12 +86,12 @@ def test_eval_while_the_averages_are_swapped_in():
     opt = fs.ScheduleFreeAdamW({"a": np.ones(3)}, ema_decay=0.9)
     with (
         opt.ema.swapped_in(),
-        pytest.raises(RuntimeError, match=r"^eval\(\) is not possible inside ema.swapped_in\(\): "),
+        pytest.raises(RuntimeError, match=r"^cannot call eval\(\) inside ema.swapped_in\(\), "),
     ):
         opt.eval()
     opt.eval()
     with (
-        pytest.raises(RuntimeError, match=r"^swapped_in\(\) is .* until train"),
+        pytest.raises(RuntimeError, match=r"^cannot enter ema.swapped_in\(\) after .* train"),
         opt.ema.swapped_in(),
     ):
         pass

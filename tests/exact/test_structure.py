@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 import fusedstep as fs
 from cases import ROWWISE, RULES, same_bits
+from fusedstep._options import Limit, Number, Numbers, Rate, Switch
 from fusedstep.optimizer import registry
-from fusedstep.options import Limit, Number, Numbers, Rate, Switch
 from reference import Run
 
 shapes = st.lists(st.integers(0, 7), max_size=3).map(tuple)
@@ -79,7 +79,7 @@ def rules_with_options(draw):
     rule = draw(st.sampled_from(RULES))
     options = {name: values_of(option, draw) for name, option in registry[rule].options.items()}
     try:
-        registry[rule].check_options(options)
+        registry[rule].definition.check(options)
     except ValueError:  # nesterov without momentum
         options = {}
     return rule, options

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep._options import Number, Switch
 from fusedstep.optimizer import registry
-from fusedstep.options import Number, Switch
 
 DTYPES = ("float32", "float64")
 THREADS = (1, 2, 3, 7)
@@ -44,7 +44,7 @@ def option_sets(rule):
         if not plain and (candidate["weight_decay"] > 0) != candidate["maximize"]:
             continue
         try:
-            registry[rule].check_options(candidate)
+            registry[rule].definition.check(candidate)
         except ValueError:
             continue
         accepted.append(candidate)

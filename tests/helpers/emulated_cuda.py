@@ -40,13 +40,15 @@ def emulated(emulated_module, monkeypatch):
         _loaded[emulated_module] = load(emulated_module)
     module = sys.modules["fusedstep._cuda"] = _loaded[emulated_module]
     monkeypatch.setattr(fusedstep, "_cuda", module, raising=False)
-    monkeypatch.delitem(sys.modules, "fusedstep.cuda", raising=False)
+    for name in ("fusedstep.cuda", "fusedstep._spaces.device"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr(fusedstep, "cuda", raising=False)
     face = importlib.import_module("fusedstep.cuda")
     monkeypatch.setattr(face, "libraries", [FakeLibrary(), *face.libraries])
     yield module
     # Other tests see the build as it is.
     del sys.modules["fusedstep._cuda"], sys.modules["fusedstep.cuda"], fusedstep.cuda
+    sys.modules.pop("fusedstep._spaces.device", None)
 
 
 class Fake:

@@ -2,7 +2,7 @@
 // files there say; `cpus --kernel N FOLDER` the CPUs, where the kernel counts up to N and allows
 // all (0: where it does not answer); `cpus --memory FOLDER` the quotas found where the first
 // allocation fails, where the second does, and so on until none does.
-#include "cpus.hpp"
+#include "threads/cpus.hpp"
 
 #include <cerrno>
 #include <cstdio>

@@ -14,8 +14,8 @@
 
 #include "cuda/reduction.hpp"
 #include "cuda/stepper.hpp"
-#include "reduce.hpp"
-#include "stepper.hpp"
+#include "engine/stepper.hpp"
+#include "numeric/reduce.hpp"
 
 using namespace fusedstep;
 
@@ -33,9 +33,9 @@ double uniform(double low, double high) {
 int common_offset = -1;
 
 // An array that starts at any element of a 64-byte line.
-class Array {
+class Memory {
  public:
-  Array(std::size_t size, std::size_t item)
+  Memory(std::size_t size, std::size_t item)
       : bytes_((size + 16) * item),
         offset_((common_offset < 0 ? below(16) : std::size_t(common_offset)) * item),
         used_(size * item),
@@ -44,8 +44,8 @@ class Array {
   const void* address() { return data(); }
   std::size_t bytes() const { return used_; }
   std::size_t item() const { return item_; }
-  void copy(Array& other) { std::memcpy(data(), other.data(), used_); }
-  bool equals(Array& other) { return std::memcmp(data(), other.data(), used_) == 0; }
+  void copy(Memory& other) { std::memcpy(data(), other.data(), used_); }
+  bool equals(Memory& other) { return std::memcmp(data(), other.data(), used_) == 0; }
 
   template <class T>
   void fill(double low, double high, bool awkward) {
@@ -68,16 +68,16 @@ class Array {
   std::size_t offset_, used_, item_;
 };
 
-void fill(Array& array, DType dtype, double low, double high, bool awkward) {
-  if (dtype == DType::float32)
+void fill(Memory& array, Format format, double low, double high, bool awkward) {
+  if (compute_of(format) == Compute::float32)
     array.fill<float>(low, high, awkward);
   else
     array.fill<double>(low, high, awkward);
 }
 
 // Arrays that are compared: the CPU's, and the device's copies.
-struct Mirrored {
-  std::deque<Array> host, device;
+struct Pairs {
+  std::deque<Memory> host, device;
   std::size_t add(std::size_t size, std::size_t item) {
     host.emplace_back(size, item);
     device.emplace_back(size, item);
@@ -87,7 +87,7 @@ struct Mirrored {
 };
 
 struct Crowd {
-  Mirrored arrays;
+  Pairs arrays;
   std::vector<Tensor> host, device;
 };
 
@@ -99,8 +99,8 @@ std::size_t random_size() {
 
 void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& groups, bool average,
                 std::size_t size) {
-  const DType dtype = once_in(2) ? DType::float32 : DType::float64;
-  const std::size_t item = item_size(dtype), group = below(groups.size());
+  const Format format = once_in(2) ? Format::float32 : Format::float64;
+  const std::size_t item = bytes_of(format, 1), group = below(groups.size());
   std::size_t row_size = 1, rows = size;
   if (rule.rowwise) {
     const std::size_t choices[] = {1, 7, 64, 2048, 5000};
@@ -108,36 +108,39 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
     rows = size = size / row_size;
     size *= row_size;
   }
-  const auto mirrored = [&](double low, double high, std::size_t count) {
+  const auto pair = [&](double low, double high, std::size_t count) {
     const std::size_t at = crowd.arrays.add(count, item);
-    fill(crowd.arrays.host[at], dtype, low, high, true);
+    fill(crowd.arrays.host[at], format, low, high, true);
     crowd.arrays.align(at);
     return at;
   };
-  const auto tensor = [&](std::deque<Array>& arrays, const std::vector<std::size_t>& at) {
-    Tensor t{"t" + std::to_string(crowd.host.size()), arrays[at[0]].data(), size, dtype, {}, group};
-    for (std::size_t k = 0; k < kMaxStates; ++k)
-      if (at[1 + k] != 0) t.state[k] = arrays[at[1 + k]].data();
-    if (at[5] != 0) t.average = arrays[at[5]].data();
-    t.row_size = row_size;
-    if (at[6] != 0) t.copy = reinterpret_cast<std::uint16_t*>(arrays[at[6]].data());
+  const auto tensor = [&](std::deque<Memory>& arrays, const std::vector<std::size_t>& at) {
+    const auto array = [&](std::size_t number, Format stored) {
+      return number == 0 ? Array{} : Array{arrays[number].data(), nullptr, stored};
+    };
+    Tensor t{"t" + std::to_string(crowd.host.size()), {}, size, group};
+    t.view.param = array(at[0], format);
+    for (std::size_t k = 0; k < kMaxStates; ++k) t.view.state[k] = array(at[1 + k], format);
+    t.view.average = array(at[5], format);
+    t.view.row_size = row_size;
+    t.view.copy = array(at[6], Format::bfloat16);
     return t;
   };
   std::vector<std::size_t> at(7, 0);
   if (crowd.arrays.host.empty()) crowd.arrays.add(0, 1);  // number 0 stands for none
-  at[0] = mirrored(-1, 1, size);
+  at[0] = pair(-1, 1, size);
   const States& states = rule.states[groups[group].variant];
   for (std::size_t k = 0; k < states.size(); ++k)
-    if (states.state[k].used) at[1 + k] = mirrored(0.01, 1, rows);
-  if (average) at[5] = mirrored(-1, 1, size);
-  if (dtype == DType::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
+    if (states.state[k].used) at[1 + k] = pair(0.01, 1, rows);
+  if (average) at[5] = pair(-1, 1, size);
+  if (format == Format::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
   crowd.host.push_back(tensor(crowd.arrays.host, at));
   crowd.device.push_back(tensor(crowd.arrays.device, at));
 }
 
 Group random_group(const RuleInfo& rule) {
   Group group;
-  group.variant = unsigned(below(std::size_t{1} << rule.flags.size()));
+  group.variant = unsigned(below(rule.variants));
   for (double& scalar : group.scalars) scalar = uniform(0.05, 0.95);
   group.maximize = once_in(3);
   if (once_in(2)) group.weight_decay = 0.01;
@@ -147,15 +150,15 @@ Group random_group(const RuleInfo& rule) {
 }
 
 // A gradient for both, with the worst of numbers where `nonfinite`.
-std::size_t add_gradient(Mirrored& gradients, DType dtype, std::size_t size, bool nonfinite) {
-  const std::size_t at = gradients.add(size, item_size(dtype));
-  fill(gradients.host[at], dtype, -1, 1, true);
+std::size_t add_gradient(Pairs& gradients, Format format, std::size_t size, bool nonfinite) {
+  const std::size_t at = gradients.add(size, bytes_of(format, 1));
+  fill(gradients.host[at], format, -1, 1, true);
   if (nonfinite && size != 0 && once_in(3)) {
     const double bad = once_in(2) ? HUGE_VAL : std::nan("");
     const float small = float(bad);
-    std::memcpy(gradients.host[at].data() + below(size) * item_size(dtype),
-                dtype == DType::float32 ? static_cast<const void*>(&small) : &bad,
-                item_size(dtype));
+    std::memcpy(gradients.host[at].data() + bytes_of(format, below(size)),
+                format == Format::float32 ? static_cast<const void*>(&small) : &bad,
+                bytes_of(format, 1));
   }
   gradients.align(at);
   return at;
@@ -163,14 +166,14 @@ std::size_t add_gradient(Mirrored& gradients, DType dtype, std::size_t size, boo
 
 // What both engines have been prepared for; whether they say the same of it.
 bool run_both(Stepper& host, cuda::Stepper& device, const bool& applied, const double& norm) {
-  const Outcome expected = host.run(), outcome = device.run();
+  const StepResult expected = host.run(), result = device.run();
   bool same = applied == expected.applied;
   if (expected.grad_norm) {
     const double other = *expected.grad_norm;
     same = same && (norm == other || (norm != norm && other != other));
   }
   if (host.policy().error_if_nonfinite)
-    same = same && outcome.applied == expected.applied && outcome.nonfinite == expected.nonfinite;
+    same = same && result.applied == expected.applied && result.nonfinite == expected.nonfinite;
   return same;
 }
 
@@ -179,15 +182,15 @@ const double kScales[] = {1.0, 1.0, 1024.0, 0.3, 3.0};
 bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   const std::size_t count = crowd.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
   const bool zero = once_in(4), nonfinite = once_in(6);
-  Mirrored gradients;
-  std::vector<const void*> host_sets(count * sets), device_sets(count * sets);
+  Pairs gradients;
+  std::vector<Array> host_sets(count * sets), device_sets(count * sets);
   for (std::size_t i = 0; i < count; ++i) {
     if (once_in(5)) continue;
+    const Format format = crowd.host[i].format();
     for (std::size_t k = 0; k < sets; ++k) {
-      const std::size_t at =
-          add_gradient(gradients, crowd.host[i].dtype, crowd.host[i].size, nonfinite);
-      host_sets[i * sets + k] = gradients.host[at].data();
-      device_sets[i * sets + k] = gradients.device[at].data();
+      const std::size_t at = add_gradient(gradients, format, crowd.host[i].size, nonfinite);
+      host_sets[i * sets + k] = {gradients.host[at].data(), nullptr, format};
+      device_sets[i * sets + k] = {gradients.device[at].data(), nullptr, format};
     }
   }
   std::vector<double> weights(sets);
@@ -195,16 +198,17 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   const bool weighted = sets > 1 || once_in(4);
   const double scale = kScales[below(5)];
   const double divisor = weighted && once_in(2) ? 2.7 : 1.0;
-  const auto call = [&](const std::vector<const void*>& pointers, Scale by) {
-    return GradientSets{pointers.data(), sets, weighted ? weights.data() : nullptr,
-                        divisor,         by,   zero};
+  const auto call = [&](const std::vector<Array>& arrays, Scale by) {
+    return GradientSets{arrays.data(), sets, weighted ? weights.data() : nullptr,
+                        divisor,       by,   zero};
   };
   bool applied = true;
   double norm = -1.0;
-  const double there = scale;
-  device.tell(&applied, &norm);
+  double there = scale;
+  device.report_to(&applied, &norm);
   host.prepare(call(host_sets, {scale}));
-  device.prepare(call(device_sets, once_in(2) ? Scale{scale} : Scale{1.0, &there, DType::float64}));
+  device.prepare(call(device_sets,
+                      once_in(2) ? Scale{scale} : Scale{1.0, {&there, nullptr, Format::float64}}));
   bool same = run_both(host, device, applied, norm);
   for (std::size_t at = 0; at < gradients.host.size(); ++at)
     same = same && gradients.host[at].equals(gradients.device[at]);
@@ -216,22 +220,22 @@ bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   RowGradients mine, theirs;
   mine.tensor = theirs.tensor = below(crowd.host.size());
   const Tensor& tensor = crowd.host[mine.tensor];
-  std::size_t size = tensor.row_size;
+  std::size_t size = tensor.view.row_size;
   if (!host.rule().rowwise)
     for (const std::size_t divisor : {2, 3, 64, 2048})
       if (tensor.size % divisor == 0 && once_in(2)) size = divisor;
   mine.row_size = theirs.row_size = size;
   mine.scale = theirs.scale = {kScales[below(5)]};
   const bool nonfinite = once_in(6);
-  Mirrored gradients;
+  Pairs gradients;
   for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
     if (!once_in(3)) continue;
     mine.rows.push_back(row);
     mine.first.push_back(mine.sets.size());
     for (std::size_t k = 0; k < 1 + below(3); ++k) {
-      const std::size_t at = add_gradient(gradients, tensor.dtype, size, nonfinite);
-      mine.sets.push_back(gradients.host[at].data());
-      theirs.sets.push_back(gradients.device[at].data());
+      const std::size_t at = add_gradient(gradients, tensor.format(), size, nonfinite);
+      mine.sets.push_back({gradients.host[at].data(), nullptr, tensor.format()});
+      theirs.sets.push_back({gradients.device[at].data(), nullptr, tensor.format()});
     }
   }
   if (mine.rows.empty()) return true;
@@ -240,7 +244,7 @@ bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   theirs.first = mine.first;
   bool applied = true;
   double norm = -1.0;
-  device.tell(&applied, &norm);
+  device.report_to(&applied, &norm);
   host.prepare(mine);
   device.prepare(theirs);
   return run_both(host, device, applied, norm);
@@ -252,7 +256,7 @@ bool is_nan(std::uint16_t bfloat16) { return (bfloat16 & 0x7fffu) > 0x7f80u; }
 
 // NaNs are compared by position.
 template <class T>
-bool same_numbers(Array& a, Array& b) {
+bool same_numbers(Memory& a, Memory& b) {
   for (std::size_t i = 0; i < a.bytes() / sizeof(T); ++i) {
     T x, y;
     std::memcpy(&x, a.data() + i * sizeof(T), sizeof x);
@@ -262,13 +266,12 @@ bool same_numbers(Array& a, Array& b) {
   return true;
 }
 
-bool run_once(std::size_t rule) {
-  const RuleInfo& info = registry()[rule];
+bool run_once(const RuleInfo& rule) {
   common_offset = once_in(2) ? -1 : int(below(16));
   Stepper host(rule);
   cuda::Stepper device(rule);
   const std::size_t group_count = 1 + below(3);
-  for (std::size_t g = 0; g < group_count; ++g) host.groups().push_back(random_group(info));
+  for (std::size_t g = 0; g < group_count; ++g) host.groups().push_back(random_group(rule));
   device.groups() = host.groups();
   Policy policy;
   policy.skip_nonfinite = once_in(3);
@@ -282,7 +285,7 @@ bool run_once(std::size_t rule) {
   const std::size_t count = many ? 2100 : 1 + below(12);
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t huge = kReduceBlock * kReduceBlock + 3 * kReduceBlock + below(9);
-    add_tensor(crowd, info, host.groups(), average,
+    add_tensor(crowd, rule, host.groups(), average,
                many              ? below(9)
                : large && i == 0 ? huge
                                  : random_size());
@@ -300,11 +303,11 @@ bool run_once(std::size_t rule) {
       device.freeze(frozen, true);
     }
     if (!step(crowd, host, device)) return false;
-    if (!info.layerwise && !step_rows(crowd, host, device)) return false;
+    if (!rule.layerwise && !step_rows(crowd, host, device)) return false;
   }
   bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
   for (std::size_t at = 1; at < crowd.arrays.host.size(); ++at) {
-    Array &a = crowd.arrays.host[at], &b = crowd.arrays.device[at];
+    Memory &a = crowd.arrays.host[at], &b = crowd.arrays.device[at];
     same = same && (a.item() == 2   ? same_numbers<std::uint16_t>(a, b)
                     : a.item() == 4 ? same_numbers<float>(a, b)
                                     : same_numbers<double>(a, b));
@@ -342,10 +345,10 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
   int failures = trees_agree() ? 0 : 1;
   if (failures != 0) std::printf("a tree differs\n");
-  for (std::size_t rule = 0; rule < registry().size(); ++rule)
+  for (const RuleInfo& rule : registry())
     for (int round = 0; round < rounds; ++round)
       if (!run_once(rule)) {
-        std::printf("%s, round %d: the device differs\n", registry()[rule].name, round);
+        std::printf("%s, round %d: the device differs\n", rule.name, round);
         ++failures;
       }
   std::printf("%zu steps\n", registry().size() * std::size_t(rounds) * 4);

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "dispatch.hpp"
-#include "stepper.hpp"
+#include "engine/dispatch.hpp"
+#include "engine/stepper.hpp"
 
 using namespace fusedstep;
 
@@ -37,7 +37,7 @@ void add(std::uint64_t& hash, const std::vector<T>& values) {
 }
 
 template <class T>
-std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole) {
+std::uint64_t digest(const RuleInfo& rule, unsigned variant, Format format, bool whole) {
   std::vector<T> param = numbers<T>(1), gradient;
   std::vector<std::vector<T>> states(kMaxStates, std::vector<T>(kSize, T(0)));
   Stepper stepper(rule);
@@ -53,18 +53,20 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole
     stepper.policy().ema_decay = 0.9;
   }
   stepper.groups().push_back(group);
-  Tensor tensor{"p", param.data(), kSize, dtype, {}, 0};
-  if (registry()[rule].rowwise) tensor.row_size = kRowSize;
-  for (std::size_t k = 0; k < kMaxStates; ++k) tensor.state[k] = states[k].data();
+  Tensor tensor{"p", {}, kSize};
+  tensor.view.param = {param.data(), nullptr, format};
+  if (rule.rowwise) tensor.view.row_size = kRowSize;
+  for (std::size_t k = 0; k < kMaxStates; ++k)
+    tensor.view.state[k] = {states[k].data(), nullptr, format};
   if (whole) {
-    tensor.average = average.data();
-    tensor.copy = copy.data();
+    tensor.view.average = {average.data(), nullptr, format};
+    tensor.view.copy = {copy.data(), nullptr, Format::bfloat16};
   }
   stepper.add(tensor);
   for (int step = 0; step < kSteps; ++step) {
     gradient = numbers<T>(std::uint64_t(step) + 2);
-    const void* const pointer = gradient.data();
-    stepper.prepare({&pointer, 1, nullptr, 1.0, {whole ? 3.0 : 1.0}});
+    const Array set{gradient.data(), nullptr, format};
+    stepper.prepare({&set, 1, nullptr, 1.0, {whole ? 3.0 : 1.0}});
     stepper.run();
   }
   std::uint64_t hash = 14695981039346656037u;
@@ -79,13 +81,11 @@ std::uint64_t digest(std::size_t rule, unsigned variant, DType dtype, bool whole
 
 int main() {
   std::fprintf(stderr, "%s\n", current_table().isa);
-  for (std::size_t rule = 0; rule < registry().size(); ++rule) {
-    const RuleInfo& info = registry()[rule];
-    for (unsigned variant = 0; variant < 1u << info.flags.size(); ++variant)
+  for (const RuleInfo& rule : registry())
+    for (unsigned variant = 0; variant < rule.variants; ++variant)
       for (const bool whole : {false, true})
         std::printf(
-            "%s %u %d %016llx %016llx\n", info.name, variant, whole,
-            static_cast<unsigned long long>(digest<float>(rule, variant, DType::float32, whole)),
-            static_cast<unsigned long long>(digest<double>(rule, variant, DType::float64, whole)));
-  }
+            "%s %u %d %016llx %016llx\n", rule.name, variant, whole,
+            static_cast<unsigned long long>(digest<float>(rule, variant, Format::float32, whole)),
+            static_cast<unsigned long long>(digest<double>(rule, variant, Format::float64, whole)));
 }

@@ -1,7 +1,7 @@
 // Lets Pace choose on machines that are made up, and counts what its steps take against the best
 // number of threads there. Prints one line a machine: its name, and the mean time of a step over
 // the best one's, after the machine was learnt.
-#include "pace.hpp"
+#include "threads/pace.hpp"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // Cuts random lists of tensors anywhere and counts: every element (or row) of every tensor must be
 // in exactly one piece, so that each stream is read once and written once, and no cache line in
 // two but where a row must not be cut.
-#include "plan.hpp"
+#include "engine/plan.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -62,7 +62,7 @@ int main() {
       // Never touched: a plan is about addresses.
       const std::uintptr_t address = (std::uintptr_t{1} << 40) + below(1024) * t.item_size;
       t.param = {reinterpret_cast<void*>(address), size * t.item_size};
-      t.streams = 2 + below(4);
+      t.bytes = t.param.bytes * (2 + below(4));
     }
     Plan plan;
     plan.build(tensors);

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "pool.hpp"
+#include "threads/pool.hpp"
 
 using namespace fusedstep;
 

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "pool.hpp"
+#include "threads/pool.hpp"
 
 using namespace fusedstep;
 

@@ -38,7 +38,7 @@ PROGRAM = """
 import ctypes, sys
 import numpy as np
 import fusedstep as fs
-from fusedstep.spaces import HostSpace
+from fusedstep._spaces.host import HostSpace
 from optimizers import everything
 shim = ctypes.PyDLL(None)
 stepper = HostSpace.stepper

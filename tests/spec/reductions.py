@@ -6,7 +6,7 @@ BLOCK, LANES = 2048, 32
 
 
 def tree_sum(numbers):
-    """The sum of float64 numbers in the shape of cpp/reduce.hpp."""
+    """The sum of float64 numbers in the shape of cpp/numeric/reduce.hpp."""
     return tree_sums(np.ravel(numbers, order="K")[None])[0]
 
 

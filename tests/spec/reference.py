@@ -300,7 +300,7 @@ class Run:
 
     def __init__(self, rule, options, param, functions=REFERENCE):
         cls = registry[rule]
-        values = cls.check_options(options)
+        values = cls.definition.check(options)
         self.rule, self.options, self.function = rule, SimpleNamespace(**values), functions[rule]
         self.param, self.t = param.copy(order="K"), 0  # norms are taken in memory's order
         variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))

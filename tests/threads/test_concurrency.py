@@ -99,8 +99,8 @@ class Interrupted:
         if name != self._name:
             return attribute
 
-        def call(*arguments):
-            attribute(*arguments)
+        def call(*arguments, **named):
+            attribute(*arguments, **named)
             raise KeyboardInterrupt
 
         return call
@@ -108,9 +108,9 @@ class Interrupted:
 
 def interrupt(opt, name):
     """From now on; returns a function that ends it."""
-    core = opt._core
-    object.__setattr__(opt, "_core", Interrupted(core, name))
-    return lambda: object.__setattr__(opt, "_core", core)
+    core = opt._engine.core
+    opt._engine.core = Interrupted(core, name)
+    return lambda: setattr(opt._engine, "core", core)
 
 
 def test_ctrl_c_while_a_group_is_added():

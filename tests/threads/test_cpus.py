@@ -16,7 +16,7 @@ needs_affinity = pytest.mark.skipif(sys.platform != "linux", reason="affinity is
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    sources = [NATIVE / "cpus.cpp", ROOT / "cpp/cpus.cpp"]
+    sources = [NATIVE / "cpus.cpp", ROOT / "cpp/threads/cpus.cpp"]
     program = compiled(tmp_path_factory.mktemp("cpus"), sources, "-I", ROOT / "cpp")
 
     def call(*arguments, before=()):

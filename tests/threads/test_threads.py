@@ -1,5 +1,6 @@
 """Where threads come from, and that they are good guests: started late, named, asleep, gone with the process."""
 
+import shutil
 import sys
 
 import pytest
@@ -301,12 +302,10 @@ def test_affinity_is_the_limit():
 @pytest.mark.exhaustive  # 10 s: hundreds of thousands of orders
 def test_every_order_of_the_pools_threads(tmp_path):
     """The pool's source, beside a sync.hpp whose threads are a scheduler's (tests/native/model)."""
-    for name in ("pool.hpp", "pool.cpp", "shares.hpp", "parallel.hpp", "float_environment.hpp"):
-        (tmp_path / name).write_bytes((ROOT / "cpp" / name).read_bytes())
-    for file in (NATIVE / "model").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    sources = [NATIVE / "pool_model.cpp", tmp_path / "pool.cpp", tmp_path / "model.cpp"]
-    lines = lines_of(compiled(tmp_path, sources, "-I", tmp_path))
+    threads = shutil.copytree(ROOT / "cpp/threads", tmp_path / "threads")
+    shutil.copytree(NATIVE / "model", threads, dirs_exist_ok=True)
+    sources = [NATIVE / "pool_model.cpp", threads / "pool.cpp", threads / "model.cpp"]
+    lines = lines_of(compiled(tmp_path, sources, "-I", tmp_path, "-I", ROOT / "cpp"))
     orders = {line.rsplit(": ")[0]: int(line.split()[-2]) for line in lines}
     assert len(orders) == 21
     assert all(
@@ -315,14 +314,14 @@ def test_every_order_of_the_pools_threads(tmp_path):
 
 
 def test_the_pool_has_no_data_race(tmp_path):
-    sources = [NATIVE / "pool_stress.cpp", ROOT / "cpp/pool.cpp"]
+    sources = [NATIVE / "pool_stress.cpp", ROOT / "cpp/threads/pool.cpp"]
     program = compiled(tmp_path, sources, "-I", ROOT / "cpp", "-fsanitize=thread")
     assert lines_of(program) == ["6000 jobs"]
 
 
 def test_the_pace_finds_the_best_number_of_threads(tmp_path):
     """On machines that are made up: seconds a step over those of the best number of threads."""
-    sources = [NATIVE / "pace.cpp", ROOT / "cpp/pace.cpp", ROOT / "cpp/process.cpp"]
+    sources = [NATIVE / "pace.cpp", ROOT / "cpp/threads/pace.cpp", ROOT / "cpp/threads/process.cpp"]
     lines = lines_of(compiled(tmp_path, sources, "-I", ROOT / "cpp"))
     ratios = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
     assert len(ratios) == 13

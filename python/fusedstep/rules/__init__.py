@@ -1,11 +1,11 @@
 r"""The rules. Each docstring gives formula, defaults with their origin, state and source.
 
-Common to all: :math:`g` is the gradient, negated where ``maximize``; where a rule has no decoupled
-decay, ``weight_decay`` > 0 adds ``weight_decay * p`` to it (torch's coupled, L2 decay; negative
-values are refused). Arithmetic is in the dtype of the parameter, float32 or float64; scalars such
-as bias corrections are computed in float64 from an int64 counter and rounded once. State arrays
-have the shape (of row-wise rules: one number a row), dtype and memory order of their parameter and
-start at 0. What constructors and steps raise stands at :class:`~fusedstep.optimizer.Optimizer`.
+Common to all: :math:`g` is the gradient, negated with ``maximize``. Unless a rule has decoupled
+decay, ``weight_decay`` > 0 adds ``weight_decay * p`` to it (coupled or L2 decay, as in torch;
+negative values are an error). Arithmetic is in the dtype of the parameter, float32 or float64;
+scalars such as bias corrections are computed in float64 from an int64 counter and rounded once.
+State arrays have the shape (in row-wise rules one number per row), dtype and memory order of their
+parameter and start at 0. :class:`~fusedstep.Optimizer` documents the common options and errors.
 """
 
 from fusedstep.rules.adagrad import Adadelta, Adagrad, RMSprop, RowwiseAdagrad
@@ -40,3 +40,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "Yogi",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fusedstep._options import Flag, Fraction, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Flag, Fraction, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop", "RowwiseAdagrad"]
 
@@ -55,18 +55,18 @@ class Adagrad(Optimizer):
 
 
 class RowwiseAdagrad(Adagrad):
-    """Adagrad with one sum a row, for embedding tables: a table's state is one column::
+    """Adagrad with one sum per row, for embedding tables: the state of a table is one column::
 
         sum[i] = sum[i] + mean(g[i] * g[i])  (from initial_accumulator_value)
         p[i]   = p[i] - lr_t * g[i] / (sqrt(sum[i]) + eps),    lr_t = lr / (1 + (t - 1) * lr_decay)
 
-    Row i is ``p[i]``, whatever its shape: an array of one axis has rows of one number (and is
-    Adagrad's, bit for bit), one without axes is one row. Rows must be in C order. With
-    ``eps_inside_sqrt`` the root is ``sqrt(sum + eps)``. g is the gradient as it is after clipping
-    and with coupled decay. Its squares are summed in float64 in a fixed shape and their mean rounded
-    once. :meth:`step_rows` touches the sums of the named rows alone. State: ``sum``, of shape
-    ``(rows,)`` and the parameter's dtype. Formula and defaults as DLRM's ``RWSAdagrad`` has them for
-    sparse gradients: lr 1e-2, eps 1e-10, start at 0.
+    Row i is ``p[i]``, whatever its shape: the rows of a 1-d array are single numbers (the result is
+    Adagrad's, bit for bit), and a 0-d array is one row. Rows must be in C order. With
+    ``eps_inside_sqrt`` the root is ``sqrt(sum + eps)``. g is the gradient after clipping and
+    coupled decay. Its squares are summed in float64 in a fixed order and their mean is rounded
+    once. :meth:`step_rows` changes only the sums of the given rows. State: ``sum``, of shape
+    ``(rows,)`` and the parameter's dtype. Formula and defaults as DLRM's ``RWSAdagrad`` has them
+    for sparse gradients: lr 1e-2, eps 1e-10, start at 0.
 
     Elsewhere under this name: FBGEMM's ``EXACT_ROWWISE_ADAGRAD``, the fused optimizer of torchrec's
     tables, multiplies by ``lr / (sqrt(sum) + eps)``: the same but for rounding.
@@ -126,7 +126,8 @@ class Adadelta(Optimizer):
         p = p - lr * d
 
     State: ``square_avg`` (v), ``acc_delta`` (a). Formula and defaults as ``torch.optim.Adadelta``:
-    lr 1, rho 0.9, eps 1e-6. Computed with the root of the quotient, ``sqrt((a + eps) / (v + eps))``.
+    lr 1, rho 0.9, eps 1e-6. Computed with the root of the quotient,
+    ``sqrt((a + eps) / (v + eps))``.
 
     Elsewhere under this name: the paper has no learning rate (here 1), and rho 0.95; Keras
     defaults to lr 1e-3, with rho 0.95 and eps 1e-7.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusedstep._options import Betas, Flag, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Flag, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 
 class Adam(Optimizer):
-    """Both moments of the gradient, corrected for their start at 0::
+    """Adaptive steps from the first two moments of the gradient, corrected for their start at 0::
 
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
@@ -56,7 +56,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: the weights shrink first, then :class:`Adam` steps::
+    """Adam with decoupled weight decay, which shrinks the weights before the step of :class:`Adam`::
 
         p = p * (1 - lr * weight_decay)
 
@@ -87,7 +87,7 @@ class AdamW(Adam):
 
 
 class Adamax(Optimizer):
-    """Adam with the infinity norm in the place of the second moment::
+    """Adam with the infinity norm in place of the second moment::
 
         m = beta1 * m + (1 - beta1) * g
         u = max(beta2 * u, abs(g) + eps)
@@ -117,7 +117,7 @@ class Adamax(Optimizer):
 
 
 class NAdam(Optimizer):
-    """Adam with Nesterov's momentum, which looks one step ahead::
+    """Adam with Nesterov momentum, which looks one step ahead::
 
         m  = beta1 * m + (1 - beta1) * g
         v  = beta2 * v + (1 - beta2) * g * g
@@ -130,9 +130,9 @@ class NAdam(Optimizer):
     Formula and defaults as ``torch.optim.NAdam``: lr 2e-3, betas (0.9, 0.999), eps 1e-8,
     momentum_decay 4e-3.
 
-    Elsewhere under this name: torch keeps ``c`` in its state (in float32). Here it follows from the
-    counter and the options, so that it is exact after a resume, and betas or momentum_decay that
-    are changed meanwhile hold for all of it. optax has no schedule of ``mu``: ``mu = beta1``.
+    Elsewhere under this name: torch keeps ``c`` in its state (in float32). Here it is computed from
+    the counter and the present options, so that it is exact after a resume; changing betas or
+    momentum_decay applies to all past steps, too. optax has no schedule of ``mu``: ``mu = beta1``.
 
     Source: Dozat 2016, Algorithm 2, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
     """
@@ -155,7 +155,7 @@ class NAdam(Optimizer):
 
 
 class RAdam(Optimizer):
-    """Adam whose first steps wait for the second moment to be worth dividing by::
+    """Adam whose first steps are those of momentum, until the second moment is reliable::
 
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g

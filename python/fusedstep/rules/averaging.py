@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedstep._options import Betas, Flag, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Flag, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["ASGD", "ScheduleFreeAdamW"]
 
 
 class ASGD(Optimizer):
-    """Gradient descent with a falling rate, and the average of where it has been::
+    """Gradient descent with a decreasing rate, and the average of its iterates::
 
         p   = p * (1 - lambd * eta) - eta * g
         ax  = ax + mu * (p - ax)
         eta = lr / (1 + lambd * lr * (t - 1))**alpha,    mu = 1 / max(1, t - 1 - t0)
 
-    The average begins after ``t0`` steps; until then it is the parameter. State: ``ax``, which is
-    what to evaluate: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
+    The average begins after ``t0`` steps; until then it equals the parameter. State: ``ax``, which
+    is to be evaluated: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
     1e-2, lambd 1e-4, alpha 0.75, t0 1e6.
 
-    Elsewhere under this name: torch keeps eta and mu in its state (in float32), so that a changed
-    lr holds from the step after the next one; here it holds from the next.
+    Elsewhere under this name: torch keeps eta and mu in its state (in float32), so that a change of
+    lr takes effect one step later than here.
 
     Source: Polyak & Juditsky 1992, https://doi.org/10.1137/0330046; Bottou 2010
     """
@@ -52,7 +52,7 @@ class ASGD(Optimizer):
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """Adam that averages instead of having its rate scheduled::
+    """Adam that averages its iterates instead of following a learning-rate schedule::
 
         v = beta2 * v + (1 - beta2) * g * g
         d = g / (sqrt(v / (1 - beta2**t)) + eps) + weight_decay * y
@@ -61,17 +61,17 @@ class ScheduleFreeAdamW(Optimizer):
         y = (1 - beta1) * z + beta1 * x
 
     with ``lr' = lr * min(1, t / warmup_steps)``. The parameters hold ``y``, where gradients are
-    taken; ``x`` is what has been learnt: :meth:`eval` puts it into the parameters and
-    :meth:`train` takes it out again. ``y`` is computed without ``x``, as in the authors' code.
-    State: ``z``, which starts at the parameters as they are handed over, ``exp_avg_sq`` (v).
-    Formula and defaults of the authors' code: lr 2.5e-3, betas (0.9, 0.999), eps 1e-8,
+    computed; ``x`` is to be evaluated: :meth:`eval` writes it to the parameters and :meth:`train`
+    restores ``y``, which is computed without ``x``, as in the authors' code. State: ``z``, which
+    starts at the parameters that are passed in, ``exp_avg_sq`` (v). Formula and defaults as in the
+    authors' code: lr 2.5e-3, betas (0.9, 0.999), eps 1e-8,
     weight_decay 0, warmup_steps 0.
 
-    ``c`` follows from the counter and ``warmup_steps``, and assumes that ``lr`` stays as it is: the
-    method is meant to have no schedule.
+    ``c`` is computed from the counter and ``warmup_steps``, and assumes a constant ``lr``, as the
+    method is meant to be used without a schedule.
 
-    Elsewhere under this name: the authors' code sums the rates that it has seen; its ``r`` is 0
-    here and its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
+    Elsewhere under this name: the authors' code sums the rates of past steps; here its ``r`` is 0
+    and its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
 
     Source: Defazio et al. 2024, https://arxiv.org/abs/2405.15682;
     https://github.com/facebookresearch/schedule_free
@@ -91,7 +91,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:
-        self._kept: dict[str, Any] | None = None  # y, while the parameters hold x
+        self._kept: list[Any] | None = None  # y, while the parameters hold x
         self._construct(params, locals())
 
     @staticmethod
@@ -103,44 +103,43 @@ class ScheduleFreeAdamW(Optimizer):
             )
 
     def eval(self) -> None:
-        """Put the averages ``x`` into the parameters, to evaluate or save them.
+        """Write the averages ``x`` to the parameters, to evaluate or save them.
 
-        ``y`` is kept in memory meanwhile. Steps, state_dict, load_state_dict and add_group are
-        refused until :meth:`train`. Working copies stay as the last step left them: copies of ``y``.
-        A second call changes nothing.
+        A copy of ``y`` is kept. Steps, state_dict, load_state_dict and add_group raise RuntimeError
+        until :meth:`train`. Working copies do not change: they remain copies of ``y``. A second
+        call changes nothing.
 
         Raises
         ------
         RuntimeError
-            The parameters hold their ``ema`` at the moment.
+            Within ``ema.swapped_in()``.
         """
         if self._kept is not None:
             return
-        if self._pause:
-            raise RuntimeError(f"eval() is not possible {self._pause}")
-        space, params = self._space, self.params
-        self._kept = {name: space.copy_of(leaf) for name, leaf in params.items()}
-        self._pause = "after eval(): the parameters are the averages until train()"
-        for group in self.groups:
-            for name in group.params:
-                leaf, z = params[name], space.to_numpy(self._buffers[self._index[name]]["z"])
-                y = space.to_numpy(leaf)
-                x = y + y.dtype.type(1.0 - 1.0 / group["betas"][0]) * (z - y)
-                space.copy(leaf, space.like(np.asarray(x), leaf))
+        engine = self._engine
+        if engine.paused:
+            raise RuntimeError(f"cannot call eval() {engine.paused}")
+        space, tree = engine.space, engine.tree
+        self._kept = [space.copy_of(leaf) for leaf in tree.leaves]
+        engine.paused = "after eval(), while the parameters hold the averages: call train() first"
+        for leaf, group, state in zip(tree.leaves, tree.group_of, engine.buffers, strict=True):
+            beta1 = engine.groups[group]["betas"][0]
+            y, z = space.to_numpy(leaf), space.to_numpy(state["z"])
+            x = y + y.dtype.type(1.0 - 1.0 / beta1) * (z - y)
+            space.copy(leaf, space.like(np.asarray(x), leaf))
 
     def train(self) -> None:
-        """Put ``y`` back into the parameters, bit for bit. A second call changes nothing."""
+        """Restore ``y`` in the parameters, bit for bit. A second call changes nothing."""
         if self._kept is None:
             return
-        for name, leaf in self.params.items():
-            self._space.copy(leaf, self._kept[name])
-        self._kept, self._pause = None, ""
+        engine = self._engine
+        for leaf, y in zip(engine.tree.leaves, self._kept, strict=True):
+            engine.space.copy(leaf, y)
+        self._kept, engine.paused = None, ""
 
     def _refuse_in_eval(self, what: str) -> None:
         if self._kept is not None:
-            raise RuntimeError(
-                f"call train() before {what}(): the parameters are the averages after eval()"
-            )
+            raise RuntimeError(f"cannot call {what}() {self._engine.paused}")
 
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""

@@ -1,23 +1,23 @@
-"""Rules like Adam whose second moment is another one."""
+"""Variants of Adam with another second moment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fusedstep._options import Betas, Flag, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Flag, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["AdaBelief", "Yogi"]
 
 
 class AdaBelief(Optimizer):
-    """Adam that divides by how much the gradients surprised their average::
+    """Adam whose second moment is that of the gradient's deviation from its average::
 
         p = p * (1 - lr * weight_decay)
         m = beta1 * m + (1 - beta1) * g
@@ -50,7 +50,7 @@ class AdaBelief(Optimizer):
 
 
 class Yogi(Optimizer):
-    """Adam whose second moment cannot forget quickly::
+    """Adam whose second moment cannot decrease quickly::
 
         m = beta1 * m + (1 - beta1) * g
         v = v - (1 - beta2) * sign(v - g * g) * g * g
@@ -61,8 +61,8 @@ class Yogi(Optimizer):
     does not set, as TensorFlow Addons.
 
     Elsewhere under this name: TensorFlow Addons has "epsilon hat" (see :class:`Adam`); the paper
-    has neither the corrections by c1 and c2 nor a start of the first moment, and takes that of v
-    from the mean of the squares of a first batch.
+    has neither the corrections by c1 and c2 nor an initial value of the first moment, and takes
+    that of v from the mean of the squares of a first batch.
 
     Source: Zaheer et al. 2018, Algorithm 2,
     https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization

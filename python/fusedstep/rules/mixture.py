@@ -1,24 +1,24 @@
-"""Rules that follow a mixture of two averages."""
+"""Rules whose steps combine two averages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusedstep._options import Betas3, Flag, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas3, Flag, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["AdEMAMix", "Adan"]
 
 
 class Adan(Optimizer):
-    """Adam with Nesterov's momentum from the differences of the gradients::
+    """Adam with Nesterov momentum from the differences of successive gradients::
 
-        d = g - g'                          (g' the gradient before; at the first step d = 0)
+        d = g - g'                          (g' the previous gradient; at the first step d = 0)
         m = beta1 * m + (1 - beta1) * g
         w = beta2 * w + (1 - beta2) * d
         v = beta3 * v + (1 - beta3) * (g + beta2 * d)**2
@@ -52,7 +52,7 @@ class Adan(Optimizer):
 
 
 class AdEMAMix(Optimizer):
-    """Adam with a second, slow average of the gradients, which remembers thousands of them::
+    """Adam with a second, slow average of the gradients, over thousands of steps::
 
         p = p * (1 - lr * weight_decay)
         m = beta1 * m + (1 - beta1) * g
@@ -60,9 +60,9 @@ class AdEMAMix(Optimizer):
         v = beta2 * v + (1 - beta2) * g * g
         p = p - lr * (m / c1 + alpha' * n) / (sqrt(v / c2) + eps),  ci = 1 - betai**t
 
-    In the first ``warmup_steps`` (0: none), with ``x = t / warmup_steps``, ``alpha' = x * alpha`` and
-    ``1 / log(beta3') = (1 - x) / log(beta1) + x / log(beta3)``, but never above beta3; then they are
-    ``alpha`` and ``beta3``. The weight decay is decoupled. State: ``exp_avg_fast`` (m),
+    In the first ``warmup_steps`` (0: none), with ``x = t / warmup_steps``, ``alpha' = x * alpha``
+    and ``1 / log(beta3') = (1 - x) / log(beta1) + x / log(beta3)``, but never above beta3; then
+    they are ``alpha`` and ``beta3``. The weight decay is decoupled. State: ``exp_avg_fast`` (m),
     ``exp_avg_slow`` (n), ``exp_avg_sq`` (v). Formula and defaults of the paper: lr 1e-3, betas
     (0.9, 0.999, 0.9999), alpha 5, eps 1e-8, weight_decay 0; it warms up over all steps of a run.
 

@@ -1,23 +1,23 @@
-"""Rules that follow the gradient itself, plain or averaged."""
+"""Gradient descent, with and without momentum."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fusedstep._options import Flag, Fraction, LearningRate, NonNegative
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Flag, Fraction, LearningRate, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["SGD", "Momentum"]
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum on request::
+    """Gradient descent, optionally with momentum::
 
         buf = g                                         (first step)
         buf = momentum * buf + (1 - dampening) * g      (later steps)
@@ -59,7 +59,7 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-    """Momentum as the exponential moving average of the gradients, from 0::
+    """Gradient descent along the exponential moving average of the gradients, which starts at 0::
 
         buf = beta * buf + (1 - beta) * g
         p   = p - lr * buf
@@ -67,9 +67,9 @@ class Momentum(Optimizer):
     State: ``momentum_buffer``. Defaults: beta 0.9 (the usual value, about the last ten
     gradients), lr 1e-2.
 
-    Elsewhere: ``SGD(momentum=beta, dampening=beta)``, here and in torch, is the same but for its
-    first step, which it takes with the whole gradient; ``SGD(momentum=beta)`` moves
-    ``1 / (1 - beta)`` times as far.
+    Elsewhere: ``SGD(momentum=beta, dampening=beta)``, here and in torch, differs only in the first
+    step, which uses the gradient itself; ``SGD(momentum=beta)`` moves ``1 / (1 - beta)`` times as
+    far.
 
     Source: Polyak 1964 in its averaged form; there is no bias correction (see :class:`Adam`).
     """

@@ -1,23 +1,23 @@
-"""Rules that follow the sign of the gradient and choose the length of a step without it."""
+"""Rules that use only the sign of the gradient or of its average."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fusedstep._options import Betas, Etas, Flag, LearningRate, NonNegative, Number, Range
 from fusedstep.optimizer import Optimizer
-from fusedstep.options import Betas, Etas, Flag, LearningRate, NonNegative, Number, Range
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fusedstep.pipeline import Pipeline
+    from fusedstep._pipeline import Pipeline
 
 __all__ = ["Lion", "Rprop"]
 
 
 class Lion(Optimizer):
-    """Every element moves by the same length, in the direction of an average's sign::
+    """Every element moves by the same distance, in the direction of the sign of an average::
 
         p = p * (1 - lr * weight_decay) - lr * sign(beta1 * m + (1 - beta1) * g)
         m = beta2 * m + (1 - beta2) * g
@@ -47,20 +47,20 @@ class Lion(Optimizer):
 
 
 class Rprop(Optimizer):
-    """Every element has a step length of its own, which the signs of its gradients change::
+    """Every element has its own step length, which depends on the signs of its gradients::
 
         f = etas[1] where g * g' > 0;  etas[0] where g * g' < 0;  else 1
         l = min(max(f * l, step_sizes[0]), step_sizes[1])
         g = 0 where g * g' < 0
         p = p - sign(g) * l;  g' = g
 
-    The lengths start at ``lr`` (of a schedule: at its value at step 0), which is fixed from then
-    on. For gradients of the whole data: those of batches change their signs by chance. State:
+    The lengths start at ``lr`` (of a schedule, its value at step 0), which is fixed from then on.
+    Meant for gradients of the full data set: those of mini-batches change sign by chance. State:
     ``prev`` (g'), ``step_size`` (l). Formula and defaults as ``torch.optim.Rprop``: lr 1e-2, etas
-    (0.5, 1.2), step_sizes (1e-6, 50). weight_decay, which torch has not, is coupled.
+    (0.5, 1.2), step_sizes (1e-6, 50). weight_decay, which torch does not have, is coupled.
 
-    Elsewhere under this name: this is the variant without going back (iRprop-); the paper takes
-    the last step back where the sign changes.
+    Elsewhere under this name: this is the variant without backtracking (iRprop-); the paper undoes
+    the last step where the sign changes.
 
     Source: Riedmiller & Braun 1993, https://doi.org/10.1109/ICNN.1993.298623; Igel & Hüsken 2000
     """
@@ -89,7 +89,7 @@ class Rprop(Optimizer):
 
     @staticmethod
     def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:
-        """Start the lengths at ``lr``."""
+        """The lengths start at ``lr``."""
         lr = values["lr"]
         if callable(lr):
             lr = Number().check("lr (of the schedule, at step 0)", lr(0))

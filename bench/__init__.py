@@ -1,0 +1,1 @@
+"""The benchmarks of the repository; README.md says how to run and read them."""

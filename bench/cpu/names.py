@@ -1,0 +1,14 @@
+"""The contestants' names, by which reports, goals and the picture know them."""
+
+from fusedstep._bench.contestants import OURS
+
+PASSED = f"{OURS}, gradients passed"
+ONE_THREAD = f"{OURS}, 1 thread"
+ROOFLINE = "same-stream roofline"
+TEXTBOOK = "NumPy textbook"
+IN_PLACE = "NumPy in place"
+DEEPSPEED, FUSED, FOREACH = "DeepSpeedCPUAdam", "torch fused", "torch foreach"
+NUMBA = "Numba parallel"
+# For a goal of the MLP: no peer, since the list is not one array.
+NUMBA_ONE_ARRAY = f"{NUMBA}, one array"
+OPTAX = "optax jit"

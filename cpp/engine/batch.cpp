@@ -1,0 +1,170 @@
+#include "batch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "numeric/reduce.hpp"
+#include "threads/parallel.hpp"
+
+namespace fusedstep {
+
+void Batch::clear() {
+  tasks.clear();
+  cohorts.clear();
+  first_block_.clear();
+  arranged_ = false;
+  pace_ = nullptr;
+}
+
+void Batch::arrange() {
+  arranged_ = false;  // not valid until it is whole
+  extents_.clear();
+  for (const Task& task : tasks)
+    extents_.push_back({{task.address(), task.who.size * task.item_bytes()},
+                        task.item_bytes() * task.tensor->row_size,
+                        task.bytes});
+  plan_.build(extents_);
+  first_block_.clear();
+  arranged_ = true;
+}
+
+void Batch::set_threads(int limit, bool team, const RuleInfo& rule) {
+  if (limit == limit_ && team == team_ && (pace_ != nullptr || limit == 1)) return;
+  pace_ = limit == 1 ? nullptr : &pace_of(&rule, bytes(), limit, team);
+  limit_ = limit;
+  team_ = team;
+}
+
+// A team is taken whole, or not at all.
+Threads Batch::threads_for(std::size_t bytes) const {
+  const int useful = useful_threads(bytes, threads_.count);
+  return {useful, threads_.team && useful == threads_.count};
+}
+
+void Batch::start() noexcept {
+  threads_ = {};
+  if (pace_ == nullptr) return;
+  threads_ = pace_->threads();
+  start_ = std::chrono::steady_clock::now();
+}
+
+void Batch::end() noexcept {
+  if (pace_ == nullptr) return;
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
+  pace_->took(threads_, bytes(), time.count());
+}
+
+void Batch::reserve_norms(std::size_t slots) {
+  slots_.resize(slots);
+  if (!first_block_.empty()) return;
+  std::vector<std::size_t> first{0};
+  gradient_bytes_ = 0;
+  for (const Task& task : tasks) {
+    first.push_back(first.back() + reduce_blocks(task.who.size));
+    gradient_bytes_ += task.who.size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
+  }
+  sums_.resize(first.back());
+  others_.resize(first.back());
+  finite_.resize(first.back());
+  task_sums_.resize(tasks.size());
+  norms_.resize(tasks.size());
+  first_block_ = std::move(first);  // valid only now that all is there
+}
+
+void Batch::sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept {
+  parallel_run(threads_for(gradient_bytes_),
+               {first_block_.back(), gradient_bytes_, body, this, /*more=*/true});
+}
+
+bool Batch::measure() noexcept {
+  sweep_blocks(measure_blocks);
+  for (std::size_t i = 0; i < tasks.size(); ++i)
+    task_sums_[i] = tree_sum(sums_.data() + first_block_[i], first_block_[i + 1] - first_block_[i]);
+  return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
+}
+
+// Calls visit(task, cohort, from, to, offset) for what of the blocks [first, last) is whose: blocks
+// [from, to) of the task, which are [offset + from, offset + to) of all.
+template <class Visit>
+void Batch::visit_blocks(std::size_t first, std::size_t last, Visit visit) {
+  visit_stretches(first_block_, first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
+    visit(tasks[i], cohorts[tasks[i].cohort], from, to, first_block_[i]);
+  });
+}
+
+void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
+  Batch& batch = *static_cast<Batch*>(self);
+  batch.visit_blocks(first, last,
+                     [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
+                         std::size_t offset) {
+                       cohort.driver->measure(batch.part_of(task), cohort.gradient, task.who.size,
+                                              from, to, batch.sums_.data() + offset,
+                                              batch.finite_.data() + offset);
+                     });
+}
+
+void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
+  Batch& batch = *static_cast<Batch*>(self);
+  batch.visit_blocks(first, last,
+                     [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
+                         std::size_t offset) {
+                       cohort.driver->probe(*cohort.sweeps, &cohort.functor, batch.part_of(task),
+                                            cohort.gradient, task.who.size, from, to,
+                                            batch.sums_.data() + offset,
+                                            batch.others_.data() + offset);
+                     });
+}
+
+void Batch::probe() noexcept {
+  sweep_blocks(probe_blocks);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const std::size_t first = first_block_[i], blocks = first_block_[i + 1] - first;
+    norms_[i].param = std::sqrt(tree_sum(sums_.data() + first, blocks));
+    norms_[i].direction = std::sqrt(tree_sum(others_.data() + first, blocks));
+  }
+}
+
+double Batch::norm(std::size_t group) noexcept {
+  std::fill(slots_.begin(), slots_.end(), 0.0);
+  for (std::size_t i = 0; i < tasks.size(); ++i)
+    if (group == kAllGroups || cohorts[tasks[i].cohort].group == group)
+      slots_[tasks[i].who.slot] = task_sums_[i];
+  return std::sqrt(tree_sum(slots_.data(), slots_.size()));
+}
+
+std::size_t Batch::first_nonfinite() const noexcept {
+  for (std::size_t i = 0; i < tasks.size(); ++i)
+    for (std::size_t block = first_block_[i]; block < first_block_[i + 1]; ++block)
+      if (finite_[block] == 0) return i;
+  return tasks.size();
+}
+
+void Batch::run(double ema_decay) noexcept {
+  ema_decay_ = ema_decay;
+  for (Cohort& cohort : cohorts)
+    cohort.is_plain = cohort.gradient.is_plain() && !cohort.gradient.zero;
+  parallel_run(threads_for(plan_.bytes()),
+               {plan_.lines(), plan_.bytes(), run_lines, this, /*more=*/false});
+}
+
+void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
+  const Batch& batch = *static_cast<const Batch*>(self);
+  batch.plan_.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
+    const Task& task = batch.tasks[i];
+    const Cohort& cohort = batch.cohorts[task.cohort];
+    const auto update = [&](const FunctorBytes& functor) {
+      if (cohort.is_plain && task.is_bare)
+        return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task), begin,
+                                          end);
+      cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
+                            batch.ema_decay_, begin, end);
+    };
+    if (cohort.fit == nullptr) return update(cohort.functor);
+    FunctorBytes own = cohort.functor;
+    cohort.fit(&own, batch.norms_[i].param, batch.norms_[i].direction);
+    update(own);
+  });
+}
+
+}  // namespace fusedstep

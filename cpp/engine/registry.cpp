@@ -1,0 +1,80 @@
+#include "registry.hpp"
+
+#include <cstring>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "dispatch.hpp"
+
+namespace fusedstep {
+namespace {
+
+template <class Rule>
+void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
+  using Scalars = typename Rule::Scalars;
+  static_assert(std::is_empty_v<Scalars>
+                    ? Rule::kScalars.size() == 0
+                    : sizeof(Scalars) == Rule::kScalars.size() * sizeof(double),
+                "Scalars lists the doubles that kScalars names");
+  static_assert(sizeof(Rule) <= sizeof(FunctorBytes) && alignof(Rule) <= alignof(FunctorBytes) &&
+                    std::is_trivially_copyable_v<Rule>,
+                "a functor is a few plain numbers");
+  Scalars s;
+  if constexpr (!std::is_empty_v<Scalars>) std::memcpy(&s, scalars, sizeof s);
+  const Rule rule(s, t);
+  std::memcpy(out, &rule, sizeof rule);
+}
+
+template <class Rule>
+void fit(FunctorBytes* functor, double param_norm, double direction_norm) {
+  static_cast<Rule*>(static_cast<void*>(functor))->scale(param_norm, direction_norm);
+}
+
+template <class Rule>
+void describe_variant(RuleInfo& info, std::size_t variant, Compute compute) {
+  const auto c = static_cast<std::size_t>(compute);
+  info.prepare[variant][c] = prepare<Rule>;
+  if constexpr (is_layerwise<Rule>) info.fit[variant][c] = fit<Rule>;
+}
+
+template <class Tag, std::size_t... Variant>
+RuleInfo describe(std::size_t index, std::index_sequence<Variant...>) {
+  using Plain = typename Tag::template rule<float, 0>;
+  RuleInfo info{};
+  info.name = Plain::kName;
+  info.scalars = Plain::kScalars;
+  info.flags = Plain::kFlags;
+  info.variants = Tag::kVariants;
+  info.layerwise = is_layerwise<Plain>;
+  info.rowwise = is_rowwise<Plain>;
+  ((info.states[Variant] = Tag::template rule<float, Variant>::kStates,
+    describe_variant<typename Tag::template rule<float, Variant>>(info, Variant, Compute::float32),
+    describe_variant<typename Tag::template rule<double, Variant>>(info, Variant,
+                                                                   Compute::float64)),
+   ...);
+  for (const KernelTable* table : available_tables()) info.sweeps.push_back(table->rules + index);
+  return info;
+}
+
+}  // namespace
+
+const std::array<RuleInfo, kRules>& registry() {
+  static const std::array<RuleInfo, kRules> rules = [] {
+    std::array<RuleInfo, kRules> list;
+    for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
+      using Tag = decltype(tag);
+      list[index] = describe<Tag>(index, std::make_index_sequence<Tag::kVariants>{});
+    });
+    return list;
+  }();
+  return rules;
+}
+
+const RuleInfo& rule_called(const std::string& name) {
+  for (const RuleInfo& rule : registry())
+    if (name == rule.name) return rule;
+  throw std::invalid_argument("no compiled rule is called '" + name + "'");
+}
+
+}  // namespace fusedstep

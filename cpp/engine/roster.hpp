@@ -1,0 +1,129 @@
+// Who takes part in the steps of an optimizer, wherever they run: tensors, groups, and what is
+// asked of a step. Knows no Python; trusts its pointers (bindings/arrays.hpp checks them).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "registry.hpp"
+
+namespace fusedstep {
+
+// The hyper-parameters that some tensors share.
+struct Group {
+  std::array<double, kMaxScalars> scalars = {};
+  unsigned variant = 0;
+  bool maximize = false;
+  double weight_decay = 0.0;  // coupled: added to the gradient; decoupled decay is a rule's scalar
+  std::optional<double> max_norm;  // asks for the norm, and clips by it
+  double max_value = std::numeric_limits<double>::infinity();
+};
+
+struct Tensor {
+  std::string name;
+  TensorView view;
+  std::size_t size;  // elements
+  std::size_t group = 0;
+
+  Format format() const { return view.param.format; }
+  Compute compute() const { return compute_of(view.param.format); }
+};
+
+// What gradients are divided by: a number, or where one lies on the device.
+struct Scale {
+  double value = 1.0;
+  Array at = {};
+};
+
+// The gradients of one step: set k of tensor i is sets[i * set_count + k]; absent where the tensor
+// stays untouched. Weights as in gradient.hpp.
+struct GradientSets {
+  const Array* sets;
+  std::size_t set_count = 1;
+  const double* weights = nullptr;
+  double divisor = 1.0;
+  Scale scale = {};
+  bool zero = false;
+};
+
+// Gradients of some rows of one tensor: those of rows[i] are sets[first[i]] ... sets[first[i + 1]],
+// to be added in this order. Rows rise; each is `row_size` elements long; there is at least one.
+// The tensor's counter moves, step_count() does not.
+struct RowGradients {
+  std::size_t tensor = 0, row_size = 0;
+  std::vector<std::size_t> rows, first;
+  std::vector<Array> sets;
+  Scale scale = {};
+};
+
+// What is asked of every step, beside the groups' options.
+struct Policy {
+  bool skip_nonfinite = false;
+  bool error_if_nonfinite = false;
+  bool clip_per_group = false;
+  double ema_decay = 0.0;  // of the tensors that have an average
+};
+
+struct StepResult {
+  bool applied = true;
+  std::optional<double> grad_norm;                      // where somebody asked
+  std::optional<std::size_t> nonfinite = std::nullopt;  // the first such tensor, where it matters
+};
+
+class Roster {
+ public:
+  const RuleInfo& rule() const { return *rule_; }
+  std::vector<Group>& groups() { return groups_; }
+  const std::vector<Group>& groups() const { return groups_; }
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+  Policy& policy() { return policy_; }
+  bool is_frozen(std::size_t tensor) const { return frozen_.at(tensor); }
+
+  // Whether a step begins by reading all gradients.
+  bool measures() const {
+    bool norm = false;
+    for (const Group& group : groups_) norm = norm || group.max_norm.has_value();
+    return norm || policy_.skip_nonfinite || policy_.error_if_nonfinite;
+  }
+
+ protected:
+  explicit Roster(const RuleInfo& rule) : rule_(&rule) {}
+
+  // Room for more: after it, neither enlist() nor groups().push_back() can fail.
+  void reserve(std::size_t groups, std::size_t tensors) {
+    groups_.reserve(groups_.size() + groups);
+    tensors_.reserve(tensors_.size() + tensors);
+    frozen_.reserve(frozen_.size() + tensors);
+  }
+
+  void enlist(Tensor tensor) {
+    tensors_.push_back(std::move(tensor));
+    frozen_.push_back(false);
+  }
+
+  // Throw std::overflow_error where one more step cannot be counted.
+  void check_counter(std::size_t i, std::int64_t steps) const {
+    if (steps == std::numeric_limits<std::int64_t>::max())
+      throw std::overflow_error("parameter '" + tensors_[i].name +
+                                "': the step counter is at its end, 2**63 - 1");
+  }
+  static void check_step_count(std::int64_t count) {
+    if (count == std::numeric_limits<std::int64_t>::max())
+      throw std::overflow_error("step_count is at its end, 2**63 - 1");
+  }
+
+  const RuleInfo* rule_;
+  std::vector<Group> groups_;
+  std::vector<Tensor> tensors_;
+  std::vector<bool> frozen_;
+  Policy policy_;
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,186 @@
+#include "stepper.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "dispatch.hpp"
+#include "kernel/adjustment.hpp"
+#include "numeric/float_environment.hpp"
+#include "plan.hpp"
+#include "threads/parallel.hpp"
+#include "threads/team.hpp"
+
+namespace fusedstep {
+
+void Stepper::reserve(std::size_t groups, std::size_t tensors) {
+  Roster::reserve(groups, tensors);
+  steps_.reserve(steps_.size() + tensors);
+}
+
+void Stepper::add(Tensor tensor) {
+  enlist(std::move(tensor));
+  steps_.push_back(0);
+  dense_.arrangement.invalidate();
+}
+
+void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
+  steps_ = steps;
+  step_count_ = step_count;
+  dense_.arrangement.invalidate();
+}
+
+void Stepper::freeze(std::size_t tensor, bool frozen) {
+  frozen_.at(tensor) = frozen;
+  dense_.arrangement.invalidate();
+}
+
+void Stepper::prepare(const GradientSets& gradients) {
+  const FloatEnvironment ours;
+  arrange(gradients);
+  for (Cohort& cohort : dense_.batch.cohorts) refresh(cohort, gradients);
+  ready(dense_);
+}
+
+// Neighbours are alike, as a rule: each is compared with the one before it alone.
+void Stepper::arrange(const GradientSets& gradients) {
+  Batch& batch = dense_.batch;
+  if (!dense_.arrangement.arrange(*this, gradients)) return;
+  batch.clear();
+  const auto alike = [&](std::size_t a, std::size_t b) {
+    return tensors_[a].group == tensors_[b].group && tensors_[a].format() == tensors_[b].format() &&
+           steps_[a] == steps_[b];
+  };
+  for (const Participant& who : dense_.arrangement.participants()) {
+    if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, who.tensor))
+      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
+    add_task(batch, who, batch.cohorts.size() - 1);
+  }
+}
+
+// Rows with as many gradients share a cohort.
+void Stepper::prepare(const RowGradients& gradients) {
+  const FloatEnvironment ours;
+  Batch& batch = rows_.batch;
+  rows_.arrangement.arrange(gradients);
+  batch.clear();
+  std::vector<std::size_t> cohort_of_count;  // 0: none yet
+  for (const Participant& who : rows_.arrangement.participants()) {
+    if (cohort_of_count.size() <= who.set_count) cohort_of_count.resize(who.set_count + 1, 0);
+    std::size_t& cohort = cohort_of_count[who.set_count];
+    if (cohort == 0) {
+      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
+      batch.cohorts.back().gradient.set_count = who.set_count;
+      cohort = batch.cohorts.size();
+    }
+    add_task(batch, who, cohort - 1);
+  }
+  ones_.assign(cohort_of_count.size(), 1.0);
+  for (Cohort& cohort : batch.cohorts) {
+    const std::size_t count = cohort.gradient.set_count;
+    refresh(cohort, {gradients.sets.data(), count, count == 1 ? nullptr : ones_.data(), 1.0,
+                     gradients.scale});
+  }
+  ready(rows_);
+}
+
+void Stepper::add_task(Batch& batch, const Participant& who, std::size_t cohort) const {
+  const Tensor& tensor = tensors_[who.tensor];
+  const bool is_bare = !rule().rowwise && !tensor.view.average && !tensor.view.copy;
+  batch.tasks.push_back({&tensor.view, who, cohort, who.size * bytes_per_element(tensor), is_bare});
+}
+
+// That a step reads and writes; the gradient has the parameter's format.
+std::size_t Stepper::bytes_per_element(const Tensor& tensor) const {
+  const TensorView& view = tensor.view;
+  std::size_t bytes = 2 * bytes_of(view.param.format, 1);
+  if (!rule().rowwise)
+    for (const Array& state : view.state) bytes += state ? bytes_of(state.format, 1) : 0;
+  if (view.average) bytes += bytes_of(view.average.format, 1);
+  if (view.copy) bytes += bytes_of(view.copy.format, 1);
+  return bytes;
+}
+
+void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
+  const Tensor& tensor = tensors_[cohort.tensor];
+  const Group& group = groups_[tensor.group];
+  const std::int64_t step = steps_[cohort.tensor];
+  check_counter(cohort.tensor, step);
+  const auto compute = static_cast<std::size_t>(tensor.compute());
+  const std::size_t isa = current_isa();
+  cohort.driver = &available_tables()[isa]->driver[compute];
+  cohort.sweeps = &rule().sweeps[isa]->of[group.variant][compute];
+  cohort.fit = rule().fit[group.variant][compute];
+  rule().prepare[group.variant][compute](group.scalars.data(), step + 1, &cohort.functor);
+  cohort.sets = gradients.sets;
+  cohort.gradient.set_count = gradients.set_count;
+  cohort.gradient.weights = gradients.weights;
+  cohort.gradient.divisor = gradients.divisor;
+  cohort.gradient.scale = gradients.scale.value;
+  cohort.gradient.factor = exact_reciprocal(gradients.scale.value, tensor.compute());
+  cohort.gradient.clip = 1.0;
+  cohort.gradient.max_value = group.max_value;
+  cohort.gradient.negate = group.maximize;
+  cohort.gradient.weight_decay = group.weight_decay;
+  cohort.gradient.zero = gradients.zero;
+}
+
+void Stepper::ready(Kind& kind) {
+  Batch& batch = kind.batch;
+  check_step_count(step_count_);
+  if (!batch.is_arranged()) batch.arrange();
+  const int limit = useful_threads(batch.bytes(), thread_limit());
+  batch.set_threads(limit, team_ && has_team(limit), rule());
+  measures_ = measures();
+  if (measures_ || rule().layerwise) batch.reserve_norms(kind.arrangement.slots());
+  next_ = &kind;
+}
+
+void Stepper::clip(double norm) noexcept {
+  Batch& batch = next_->batch;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].max_norm) continue;
+    const double own = policy_.clip_per_group ? batch.norm(g) : norm;
+    const double factor = clip_factor(*groups_[g].max_norm, own);
+    for (Cohort& cohort : batch.cohorts)
+      if (cohort.group == g) cohort.gradient.clip = factor;
+  }
+}
+
+StepResult Stepper::run() noexcept {
+  const FloatEnvironment ours;
+  Batch& batch = next_->batch;
+  // The time of a first step is not its own: threads start, and memory comes page by page.
+  const bool is_first = batch.cohorts.empty() || steps_[batch.cohorts[0].tensor] == 0;
+  batch.start();
+  const StepResult result = sweep();
+  if (result.applied && !is_first) batch.end();
+  return result;
+}
+
+StepResult Stepper::sweep() noexcept {
+  Batch& batch = next_->batch;
+  StepResult result;
+  if (measures_) {
+    const bool finite = batch.measure();
+    result.grad_norm = batch.norm();
+    if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {
+      result.applied = false;
+      result.nonfinite = batch.tasks[batch.first_nonfinite()].who.tensor;
+      return result;
+    }
+    clip(*result.grad_norm);
+  }
+  if (rule().layerwise) batch.probe();
+  batch.run(policy_.ema_decay);
+  if (next_ == &dense_) {
+    for (const Task& task : batch.tasks) ++steps_[task.who.tensor];
+    ++step_count_;
+  } else {
+    ++steps_[batch.tasks[0].who.tensor];
+    dense_.arrangement.invalidate();  // its cohort has another count now
+  }
+  return result;
+}
+
+}  // namespace fusedstep

@@ -1,0 +1,192 @@
+// What happens to a block of numbers before and after the rule, while it is in the L1 cache.
+// Included by driver.hpp alone: internal linkage, compiled once per instruction set.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "adjustment.hpp"
+#include "formats/bfloat16.hpp"
+#include "numeric/reduce.hpp"
+#include "tensor.hpp"
+
+namespace fusedstep {
+namespace {
+
+constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow side by side
+constexpr std::size_t kStageBytes = 8192;  // fits L1 beside the streams that it feeds
+
+// The elements from i on of an array that is stored as it is computed; anything of an absent one.
+template <class T>
+T* elements(const Array& array, std::size_t i) {
+  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));
+}
+
+// out = weight * set + ..., or out + weight * set + ..., set after set.
+template <bool Start, class T, class... Sets>
+void add_weighted(std::size_t n, const T* weights, T* out, const T* first, Sets... others) {
+  const T weight0 = weights[0];
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) {
+    T sum = weight0 * first[i];
+    if constexpr (!Start) sum = out[i] + sum;
+    std::size_t k = 0;
+    ((sum = sum + weights[++k] * others[i]), ...);
+    out[i] = sum;
+  }
+}
+
+template <class T, std::size_t... I>
+void add_sets(bool start, std::size_t n, const T* weights, T* out, const T* const* at,
+              std::index_sequence<I...>) {
+  if (start)
+    add_weighted<true>(n, weights, out, at[I]...);
+  else
+    add_weighted<false>(n, weights, out, at[I]...);
+}
+
+template <class T>
+void combine_sets(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
+                  T* out) {
+  const T divisor = T(source.divisor);
+  const T* at[kSetsAtOnce];
+  T weight[kSetsAtOnce];
+  for (std::size_t k = 0, count; k < source.set_count; k += count) {
+    count = source.set_count - k >= kSetsAtOnce ? kSetsAtOnce : 1;
+    for (std::size_t j = 0; j < count; ++j) {
+      at[j] = elements<const T>(sets[k + j], begin);
+      weight[j] = T(source.weights[k + j]);
+    }
+    if (count == 1)
+      add_sets(k == 0, n, weight, out, at, std::make_index_sequence<1>{});
+    else
+      add_sets(k == 0, n, weight, out, at, std::make_index_sequence<kSetsAtOnce>{});
+  }
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) out[i] = out[i] / divisor;
+}
+
+// The gradient of the elements [begin, begin + n) where it is not one array: made in L1, but for
+// what Adjustment does in registers.
+template <class T>
+const T* stage_gradient(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
+                        T* out) {
+  const T* in = elements<const T>(sets[0], begin);
+  if (source.is_one_array()) return in;
+  if (source.weights != nullptr) {
+    combine_sets(source, sets, begin, n, out);
+    in = out;
+  }
+  if (source.factor == 0.0) {
+    const T scale = T(source.scale);
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) out[i] = in[i] / scale;
+  }
+  return out;
+}
+
+// Adds the squares of n numbers to the lanes; n is a multiple of kLanes but at the end of a block.
+template <class T>
+void add_squares(std::size_t n, const T* numbers, T factor, double* lanes) {
+  double sum[kLanes];
+  std::copy_n(lanes, kLanes, sum);
+  const std::size_t whole = n / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes)
+#pragma omp simd
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const double x = double(numbers[i + lane] * factor);
+      sum[lane] = sum[lane] + x * x;
+    }
+  for (std::size_t i = whole; i < n; ++i) {
+    const double x = double(numbers[i] * factor);
+    sum[i - whole] = sum[i - whole] + x * x;
+  }
+  std::copy_n(sum, kLanes, lanes);
+}
+
+// Calls visit(numbers, n) for the stages of one block.
+template <class T, class Visit>
+void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin, std::size_t end,
+                 Visit visit) {
+  constexpr std::size_t kStaged = kStageBytes / sizeof(T);
+  static_assert(kReduceBlock % kStaged == 0 && kStaged % kLanes == 0, "lanes start anew a stage");
+  alignas(64) T staged[kStaged];
+  for (std::size_t n; begin < end; begin += n) {
+    n = std::min(end - begin, kStaged);
+    visit(stage_gradient<T>(gradient, sets, begin, n, staged), n);
+  }
+}
+
+// The sum of the squares, in the shape of reduce.hpp, of what the rule sees of a gradient.
+template <class T>
+double sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, std::size_t end) {
+  alignas(64) T adjusted[kStageBytes / sizeof(T)];
+  const Adjustment<T> adjust(gradient);
+  const bool plain = gradient.is_plain();
+  const T* param = elements<T>(part.tensor->param, part.first + begin);
+  const auto sum_block = [&](std::size_t from, std::size_t to) {
+    double lanes[kLanes] = {};
+    visit_block<T>(part.sets, gradient, from, to, [&](const T* numbers, std::size_t n) {
+      if (!plain) {
+#pragma omp simd
+        for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
+      }
+      add_squares(n, plain ? numbers : adjusted, T(1), lanes);
+      param += n;
+    });
+    return fold_lanes(lanes);
+  };
+  if (end - begin <= kReduceBlock) return sum_block(begin, end);  // most rows
+  RunningTree tree;
+  for (std::size_t next; begin < end; begin = next) {
+    next = begin + std::min(end - begin, kReduceBlock);
+    tree.add(sum_block(begin, next));
+  }
+  return tree.sum();
+}
+
+template <class T>
+void measure(const Part& part, const Gradient& gradient, std::size_t size, std::size_t first,
+             std::size_t last, double* sums, unsigned char* finite) {
+  const T factor = Adjustment<T>::unscaling_factor(gradient);
+  for (std::size_t block = first; block < last; ++block) {
+    const std::size_t begin = block * kReduceBlock, end = std::min(size, begin + kReduceBlock);
+    double lanes[kLanes] = {};
+    visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+      add_squares(n, numbers, factor, lanes);
+    });
+    sums[block] = fold_lanes(lanes);
+    finite[block] = std::isfinite(sums[block]);
+    // Squares of finite floats cannot leave double's range; those of doubles can.
+    if (finite[block] || sizeof(T) < sizeof(double)) continue;
+    T nothing = T(0);  // x - x is 0, or NaN
+    visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+      for (std::size_t i = 0; i < n; ++i) {
+        const T x = numbers[i] * factor;
+        nothing = nothing + (x - x);
+      }
+    });
+    finite[block] = nothing == T(0);
+  }
+}
+
+// The gradients that the elements came from: the caller has asked for it.
+template <class T>
+void zero_gradients(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n) {
+  for (std::size_t k = 0; k < source.set_count; ++k)
+    std::fill_n(elements<T>(sets[k], begin), n, T(0));
+}
+
+// Stores that go past the caches were slower (docs/decisions.md).
+inline void copy_out(std::size_t n, const float* param, const Array& copy, std::size_t at) {
+  std::uint16_t* const out = static_cast<std::uint16_t*>(copy.data) + at;
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) out[i] = bfloat16_bits(param[i]);
+}
+inline void copy_out(std::size_t, const double*, const Array&, std::size_t) {}  // refused before
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,104 @@
+"""Reports to torch's autograd which tensors were written, as torch's own optimizers do.
+
+Otherwise a second ``backward()`` over a graph from before the step would silently compute with the
+new values. torch is never imported here: unless the caller has, there are no tensors.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any
+
+from fusedstep._core import has_none
+
+__all__ = ["WrittenTensors", "note_written", "tensors_among"]
+
+
+def tensors_among(arrays: Iterable[object]) -> list[Any]:
+    """The torch tensors among these arrays."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    return [array for array in arrays if isinstance(array, torch.Tensor)]
+
+
+def note_written(tensors: Sequence[Any]) -> None:
+    """Increment the version counters of torch tensors that were written."""
+    if tensors:
+        _increment_version()(tensors)
+
+
+@cache
+def _increment_version() -> Callable[[Sequence[Any]], None]:
+    graph = sys.modules["torch"].autograd.graph
+    increment: Callable[[Any], None] | None = getattr(graph, "increment_version", None)
+    if increment is None:  # torch before 2.1
+        return lambda _: None
+    try:
+        increment([])
+    except (TypeError, AttributeError):  # a torch version whose function takes one tensor
+        return partial(_one_by_one, increment)
+    return increment
+
+
+def _one_by_one(increment: Callable[[Any], None], tensors: Sequence[Any]) -> None:
+    for tensor in tensors:
+        increment(tensor)
+
+
+class WrittenTensors:
+    """The torch tensors that steps write, by parameter: parameters and working copies."""
+
+    def __init__(self) -> None:
+        self._written: dict[int, list[Any]] = {}
+        self._bound: list[int] | None = []  # the parameters with a bound gradient; None: all
+        self._frozen: set[int] = set()
+        self._not_frozen: list[Any] | None = None  # cached tensors of the others
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def add(self, number: int, arrays: Iterable[object]) -> None:
+        """Remember the torch tensors among the arrays that a step of a parameter writes."""
+        if tensors := tensors_among(arrays):
+            self._written[number] = tensors
+            self._not_frozen = None
+
+    def freeze(self, number: int, frozen: bool) -> None:
+        """Remember whether a parameter is frozen."""
+        (self._frozen.add if frozen else self._frozen.discard)(number)
+        self._not_frozen = None
+
+    def bind(self, grads: Sequence[object]) -> None:
+        """Remember which parameters have a bound gradient."""
+        self._bound = self._with_gradient(grads)
+
+    def after_step(self, result: Any, grads: Sequence[object] | None) -> None:
+        """Note what a step has written; `grads` is None where it used the bound gradients."""
+        self.note(result, self._bound if grads is None else self._with_gradient(grads))
+
+    def note(self, result: Any, numbers: Iterable[int] | None) -> None:
+        """Note that a step has written these parameters (None: all) except the frozen ones."""
+        if result is not None and result[0] is False:
+            return  # skipped (on a CUDA device an array, which is not waited for)
+        if numbers is not None:
+            note_written(self._of(numbers))
+            return
+        if self._not_frozen is None:
+            self._not_frozen = self._of(self._written)
+        note_written(self._not_frozen)
+
+    def _of(self, numbers: Iterable[int]) -> list[Any]:
+        return [
+            tensor
+            for number in numbers
+            if number not in self._frozen
+            for tensor in self._written.get(number, ())
+        ]
+
+    def _with_gradient(self, grads: Sequence[object]) -> list[int] | None:
+        if not has_none(grads):
+            return None
+        return [number for number in self._written if grads[number] is not None]

@@ -1,0 +1,177 @@
+"""The contestants that need no other library: fusedstep, the roofline, NumPy; and torch's optimizers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fusedstep as fs
+from fusedstep import _core
+
+__all__ = [
+    "BETA1",
+    "BETA2",
+    "EPS",
+    "LR",
+    "OURS",
+    "Array",
+    "Arrays",
+    "Contestant",
+    "Make",
+    "Step",
+    "adam_direction",
+    "fusedstep",
+    "numpy_in_place",
+    "numpy_textbook",
+    "roofline",
+    "torch_parameters",
+    "torch_step",
+]
+
+Array = NDArray[Any]
+Arrays = list[Array]
+Step = Callable[[], object]
+
+OURS = "fusedstep"
+LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8  # Adam's defaults
+BLOCK = 16_384  # elements of a block that stays in cache
+
+
+class Contestant(NamedTuple):
+    """One way to update one list of arrays."""
+
+    step: Step
+    # What the gate compares: the parameters after the steps so far, and whatever else counts.
+    result: Callable[[], Sequence[Array]]
+    # Called before each step, and not timed.
+    refresh: Step | None = None
+
+
+# From parameters and gradients to who updates them.
+Make = Callable[[Arrays, Arrays], Contestant]
+
+
+def fusedstep(rule: str = "adam", bound: bool = True, **options: Any) -> Make:
+    """A rule of this package, its gradients bound once or passed to every step."""
+
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        opt = fs.create(rule, params, **options)
+        if not bound:
+            return Contestant(lambda: opt.step(grads), lambda: params)
+        opt.bind(grads)
+        return Contestant(opt.step, lambda: params)
+
+    return make
+
+
+def roofline(n_states: int, average: bool = False) -> Make:
+    """The memory's limit: the same reads and in-place writes with one addition instead of the rule.
+
+    It runs in the library's own loop, with the same plan and threads. `average` adds the stream of
+    an exponential moving average. No other code knows how the core spells any of this.
+    """
+
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        names = [str(i) for i in range(len(params))]
+        buffers = _core.zeros_in_phase("parameter", names, params, n_states + average)
+        for own in buffers:
+            for state in own:
+                state.fill(1.0)  # unwritten memory is read from one shared page, in cache
+        stepper = _core.Stepper("roofline")
+        stepper.set_policy(False, False, False, 0.5 if average else 0.0)
+        stepper.add(
+            [_core.GroupOptions(variant=n_states)],  # a variant per number of states
+            [
+                _core.TensorSpec(
+                    name=name,
+                    param=p,
+                    states=own[:n_states],
+                    average=own[n_states] if average else None,
+                )
+                for name, p, own in zip(names, params, buffers, strict=True)
+            ],
+        )
+        stepper.bind(grads)
+        return Contestant(stepper.step, lambda: params)
+
+    return make
+
+
+def numpy_textbook(params: Arrays, grads: Arrays) -> Contestant:
+    """Adam as the formula is written: every operation allocates its result."""
+    state = [[np.zeros_like(p), np.zeros_like(p)] for p in params]
+    t = 0
+
+    def step() -> None:
+        nonlocal t
+        t += 1
+        for p, g, s in zip(params, grads, state, strict=True):
+            s[0] = BETA1 * s[0] + (1 - BETA1) * g
+            s[1] = BETA2 * s[1] + (1 - BETA2) * g * g
+            m_hat, v_hat = s[0] / (1 - BETA1**t), s[1] / (1 - BETA2**t)
+            p -= LR * m_hat / (np.sqrt(v_hat) + EPS)
+
+    return Contestant(step, lambda: params)
+
+
+def adam_direction(g: Array, m: Array, v: Array, size: float, eps: float, out: Array) -> None:
+    """Update Adam's moments, and put the step into `out`, without an allocation."""
+    np.multiply(m, BETA1, out=m)
+    np.multiply(g, 1 - BETA1, out=out)
+    np.add(m, out, out=m)
+    np.multiply(v, BETA2, out=v)
+    np.multiply(g, g, out=out)
+    np.multiply(out, 1 - BETA2, out=out)
+    np.add(v, out, out=v)
+    np.sqrt(v, out=out)
+    np.add(out, eps, out=out)
+    np.divide(m, out, out=out)
+    np.multiply(out, size, out=out)
+
+
+def numpy_in_place(params: Arrays, grads: Arrays) -> Contestant:
+    """Adam at NumPy's best: no allocation, scalar bias corrections, blocks that stay in cache."""
+    whole = [(p, g, np.zeros_like(p), np.zeros_like(p)) for p, g in zip(params, grads, strict=True)]
+    blocks = [
+        tuple(array[i : i + BLOCK] for array in arrays)
+        for arrays in whole
+        for i in range(0, arrays[0].size, BLOCK)
+    ]
+    work = np.empty(BLOCK, params[0].dtype)
+    t = 0
+
+    def step() -> None:
+        nonlocal t
+        t += 1
+        root2 = (1 - BETA2**t) ** 0.5
+        size, eps = LR * root2 / (1 - BETA1**t), EPS * root2
+        for p, g, m, v in blocks:
+            w = work[: p.size]
+            adam_direction(g, m, v, size, eps, w)
+            np.subtract(p, w, out=p)
+
+    return Contestant(step, lambda: params)
+
+
+def torch_parameters(params: Arrays, grads: Arrays) -> list[Any]:
+    """The arrays as torch Parameters over the same memory, with gradients."""
+    torch = importlib.import_module("torch")
+    own = [torch.nn.Parameter(torch.from_numpy(p)) for p in params]
+    for tensor, grad in zip(own, grads, strict=True):
+        tensor.grad = torch.from_numpy(grad)
+    return own
+
+
+def torch_step(name: str, **options: Any) -> Make:
+    """An optimizer of torch.optim, by its name."""
+
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        torch = importlib.import_module("torch")
+        opt = getattr(torch.optim, name)(torch_parameters(params, grads), **options)
+        return Contestant(opt.step, lambda: params)
+
+    return make

@@ -1,0 +1,60 @@
+"""Checks of single numbers, which return Python's own int or float."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import numpy as np
+
+__all__ = ["as_integer", "as_number", "is_integer"]
+
+
+def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
+    """Whether this is a Python or NumPy integer.
+
+    Python counts bool among the integers, and NumPy timedelta64; here both are mistakes.
+    """
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
+def as_integer(name: str, value: object, at_least: int, at_most: float = math.inf) -> int:
+    """Return `value` as an int, or raise TypeError or ValueError."""
+    bounds = f">= {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
+    message = f"{name}: expected an integer {bounds}, got {value!r}"
+    if not is_integer(value):
+        raise TypeError(message)
+    integer = int(value)
+    if not at_least <= integer <= at_most:
+        raise ValueError(message)
+    return integer
+
+
+def as_number(
+    name: str,
+    value: object,
+    expected: str,
+    accepts: Callable[[float], bool],
+    *,
+    finite: bool = True,
+) -> float:
+    """Return a Python number, a NumPy number or a 0-d array of any library as a float, or raise.
+
+    `expected` describes in the message what `accepts` accepts. NaN is always refused, infinity
+    unless `finite` is False.
+    """
+    message = f"{name}: expected {expected}, got {value!r}"
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    elif getattr(value, "shape", None) == () and not isinstance(value, np.generic):
+        value = value.item() if hasattr(value, "item") else value  # torch, JAX
+    if not (is_integer(value) or isinstance(value, (float, np.floating))):
+        raise TypeError(message)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if math.isnan(number) or (finite and math.isinf(number)) or not accepts(number):
+        raise ValueError(message)
+    return number

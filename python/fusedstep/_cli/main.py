@@ -1,0 +1,264 @@
+"""The command line: ``fusedstep demo``, ``fusedstep bench``, ``fusedstep info``.
+
+A command is one entry of `COMMANDS`. What it needs is imported when it runs, so that the others start
+at once and need none of its libraries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from fusedstep import __version__, available, show_config
+from fusedstep._cli.errors import exit_code_of
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+EPILOG = """\
+examples:
+  fusedstep demo                           train with five rules, compare them, draw a picture
+  fusedstep demo --epochs 5 -o quick.png   the same in less time, into another file
+  fusedstep bench                          time a step on this machine, against NumPy and torch
+  fusedstep bench --rule sgd --sizes 1M    another rule, at one size
+  fusedstep info                           what this installation runs on
+  FUSEDSTEP_ISA=baseline fusedstep demo    on another instruction set: the same losses, to the bit
+
+environment:
+  FUSEDSTEP_ISA          instruction set to run on; `fusedstep info` lists the ones this CPU has,
+                         the last of which is the default
+  FUSEDSTEP_NUM_THREADS  maximum number of threads per step
+  FUSEDSTEP_THREADING    where the threads come from: pool (the default) or openmp
+
+exit codes:
+  0    success
+  2    wrong usage, or an invalid environment variable
+  3    something the command needs is missing, or the output cannot be written
+  130  interrupted (Ctrl-C)
+  141  the reader of the output closed it early (as `head` does)
+"""
+
+DEMO = """\
+Train a small network on scikit-learn's handwritten digits with SGD, Momentum, Adagrad, RMSprop and
+Adam, from the same initial weights and on the same mini-batches, each with its own learning rate.
+Print how well each one learned and how long its step took, and draw one picture: the loss by epoch,
+and the path of each rule through a narrow ravine.
+
+Everything is computed on this machine; nothing is downloaded. It takes a few seconds and needs
+matplotlib, scikit-learn and tqdm: pip install matplotlib scikit-learn tqdm
+"""
+
+BENCH = """\
+Time one step on this machine, by the number of parameters: fusedstep against NumPy (the textbook
+form, and everything in place), against torch if it is installed, and against the roofline, which
+makes the same reads and writes with one addition instead of the rule. Nobody is timed who computes
+something else. Print a table and draw a picture.
+
+It takes half a minute and, at the default sizes, 1.2 GB of memory; the picture needs matplotlib.
+fusedstep and torch use the same number of threads, NumPy one, all with default options.
+"""
+
+INFO = """\
+Show what this installation runs on: version, instruction set, threads, compiler, and the
+environment variables that affect it. Please include its output in a bug report.
+"""
+
+UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
+
+
+class Command(NamedTuple):
+    """A subcommand: its name, its help, its arguments and what it does."""
+
+    name: str
+    summary: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+def _whole_number(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+    expected = f">= {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+
+    def convert(text: str) -> int:
+        with suppress(ValueError):
+            number = int(text)
+            if number >= at_least and (at_most is None or number <= at_most):
+                return number
+        raise argparse.ArgumentTypeError(f"expected a whole number {expected}, got {text!r}")
+
+    return convert
+
+
+def _size(text: str) -> int:
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    if not (digits.isdecimal() and digits.isascii()) or int(digits) == 0:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number >= 1, with k, M or G for thousands, millions or billions, "
+            f"got {text!r}"
+        )
+    return int(digits) * UNITS.get(unit, 1)
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, got {text!r}")
+    return path
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e",
+        "--epochs",
+        type=_whole_number(1),
+        default=30,
+        metavar="N",
+        help="passes over the training set, >= 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-s",
+        "--seed",
+        type=_whole_number(0),
+        default=0,
+        metavar="N",
+        help="seed of the split, the initial weights and the mini-batches, >= 0; the same seed gives "
+        "the same losses (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=_png,
+        default=Path("fusedstep-demo.png"),
+        metavar="PATH",
+        help="the PNG to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="no progress on standard error; the results are still printed",
+    )
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from fusedstep._cli import demo
+
+    demo.run(args.epochs, args.seed, args.output, args.quiet)
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-r",
+        "--rule",
+        choices=available(),
+        default="adam",
+        metavar="RULE",
+        help=f"one of {', '.join(available())} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-d",
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="dtype of parameters, gradients and state (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-s",
+        "--sizes",
+        type=_size,
+        nargs="+",
+        default=[10**4, 10**5, 10**6, 10**7],
+        metavar="N",
+        help="numbers of parameters, such as 500, 10k or 2M (default: 10k 100k 1M 10M)",
+    )
+    parser.add_argument(
+        "-t",
+        "--threads",
+        type=_whole_number(1, 4096),
+        metavar="N",
+        help="threads of fusedstep and torch (default: see `fusedstep info`)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=_png,
+        metavar="PATH",
+        help="the PNG to write (default: fusedstep-bench.png, and none with --json or without "
+        "matplotlib)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a JSON object instead of the table, for programs",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from fusedstep._cli import bench
+
+    bench.run(
+        args.rule, args.dtype, args.sizes, args.threads, args.output, args.json, quiet=args.quiet
+    )
+
+
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as a JSON object, for programs")
+
+
+def _info(args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps(show_config("dict"), indent=2))
+    else:
+        show_config()
+
+
+COMMANDS = (
+    Command("demo", "train with five rules and draw a picture", DEMO, _demo_arguments, _demo),
+    Command("bench", "time a step against NumPy and torch", BENCH, _bench_arguments, _bench),
+    Command("info", "show what this installation runs on", INFO, _info_arguments, _info),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter  # keeps the lines of examples and exit codes
+    parser = argparse.ArgumentParser(
+        prog="fusedstep",
+        description="The optimizer step for NumPy arrays: in place, in one sweep over memory.",
+        epilog=EPILOG,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description,
+            epilog="exit codes and environment: fusedstep --help",
+            formatter_class=raw,
+            allow_abbrev=False,
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments after the program's name; the process's own by default.
+    """
+
+    def command() -> None:
+        args = _parser().parse_args(argv)
+        args.run(args)
+
+    return exit_code_of(command)

@@ -1,0 +1,284 @@
+"""The arrays of a tree, their groups and state, and the compiled core that updates them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from fusedstep import _core
+from fusedstep._autograd import WrittenTensors
+from fusedstep._group import Group, follow_schedules, replace
+from fusedstep._options import Number, Switch
+from fusedstep._pipeline import StepResult
+from fusedstep._snapshot import Expected, Snapshot
+from fusedstep._spaces.space import Space
+from fusedstep._tree import Tree
+
+__all__ = ["Engine", "HoldsEngine"]
+
+_APPLIED = StepResult(applied=True, grad_norm=None)
+
+
+class HoldsEngine:
+    """An object that can be neither copied nor pickled, because it updates the caller's arrays."""
+
+    def __reduce_ex__(self, protocol: object) -> Any:  # which copy and deepcopy also call
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}: it holds the memory of your arrays, and cannot be copied or pickled: copy or "
+            f"pickle its state_dict(), and load that into a new {name}"
+        )
+
+
+class Engine:
+    """Arrays by name under one rule.
+
+    Parameters
+    ----------
+    rule
+        The name of the compiled rule.
+    space
+        Where the arrays are.
+    words
+        What the core's messages call a gradient, and the array that it must match.
+    fixed
+        Options that are fixed at construction, and must be equal in a snapshot that is loaded.
+    averaging
+        Whether to average the arrays of the tree: the core then updates their ``average``.
+    autograd
+        Whether torch's autograd has to be told of steps, because they write the caller's arrays.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        space: Space,
+        *words: str,
+        fixed: Mapping[str, object] = MappingProxyType({}),
+        averaging: bool = False,
+        autograd: bool = False,
+    ) -> None:
+        self.space = space
+        self.core = space.stepper(rule, *words)
+        self.tree = Tree()
+        self.groups: list[Group] = []
+        self.buffers: list[dict[str, Any]] = []  # the arrays of each parameter that are saved
+        self.paused = ""  # why no step can be made at present
+        self.tensors: WrittenTensors | None = None  # where torch tensors are among the arrays
+        self._rule = rule
+        self._fixed = fixed
+        self._averaging = averaging
+        self._autograd = autograd
+
+    def add(
+        self,
+        tree: Tree,
+        options: Sequence[_core.GroupOptions],
+        buffers: Sequence[dict[str, Any]],
+        copies: Mapping[str, object] = MappingProxyType({}),
+        groups: Sequence[Group] = (),
+    ) -> None:
+        """Add the parameters by which `tree` extends the present one, all or none.
+
+        `options` and `groups` are those of the new groups, `buffers` the arrays of each new
+        parameter, `copies` the working copies by name.
+        """
+        here = len(tree.names) - len(buffers)
+        specs = [
+            self._spec(tree, i, own, copies.get(tree.names[i]))
+            for i, own in enumerate(buffers, here)
+        ]
+        interrupt = None
+        try:
+            self.core.add(options, specs)
+        except KeyboardInterrupt as error:
+            if self.core.tensor_count != len(tree.names):
+                raise
+            interrupt = error  # Ctrl-C during the call; the core has added the parameters
+        self.tree = tree
+        self.groups += groups
+        self.buffers += buffers
+        if self._autograd:
+            self._note_tensors(specs, here, copies)
+        if interrupt is not None:
+            raise interrupt
+
+    def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> _core.TensorSpec:
+        if self._averaging:
+            return _core.TensorSpec(name=tree.names[i], param=own["average"])
+        return _core.TensorSpec(
+            name=tree.names[i],
+            param=tree.leaves[i],
+            states=[array for name, array in own.items() if name != "ema"],
+            group=tree.group_of[i],
+            average=own.get("ema"),
+            copy=self.space.as_copy(copy),
+        )
+
+    def _note_tensors(
+        self, specs: Sequence[_core.TensorSpec], here: int, copies: Mapping[str, object]
+    ) -> None:
+        tensors = self.tensors or WrittenTensors()
+        for i, spec in enumerate(specs, here):
+            tensors.add(i, (spec.param, copies.get(spec.name)))
+        if len(tensors) > 0:
+            self.tensors = tensors
+            self.space.share_threads(self.core)
+
+    # Steps -----------------------------------------------------------------------------------
+
+    def step(self, grads: object, grad_scale: Any, zero_grads: bool) -> StepResult:
+        """Step with gradients in the structure of the tree, or the bound ones where None."""
+        self._begin()
+        flat = None if grads is None else self.tree.flatten(grads)
+        # An array on a device is not compared with 1.0: that would wait for the device.
+        if type(grad_scale) is float and grad_scale == 1.0 and zero_grads is False:
+            result = self.core.step(flat)
+        else:
+            scale = self.space.check_grad_scale(grad_scale)
+            result = self.core.step(flat, scale, Switch().check("zero_grads", zero_grads))
+        if self.tensors is not None:
+            self.tensors.after_step(result, flat)
+        return _APPLIED if result is None else StepResult(*result)
+
+    def step_combined(
+        self,
+        grad_sets: Iterable[object],
+        weights: Iterable[float] | None,
+        grad_scale: Any,
+        zero_grads: bool,
+        *,
+        mean: bool,
+    ) -> StepResult:
+        """Step with the weighted sum, or mean, of several gradient sets."""
+        sets, numbers = self._gradient_sets(grad_sets, weights)
+        divisor = sum(numbers) if mean else 1.0
+        if divisor == 0.0 or not math.isfinite(divisor):
+            raise ValueError(f"weights: expected a finite sum > 0, got {divisor}")
+        scale = self.space.check_grad_scale(grad_scale)
+        zero = Switch().check("zero_grads", zero_grads)
+        self._begin()
+        result = self.core.step_combined(sets, numbers, divisor, scale, zero)
+        if self.tensors is not None:
+            self.tensors.after_step(result, sets[0])  # all sets cover the same parameters
+        return _APPLIED if result is None else StepResult(*result)
+
+    def _gradient_sets(
+        self, grad_sets: Iterable[object], weights: Iterable[float] | None
+    ) -> tuple[list[Any], list[float]]:
+        """Flatten the sets and check the weights."""
+        if isinstance(grad_sets, Mapping):
+            raise TypeError("grad_sets: expected a list of gradient sets, got one mapping")
+        sets = [self.tree.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)]
+        if not sets:
+            raise ValueError("grad_sets: expected at least one set, got none")
+        given = [1.0] * len(sets) if weights is None else list(weights)
+        if len(given) != len(sets):
+            raise ValueError(
+                f"weights: expected {len(sets)}, one per gradient set, got {len(given)}"
+            )
+        return sets, [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(given)]
+
+    def step_rows(self, number: int, indices: object, rows: object, grad_scale: Any) -> StepResult:
+        """Step with the gradients of some rows of one parameter."""
+        self._begin()
+        scale = self.space.check_grad_scale(grad_scale)
+        result = self.core.step_rows(number, indices, rows, scale)
+        if self.tensors is not None:
+            self.tensors.note(result, [number])
+        return _APPLIED if result is None else StepResult(*result)
+
+    def _begin(self) -> None:
+        if self.paused:
+            raise RuntimeError(f"cannot step {self.paused}")
+        follow_schedules(self.groups)
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Refuse steps within the block, in which the parameters hold their averages."""
+        inside = "inside ema.swapped_in(), where the parameters hold their averages"
+        if self.paused == inside:
+            raise RuntimeError("cannot nest ema.swapped_in() blocks")
+        if self.paused:
+            raise RuntimeError(f"cannot enter ema.swapped_in() {self.paused}")
+        self.paused = inside
+        try:
+            yield
+        finally:
+            self.paused = ""
+
+    def bind(self, grads: object) -> None:
+        """Use these gradients for every step without gradients; None releases them."""
+        flat = None if grads is None else self.tree.flatten(grads)
+        self.core.bind(flat)
+        if self.tensors is not None and flat is not None:
+            self.tensors.bind(flat)
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Leave these parameters out of every step."""
+        self._set_frozen("freeze", names, True)
+
+    def unfreeze(self, names: Sequence[str]) -> None:
+        """Undo :meth:`freeze`."""
+        self._set_frozen("unfreeze", names, False)
+
+    def _set_frozen(self, verb: str, names: Sequence[str], frozen: bool) -> None:
+        if not names:  # an empty selection must not mean all
+            raise ValueError(
+                f"{verb}: expected at least one name, got none (of all: opt.{verb}(*opt.params))"
+            )
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"{verb}: expected names (str), got {name!r} (of a list: opt.{verb}(*names))"
+                )
+        index = self.tree.index
+        if unknown := [name for name in names if name not in index]:
+            raise ValueError(
+                f"{verb}: expected names of parameters ({', '.join(index)}), "
+                f"got {', '.join(map(repr, unknown))}"
+            )
+        for name in names:
+            self.core.freeze(index[name], frozen)
+            if self.tensors is not None:
+                self.tensors.freeze(index[name], frozen)
+
+    # Saving ----------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Counters, options and copies of all arrays that are saved."""
+        step_count, steps, copies = self.core.snapshot(of_params=self._averaging)
+        arrays = iter(copies)
+        return Snapshot(
+            self._rule,
+            step_count,
+            [{"params": list(g.params), **g, "lr": g.lr_at(step_count)} for g in self.groups],
+            {
+                name: {"step": step, **{array: next(arrays) for array in buffers}}
+                for name, step, buffers in zip(self.tree.names, steps, self.buffers, strict=True)
+            },
+            self._fixed,
+        )
+
+    def restore(self, snapshot: Snapshot, label: str) -> None:
+        """Load a snapshot, or raise ValueError that lists why it does not fit this `label`."""
+        buffers = dict(zip(self.tree.names, self.buffers, strict=True))
+        kind_of = self.space.kind_of
+        kinds = {
+            name: {array: kind_of(own[array]) for array in own} for name, own in buffers.items()
+        }
+        expected = Expected(self._rule, self._fixed, self.groups, kinds)
+        options = snapshot.compare(expected, label)
+        step_count, state = int(snapshot.step_count), snapshot.state
+        apply = partial(
+            self.core.restore,
+            step_count,
+            [int(state[name]["step"]) for name in buffers],
+            [state[name][array] for name, own in buffers.items() for array in own],
+            of_params=self._averaging,
+        )
+        replace(self.groups, options, apply, step_count)

@@ -1,0 +1,143 @@
+"""Parameter groups: options that some parameters share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fusedstep import _core
+from fusedstep._options import rate_at
+from fusedstep._rule import Rule
+
+__all__ = ["Group", "core_options", "follow_schedules", "replace"]
+
+
+class Group(Mapping[str, Any]):
+    """The options that some parameters share: a mapping whose values may be set.
+
+    A value is checked when it is set and applies from the next step on. Options that decide which
+    state there is (``amsgrad``, ``momentum`` zero or not) are fixed at construction.
+    """
+
+    # No reference to the optimizer: a reference cycle would keep gigabytes of state alive until
+    # the garbage collector runs.
+    def __init__(
+        self,
+        rule: Rule,
+        core: _core.Stepper,
+        names: Sequence[str],
+        given: Mapping[str, object],
+        number: int,
+    ) -> None:
+        self._rule = rule
+        self._core = core
+        self._names = tuple(names)
+        self._number = number
+        self._set(rule.check(given))
+
+    def _set(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self._has_schedule = callable(values["lr"])
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """The names of the group's parameters."""
+        return self._names
+
+    @property
+    def state_names(self) -> list[str]:
+        """The names of the state arrays that each parameter has."""
+        return self._rule.states(self._values)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step, from the schedule if there is one."""
+        return self.lr_at(self._core.step_count)
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
+        return rate_at(self._values["lr"], step)
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether ``lr`` is a schedule."""
+        return self._has_schedule
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.update({name: value})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        return f"Group({len(self._names)} parameters, {options})"
+
+    def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
+        """Return all values with these changes, or raise TypeError or ValueError."""
+        values = self._rule.check({**self._values, **changes})
+        if self._rule.states(self._values) != self._rule.states(values):
+            changed = self._rule.variant(self._values) ^ self._rule.variant(values)
+            flag = next(f for i, f in enumerate(self._rule.info.flags) if changed >> i & 1)
+            how = "" if isinstance(values[flag], bool) else f" {'from' if values[flag] else 'to'} 0"
+            raise ValueError(
+                f"{flag} cannot be changed{how} after construction: it decides which state there is"
+            )
+        if self._rule.initial_state(values) != self._rule.initial_state(self._values):
+            name = next(n for n in changes if values[n] != self._values[n])
+            raise ValueError(
+                f"{name}: expected {self._values[name]!r} as at construction, since the state "
+                f"started from it, got {values[name]!r}"
+            )
+        return values
+
+    def update(self, changes: Mapping[str, object]) -> None:
+        """Set several options, all or none."""
+        values = self.check(changes)
+        replace([self], [values], lambda new: self._core.set_group(self._number, *new))
+
+
+def core_options(group: Group) -> _core.GroupOptions:
+    """The group's options for the next step, as the compiled core takes them."""
+    return group._rule.group_options(group._values, group.lr)
+
+
+def follow_schedules(groups: Sequence[Group]) -> None:
+    """Set the learning rates of the next step where they come from a schedule."""
+    for group in groups:
+        if group._has_schedule:
+            group._core.set_group(group._number, core_options(group))
+
+
+def replace(
+    groups: Sequence[Group],
+    values: Sequence[dict[str, Any]],
+    apply: Callable[[list[_core.GroupOptions]], None],
+    step: int | None = None,
+) -> None:
+    """Give groups other values (of `step`, the next by default): all, or none where `apply` raises.
+
+    `apply` hands the values to the compiled core.
+    """
+    pairs = [*zip(groups, values, strict=True)]
+    options = [
+        group._rule.group_options(
+            new, rate_at(new["lr"], group._core.step_count if step is None else step)
+        )
+        for group, new in pairs
+    ]
+    interrupt = None
+    try:
+        apply(options)
+    except KeyboardInterrupt as error:  # raised by the core only after it has finished
+        interrupt = error
+    for group, new in pairs:
+        group._set(new)
+    if interrupt is not None:
+        raise interrupt

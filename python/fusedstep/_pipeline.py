@@ -1,0 +1,101 @@
+"""What surrounds a rule in a step (clipping, checks, averages): options and result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from textwrap import fill
+from typing import Any, NamedTuple, TypedDict
+
+from fusedstep._options import Limit, Number, Option, Switch
+
+__all__ = [
+    "GROUP_OPTIONS",
+    "WHOLE_STEP",
+    "Pipeline",
+    "Policy",
+    "StepResult",
+]
+
+
+class StepResult(NamedTuple):
+    """Whether a step was applied, and the norm of its gradients.
+
+    With parameters on a CUDA device and an option that needs the norm, both are arrays of one
+    number there. The step does not wait for the device; reading them (``bool(result.applied)``)
+    does.
+    """
+
+    applied: bool
+    """False if ``skip_nonfinite`` found NaN or infinity; then nothing changed, not even counters."""
+
+    grad_norm: float | None
+    """The Euclidean norm of all gradients of the step, after division by ``grad_scale`` and before
+    clipping. None without an option that needs it (``max_grad_norm``, ``skip_nonfinite``,
+    ``error_if_nonfinite``)."""
+
+
+class Pipeline(TypedDict, total=False):
+    """Keywords that every optimizer takes; :class:`~fusedstep.Optimizer` documents them."""
+
+    max_grad_norm: float | None
+    max_grad_value: float | None
+    clip_per_group: bool
+    skip_nonfinite: bool
+    error_if_nonfinite: bool
+    ema_decay: float | None
+    ema_bias_correction: bool
+    working_copy: Mapping[str, object] | None
+
+
+# Options that each group may set.
+GROUP_OPTIONS: Mapping[str, Option] = {
+    "max_grad_norm": Option("max_grad_norm", Limit(), None),
+    "max_grad_value": Option("max_grad_value", Limit(), None),
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Options of the whole optimizer, fixed at construction."""
+
+    clip_per_group: bool = False
+    skip_nonfinite: bool = False
+    error_if_nonfinite: bool = False
+    ema_decay: float | None = None
+    ema_bias_correction: bool = False
+    working_copy: Mapping[str, object] | None = None
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the options."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> Policy:
+        """Remove these options from `options`, or raise TypeError or ValueError."""
+        given = {name: options.pop(name) for name in cls.names() if name in options}
+        switches = [field.name for field in fields(cls) if field.default is False]
+        for name in switches:
+            given[name] = Switch().check(name, given.get(name, False))
+        if given.get("ema_decay") is not None:
+            given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
+        policy = cls(**given)
+        if policy.skip_nonfinite and policy.error_if_nonfinite:
+            raise ValueError("skip_nonfinite and error_if_nonfinite exclude each other")
+        if policy.ema_bias_correction and policy.ema_decay is None:
+            raise ValueError("ema_bias_correction needs ema_decay")
+        if not isinstance(policy.working_copy, (Mapping, type(None))):
+            raise TypeError(
+                "working_copy: expected a mapping from parameter names to arrays of bfloat16, "
+                f"got {type(policy.working_copy).__name__}"
+            )
+        return policy
+
+
+# Appended to the docstring of every rule.
+WHOLE_STEP = "\n\n" + fill(
+    "Every rule also takes the options of the whole step, documented in help(fusedstep.Optimizer): "
+    f"{', '.join(Pipeline.__annotations__)}.",
+    width=96,
+)

@@ -1,0 +1,107 @@
+"""Construction of an optimizer: from parameters and options to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fusedstep._engine import Engine
+from fusedstep._group import Group, core_options
+from fusedstep._pipeline import Policy
+from fusedstep._rule import Rule, refuse_unknown
+from fusedstep._spaces.choose import space_of
+from fusedstep._tree import Tree, split_groups
+
+__all__ = ["Setup"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The options of an optimizer, and how parameters are added under them."""
+
+    rule: Rule
+    policy: Policy
+    defaults: Mapping[str, object]  # options of groups that do not set their own
+
+    @classmethod
+    def of(cls, rule: Rule, given: dict[str, Any]) -> Setup:
+        """Take the options given to a constructor, or raise TypeError or ValueError."""
+        refuse_unknown(rule.label, given, [*rule.options, *Policy.names()])
+        return cls(rule, Policy.take(given), given)
+
+    def build(self, params: object) -> Engine:
+        """An engine for these parameters, with their state."""
+        trees, overrides = split_groups(params)
+        tree, policy = Tree(trees), self.policy
+        engine = Engine(self.rule.name, space_of(tree.names, tree.leaves), autograd=True)
+        engine.core.set_policy(
+            policy.skip_nonfinite,
+            policy.error_if_nonfinite,
+            policy.clip_per_group,
+            policy.ema_decay or 0.0,
+        )
+        self._add(engine, tree, overrides, policy.working_copy or {})
+        return engine
+
+    def extend(self, engine: Engine, group: object, working_copy: object) -> None:
+        """Add one more group, all or nothing."""
+        if not (isinstance(group, Mapping) and "params" in group):
+            raise TypeError(f"group: expected a mapping with the key 'params', got {group!r}")
+        copies = Policy.take({"working_copy": working_copy}).working_copy
+        trees, overrides = split_groups([group], len(engine.groups))
+        tree = engine.tree.extended(trees)
+        space_of(tree.names, tree.leaves)  # raises unless all are in one space
+        self._add(engine, tree, overrides, copies or {})
+
+    def _add(
+        self,
+        engine: Engine,
+        tree: Tree,
+        overrides: Sequence[Mapping[str, Any]],
+        copies: Mapping[str, object],
+    ) -> None:
+        """Add the groups by which `tree` extends the engine's, with the options each one sets."""
+        here, first = len(engine.tree.names), len(engine.groups)
+        names, group_of = tree.names[here:], tree.group_of[here:]
+        if not names:
+            raise ValueError("params: expected at least one array, got none")
+        if unknown := [name for name in copies if name not in names]:
+            raise ValueError(
+                f"working_copy: expected names of parameters ({', '.join(names)}), "
+                f"got {', '.join(map(repr, unknown))}"
+            )
+        groups = [
+            Group(
+                self.rule,
+                engine.core,
+                [name for name, group in zip(names, group_of, strict=True) if group == number],
+                {**self.defaults, **own},
+                number,
+            )
+            for number, own in enumerate(overrides, first)
+        ]
+        buffers = [own for group in groups for own in self._allocate(engine, group, tree)]
+        engine.add(tree, [core_options(group) for group in groups], buffers, copies, groups)
+
+    def _allocate(self, engine: Engine, group: Group, tree: Tree) -> list[dict[str, Any]]:
+        """The state arrays, and the average, of each parameter of a group, at their start."""
+        space, rule, policy = engine.space, self.rule, self.policy
+        names = list(group.params)
+        leaves = [tree.leaves[tree.index[name]] for name in names]
+        averages = ["ema"] if policy.ema_decay is not None else []
+        arrays = [*group.state_names, *averages]
+        if rule.info.rowwise:  # but averages have the shape of their parameter
+            states = space.zeros("parameter", names, leaves, len(group.state_names), rule.name)
+            like_parameter = space.zeros("parameter", names, leaves, len(averages))
+            zeros = [own + average for own, average in zip(states, like_parameter, strict=True)]
+        else:
+            zeros = space.zeros("parameter", names, leaves, len(arrays))
+        buffers = [dict(zip(arrays, own, strict=True)) for own in zeros]
+        for state, value in rule.initial_state(group).items():
+            if value != 0.0:
+                space.fill([own[state] for own in buffers], value)
+        copied = [*rule.starts_at_parameter, *([] if policy.ema_bias_correction else averages)]
+        for name in copied:
+            space.fill_with([own[name] for own in buffers], leaves)
+        return buffers

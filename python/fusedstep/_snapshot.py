@@ -1,0 +1,173 @@
+"""What is saved of an optimizer or an average: a plain value, compared before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fusedstep._checks import is_integer
+from fusedstep._group import Group
+from fusedstep._spaces.space import Kind
+
+__all__ = ["FORMAT", "Expected", "Snapshot", "require_keys"]
+
+FORMAT = 1  # of Snapshot, and of the dict that Optimizer.state_dict returns
+_MAX_STEP = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a snapshot is compared with before it is loaded."""
+
+    rule: str
+    fixed: Mapping[str, object]
+    groups: Sequence[Group]
+    state: Mapping[str, Mapping[str, Kind]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Counters, options and copied arrays.
+
+    The fields of a snapshot that was read from elsewhere are unchecked until it is compared.
+    """
+
+    rule: str
+    step_count: int
+    groups: Sequence[Mapping[str, Any]]
+    """The options of each group, its ``lr`` as a number, and the names of its ``params``."""
+    state: Mapping[str, Mapping[str, Any]]
+    """By parameter name: ``step``, its counter, and its arrays by name."""
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    """Options that are fixed at construction, and must be equal to be loaded."""
+    format: int = FORMAT
+
+    def compare(self, expected: Expected, label: str) -> list[dict[str, Any]]:
+        """Return the options of each group once this is loaded.
+
+        Raises
+        ------
+        ValueError
+            It does not fit this `label`; the message lists every difference.
+        """
+        found: list[str] = []
+        if _differs(self.format, FORMAT):
+            found.append(f"format: expected {FORMAT}, got {self.format!r}")
+        if _differs(self.rule, expected.rule):
+            found.append(f"rule: expected {expected.rule!r}, got {self.rule!r}")
+        for name, value in expected.fixed.items():
+            if _differs(self.fixed[name], value):
+                found.append(f"{name}: expected {value}, got {self.fixed[name]}")
+        _compare_counter("step_count", self.step_count, found)
+        _compare_state(self.state, expected.state, found)
+        options = _compare_groups(self.groups, expected.groups, found)
+        for i, group in enumerate(expected.groups):
+            if group.has_schedule and not found:
+                try:
+                    group.lr_at(int(self.step_count))
+                except (TypeError, ValueError) as error:
+                    found.append(f"group {i}: {error}")
+        if found:
+            lines = "".join(f"\n  {line}" for line in found)
+            raise ValueError(f"state_dict does not fit this {label}:{lines}")
+        return options
+
+
+def require_keys(saved: object, *keys: str) -> None:
+    """Raise TypeError or ValueError unless `saved` is a mapping with these keys."""
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"state_dict: expected a mapping, got {type(saved).__name__}")
+    if missing := [key for key in keys if key not in saved]:
+        raise ValueError(f"state_dict: missing keys: {', '.join(missing)}")
+
+
+# The functions below append the differences that they find to `found`.
+
+
+def _differs(saved: object, expected: object) -> bool:
+    """Whether a saved scalar is not `expected`; an array always differs."""
+    return not (isinstance(saved, (int, float, str, np.generic)) and saved == expected)
+
+
+def _compare_counter(what: str, saved: object, found: list[str]) -> None:
+    if not (is_integer(saved) and 0 <= int(saved) <= _MAX_STEP):
+        found.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {saved!r}")
+
+
+def _compare_state(
+    saved: object, expected: Mapping[str, Mapping[str, Kind]], found: list[str]
+) -> None:
+    if not isinstance(saved, Mapping):
+        found.append(f"state: expected a mapping by parameter, got {type(saved).__name__}")
+        return
+    found += [f"parameter {name!r}: missing" for name in expected if name not in saved]
+    found += [f"parameter {name!r}: unexpected" for name in saved if name not in expected]
+    for name, arrays in expected.items():
+        if name in saved:
+            _compare_arrays(f"parameter {name!r}", saved[name], arrays, found)
+
+
+def _compare_arrays(
+    what: str, saved: object, expected: Mapping[str, Kind], found: list[str]
+) -> None:
+    if not isinstance(saved, Mapping):
+        found.append(f"{what}: expected a mapping of its state, got {type(saved).__name__}")
+        return
+    names = {"step", *expected}
+    found += [f"{what}: state {name!r} missing" for name in sorted(names - set(saved), key=str)]
+    found += [f"{what}: state {name!r} unexpected" for name in sorted(set(saved) - names, key=str)]
+    if "step" in saved:
+        _compare_counter(f"{what}: step", saved["step"], found)
+    for name, kind in expected.items():
+        if name not in saved:
+            continue
+        value, state = saved[name], f"{what}: state {name!r}"
+        if not isinstance(value, np.ndarray):
+            found.append(f"{state}: expected an array, got {type(value).__name__}")
+        elif value.dtype != kind.dtype:
+            found.append(f"{state}: expected dtype {kind.dtype}, got {value.dtype}")
+        elif value.shape != kind.shape:
+            found.append(f"{state}: expected shape {kind.shape}, got {value.shape}")
+
+
+def _compare_groups(
+    saved: object, groups: Sequence[Group], found: list[str]
+) -> list[dict[str, Any]]:
+    if not isinstance(saved, (list, tuple)):
+        found.append(f"groups: expected a list, got {type(saved).__name__}")
+        return []
+    if len(saved) != len(groups):
+        found.append(f"groups: expected {len(groups)}, got {len(saved)}")
+        return []
+    return [
+        _compare_options(f"group {i}", options, group, found)
+        for i, (options, group) in enumerate(zip(saved, groups, strict=True))
+    ]
+
+
+def _compare_options(what: str, saved: object, group: Group, found: list[str]) -> dict[str, Any]:
+    if not isinstance(saved, Mapping):
+        found.append(f"{what}: expected a mapping of options, got {type(saved).__name__}")
+        return {}
+    names = saved.get("params")
+    if not isinstance(names, (list, tuple)) or set(map(str, names)) != set(group.params):
+        found.append(f"{what}: expected the parameters {list(group.params)}, got {names!r}")
+    changes: dict[str, Any] = {}
+    for name in group:
+        if name not in saved:
+            found.append(f"{what}: option {name!r} missing")
+        elif not (name == "lr" and group.has_schedule):
+            changes[name] = saved[name]
+    found += [
+        f"{what}: option {name!r} unexpected"
+        for name in saved
+        if name != "params" and name not in group
+    ]
+    try:
+        return group.check(changes)
+    except (TypeError, ValueError) as error:
+        found.append(f"{what}: {error}")
+        return {}

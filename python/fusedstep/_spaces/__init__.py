@@ -1,0 +1,1 @@
+"""Where arrays live: host memory or a CUDA device. Nothing else depends on which of them it is."""

@@ -1,0 +1,118 @@
+"""Arrays in host memory: of NumPy, or of a library that shares its memory through DLPack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusedstep import _core
+from fusedstep._autograd import note_written, tensors_among
+from fusedstep._options import check_grad_scale
+from fusedstep._spaces.space import Kind
+
+__all__ = ["HOST", "HostSpace"]
+
+
+class HostSpace:
+    """Host memory, as NumPy sees it. See fusedstep._spaces.space.Space."""
+
+    def stepper(self, rule: str, *words: str) -> _core.Stepper:
+        """See Space."""
+        return _core.Stepper(rule, *words)
+
+    def share_threads(self, core: _core.Stepper) -> None:
+        """See Space. Only the thread pool can; see cpp/team.hpp."""
+        library = _torch_library()
+        if library and _core.threading() == "pool":
+            core.share_threads(library)
+
+    def zeros(
+        self,
+        role: str,
+        names: Sequence[str],
+        leaves: Sequence[Any],
+        copies: int,
+        rowwise: str = "",
+    ) -> list[list[Any]]:
+        """See Space. Each has its array's address modulo 64; see cpp/memory.hpp."""
+        return list(_core.zeros_in_phase(role, names, leaves, copies, rowwise))
+
+    def kind_of(self, array: Any) -> Kind:
+        """See Space."""
+        return _as_numpy(array)
+
+    def to_numpy(self, array: Any) -> NDArray[Any]:
+        """See Space."""
+        return _as_numpy(array)
+
+    def like(self, value: NDArray[Any], leaf: Any) -> Any:  # noqa: ARG002
+        """See Space."""
+        return value
+
+    def copy(self, to: Any, value: Any) -> None:
+        """See Space."""
+        np.copyto(_as_numpy(to), _as_numpy(value))
+        note_written(tensors_among([to]))
+
+    def copy_of(self, array: Any) -> Any:
+        """See Space."""
+        return _as_numpy(array).copy(order="K")
+
+    def fill(self, buffers: Sequence[Any], value: float) -> None:
+        """See Space. On all threads; see cpp/fill.hpp."""
+        _core.fill_buffers(buffers, value)
+
+    def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
+        """See Space."""
+        _core.fill_buffers(buffers, values=leaves)
+
+    def as_copy(self, array: object) -> object:
+        """See Space."""
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(array, torch.Tensor) and array.dtype == torch.bfloat16:
+            return _Bits(array)
+        return array
+
+    def check_grad_scale(self, value: object) -> float:
+        """See Space."""
+        return check_grad_scale(value)
+
+
+HOST = HostSpace()
+
+
+def _as_numpy(leaf: Any) -> NDArray[Any]:
+    """An accepted parameter as a NumPy view of its memory."""
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    # torch exports a tensor that requires grad only once it is detached.
+    return np.from_dlpack(leaf.detach() if getattr(leaf, "requires_grad", False) else leaf)
+
+
+class _Bits:
+    """A torch tensor of bfloat16 whose DLPack export is its bits, as NumPy has no bfloat16.
+
+    Not just a view, which would keep the old memory alive where the tensor is given another: the
+    core checks the tensor, `bits_of`, for that.
+    """
+
+    def __init__(self, tensor: Any) -> None:
+        self.bits_of = tensor
+
+    def __dlpack__(self, **options: Any) -> Any:
+        bits = self.bits_of.detach().view(sys.modules["torch"].uint16)
+        return bits.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.bits_of.__dlpack_device__()
+
+
+def _torch_library() -> str:
+    """The path of torch's library that links the OpenMP of its backward pass, or ""."""
+    file = getattr(sys.modules.get("torch"), "__file__", None)
+    return str(Path(file).parent / "lib" / "libtorch_cpu.so") if file else ""

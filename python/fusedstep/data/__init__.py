@@ -1,0 +1,10 @@
+"""Preparation of training data: mini-batches without replacement, and standardised features."""
+
+from fusedstep.data.batches import BatchSizeHint, MiniBatches
+from fusedstep.data.standardizer import NotFittedError, Standardizer
+
+__all__ = ["BatchSizeHint", "MiniBatches", "NotFittedError", "Standardizer"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
