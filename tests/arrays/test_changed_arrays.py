@@ -26,6 +26,8 @@ CHANGES = {
 }
 
 
+# From NumPy 2.5 on.
+@pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 @every_rule
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("at", range(3))

@@ -57,6 +57,7 @@ def test_its_arithmetic():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.exhaustive  # a process for each library and case
 def test_a_tiny_run(tmp_path):
     """All loops of the smallest size, alone and beside a busy process, which is then gone."""
     words = "--rounds 1 --stretch 0.02 --peers none --settings quiet busy1 --only *109k --output"
