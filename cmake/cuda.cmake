@@ -1,5 +1,5 @@
-# The engine on a CUDA device: the same sources for a card and for the device that the tests play on
-# the CPU, which differ in the compiler of kernels.cu and in the runtime.
+# The CUDA engine: the same sources for a GPU and for the tests' CPU emulation, which differ only in
+# the compiler of kernels.cu and in the runtime.
 if(NOT FUSEDSTEP_CUDA_EMULATION)
   include(CheckLanguage)
   check_language(CUDA)
@@ -8,7 +8,7 @@ if(NOT FUSEDSTEP_CUDA_EMULATION)
                         "CMAKE_CUDA_COMPILER), got none")
   endif()
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # the last: for cards to come
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)  # PTX for future GPUs
   endif()
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
@@ -29,7 +29,7 @@ endif()
 
 target_sources(fusedstep_cuda_engine PRIVATE cpp/cuda/runtime.cpp)
 target_link_libraries(fusedstep_cuda_engine PUBLIC CUDA::cudart_static)
-# The numbers' flags are nvcc's defaults but for the first, and named because all bits hang on them.
+# Only the first differs from nvcc's defaults; listed because the exact bits depend on them.
 set(FUSEDSTEP_NVCC_OPTIONS --fmad=false --prec-div=true --prec-sqrt=true --ftz=false
                            --expt-relaxed-constexpr --threads=2
                            -Xcompiler=-Wall,-Wextra,-ffp-contract=off)

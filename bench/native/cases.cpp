@@ -21,7 +21,7 @@ std::vector<Shape> single_arrays() {
   return shapes;
 }
 
-// A line is a name and the elements of each tensor; # starts a comment.
+// Each line is a name and the tensor sizes in elements; # starts a comment.
 std::vector<Shape> models(const char* path) {
   std::ifstream file(path);
   if (!file) throw std::runtime_error(std::string("cannot read ") + path);
@@ -47,8 +47,8 @@ const std::vector<Shape>& all_shapes() {
   return shapes;
 }
 
-// Memory is the limit, so a flag matters only if it adds a stream: of the variants with equally
-// many states the first represents all.
+// Memory is the bottleneck, so a flag matters only if it adds a stream: the first variant with a
+// given number of states represents all others.
 std::vector<unsigned> distinct_variants(const RuleInfo& info) {
   std::vector<unsigned> variants;
   std::set<std::size_t> seen;

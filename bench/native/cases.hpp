@@ -1,5 +1,4 @@
-// What is measured: every rule of the registry on every dtype, instruction set, thread count and
-// shape.
+// The benchmark matrix: rule, dtype, instruction set, thread count and shape.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +16,14 @@ struct Shape {
   std::size_t total() const;
 };
 
-// Where parameters and gradients start: so many bytes past a page or, if smaller than a page, past
-// a cache line.
+// Offset of parameters and gradients from a page or, for arrays smaller than a page, from a cache
+// line.
 struct Placement {
   const char* prefix;  // of the benchmark's name
   std::size_t offset;
 };
 
-// Large NumPy arrays start 16 bytes past a page: malloc's header is before them.
+// Large NumPy arrays start 16 bytes past a page, after malloc's header.
 constexpr Placement kNumPy{"", 16}, kAligned{"aligned/", 0};
 
 // The indices of the states that a variant uses.
@@ -36,13 +35,13 @@ struct Case {
   Format format;
   const char* isa;
   int threads;         // the limit: small shapes use fewer
-  const Shape* shape;  // lives as long as the program
+  const Shape* shape;  // static lifetime
   Placement placement;
 
   std::size_t state_count() const { return used_states(rule->states[variant]).size(); }
 
   std::string name() const;            // adam+amsgrad/float32/avx512/threads:2/size:2^20
-  std::size_t bytes_held() const;      // by all arrays
+  std::size_t bytes_held() const;      // over all arrays
   std::size_t bytes_per_step() const;  // gradients read; parameters and state read and written
 };
 

@@ -1,4 +1,4 @@
-// The kernels of the wheel, without Python. README.md says how to run this and how to read the
+// Benchmarks the wheel's kernels without Python. README.md says how to run it and how to read the
 // results.
 #include <benchmark/benchmark.h>
 #include <unistd.h>
@@ -15,8 +15,7 @@
 namespace fusedstep::bench {
 namespace {
 
-// Steps are timed in stretches of at least this length, which makes the cost of the clock
-// negligible.
+// Minimum length of a timed stretch of steps, which makes the clock's cost negligible.
 constexpr double kStretchSeconds = 50e-6;
 
 std::size_t physical_memory() {
@@ -36,8 +35,8 @@ std::size_t steps_per_stretch(Contestant& contestant) {
   return steps;
 }
 
-// Stretches of the rule and the roofline alternate: the ratio within a pair is what a noisy machine
-// disturbs least. Google Benchmark is given the rule's time only.
+// Stretches of the rule and the roofline alternate: the ratio within a pair is least affected by
+// noise on the machine. Google Benchmark gets only the rule's time.
 void measure(benchmark::State& state, const Case& c) {
   if (c.bytes_held() > physical_memory() / 2) {
     state.SkipWithError("left out: the arrays take more than half of the memory");
@@ -80,8 +79,7 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   add_context();
-  // Aligned cases exist only if the filter names them, or a run without a filter would take twice
-  // as long.
+  // Aligned cases exist only if the filter names them: they would double a run without a filter.
   const bool aligned = benchmark::GetBenchmarkFilter().find(kAligned.prefix) != std::string::npos;
   for (const Case& c : all_cases(aligned ? kAligned : kNumPy))
     benchmark::RegisterBenchmark(c.name().c_str(), measure, c)->UseManualTime();

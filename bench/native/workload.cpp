@@ -17,7 +17,7 @@ constexpr std::size_t kSample = 4096;  // values per array
 
 std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
-// Where the parameters start, then the gradients, then the end of all.
+// Offsets of the parameters, then of the gradients, then the total size.
 std::vector<std::size_t> lay_out(const Case& c) {
   std::vector<std::size_t> offsets;
   std::size_t end = 0;
@@ -31,8 +31,8 @@ std::vector<std::size_t> lay_out(const Case& c) {
   return offsets;
 }
 
-// Random numbers in [0.5, 1). All positive: the roofline adds gradients to what may be a mean of
-// squares, whose root is taken.
+// Random numbers in [0.5, 1). Positive, since the roofline adds gradients to what may be a mean
+// square, of which a root is taken.
 template <class T>
 void fill(void* array, std::size_t size, std::uint64_t seed) {
   T* const values = static_cast<T*>(array);
@@ -52,8 +52,8 @@ bool sample_is_normal(const Extent& array) {
   return true;
 }
 
-// By the names that rules share, so that a new rule needs no line here. The learning rate is so
-// small that the parameters stay normal numbers in any number of steps.
+// Keyed by the names that rules share, so that a new rule needs no entry. The learning rate is so
+// small that parameters stay normal after any number of steps.
 double scalar(const std::string& name) {
   if (name == "lr" || name == "lr_decay") return 1e-12;
   if (name == "eps") return 1e-8;
@@ -91,7 +91,7 @@ double Contestant::seconds(std::size_t steps) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// A variant of the roofline is a number of states.
+// The roofline's variant is its number of states.
 Workload::Workload(const Case& c)
     : format_(c.format),
       arrays_(lay_out(c).back()),
@@ -100,7 +100,7 @@ Workload::Workload(const Case& c)
   const std::vector<std::size_t>& sizes = c.shape->sizes;
   const std::vector<std::size_t> offsets = lay_out(c);
   for (std::size_t i = 0; i < 2 * sizes.size(); ++i) {
-    // Written before anything is timed: unwritten memory is read from one page of zeros.
+    // Written before timing: untouched memory is backed by a single page of zeros.
     std::byte* const array = arrays_.data() + offsets[i];
     const std::size_t size = sizes[i % sizes.size()];
     (compute_of(format_) == Compute::float32 ? fill<float> : fill<double>)(array, size, i);
@@ -121,7 +121,7 @@ Workload::Workload(const Case& c)
       contestant->add(param, sizes[i], state_.address.data() + i * states);
   }
   set_thread_limit(c.threads);
-  // The first step writes the state, and starts the threads.
+  // The first step touches the state and starts the threads.
   for (Contestant* contestant : {&rule_, &roofline_}) contestant->seconds(2);
 }
 

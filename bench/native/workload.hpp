@@ -1,4 +1,4 @@
-// The arrays of one case, and the two that step over them: the rule and its roofline.
+// The arrays of one case, stepped over by the rule and by its roofline.
 #pragma once
 
 #include <cstddef>
@@ -10,17 +10,17 @@
 
 namespace fusedstep::bench {
 
-// One rule at its steps, driven as the bindings drive a bound optimizer.
+// One rule, driven as the bindings drive a bound optimizer.
 class Contestant {
  public:
-  // One gradient per tensor; the vector outlives the contestant.
+  // One gradient per tensor; `gradients` must outlive the contestant.
   Contestant(const RuleInfo& rule, unsigned variant, const std::vector<Array>& gradients);
 
-  // `buffers` has one buffer per state that the variant uses.
+  // One buffer per state that the variant uses.
   void add(const Array& param, std::size_t size, std::byte* const* buffers);
   int threads() const { return stepper_.threads(); }
 
-  // What this many steps take.
+  // Time of this many steps.
   double seconds(std::size_t steps);
 
  private:
@@ -28,8 +28,8 @@ class Contestant {
   const std::vector<Array>& gradients_;
 };
 
-// Rule and roofline step over the same arrays in turn, so that one finds the caches, the pages and
-// the neighbours on the machine as the other does.
+// Rule and roofline alternate over the same arrays, so that both find the same caches, pages and
+// load on the machine.
 class Workload {
  public:
   explicit Workload(const Case& c);
@@ -39,8 +39,8 @@ class Workload {
   Contestant& rule() { return rule_; }
   Contestant& roofline() { return roofline_; }
 
-  // Whether all values (of a sample) are normal: zeros, subnormals, infinities and NaNs may take
-  // another time.
+  // Whether all values (of a sample) are normal: zeros, subnormals, infinities and NaNs may take a
+  // different time.
   bool is_normal() const;
 
  private:

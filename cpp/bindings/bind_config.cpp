@@ -68,23 +68,27 @@ void bind_config(py::module_& m) {
           "Whether its steps depend on norms over a whole array.")
       .def_property_readonly(
           "rowwise", [](const RuleInfo& r) { return r.rowwise; },
-          "Whether each of its states is one number a row.")
+          "Whether each of its states has one number per row.")
       .def_property_readonly("states", &state_names, "The names of the state, by variant.");
 
   m.def("rules", &rules, "Every compiled rule by its name.");
-  m.def("available_isas", &available_isas, "The instruction sets that this CPU runs, rising.");
-  m.def("isa", [] { return std::string(current_table().isa); }, "The one that steps run on.");
+  m.def("available_isas", &available_isas,
+        "The instruction sets that this CPU supports, in ascending order.");
+  m.def(
+      "isa", [] { return std::string(current_table().isa); },
+      "The instruction set that steps run on.");
   m.def(
       "use_isa", [](const std::string& name) { use_isa(name); }, py::arg("name"),
       "Runs later steps on another instruction set; for tests and benchmarks.");
   m.def("thread_limit", &thread_limit, "The most threads that a step uses.");
   m.def("requested_threads", &requested_threads, "The limit that was asked for, 0 for none.");
-  m.def("set_thread_limit", &set_thread_limit, py::arg("n"), "0 goes back to the default.");
+  m.def("set_thread_limit", &set_thread_limit, py::arg("n"),
+        "Limits the threads of a step; 0 restores the default.");
   m.def("has_openmp", &has_openmp, "Whether the build has OpenMP as a source of threads.");
   m.def("threading", &threading, "Where threads come from: 'pool' or 'openmp'.");
-  m.def("compiler", &compiler, "What compiled the core.");
+  m.def("compiler", &compiler, "The compiler that built the core.");
 
-  // A bad FUSEDSTEP_ variable fails the import, not some later step.
+  // An invalid FUSEDSTEP_ variable fails the import, not a later step.
   current_table();
   requested_threads();
   threading();

@@ -15,13 +15,13 @@ py::array zeros_like(const py::array& model, std::byte* address, std::shared_ptr
   auto shared = std::make_unique<std::shared_ptr<Arena>>(std::move(arena));
   const py::capsule owner(
       shared.get(), [](void* pointer) { delete static_cast<std::shared_ptr<Arena>*>(pointer); });
-  shared.release();  // the capsule's now
+  shared.release();  // now owned by the capsule
   const std::vector<py::ssize_t> shape(model.shape(), model.shape() + model.ndim());
   const std::vector<py::ssize_t> strides(model.strides(), model.strides() + model.ndim());
   return py::array(model.dtype(), shape, strides, address, owner);
 }
 
-// The arrays are checked as parameters are: `names` and `role` are for the messages.
+// Arrays are checked like parameters; `names` and `role` are for messages.
 std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
                                                    const std::vector<std::string>& names,
                                                    const std::vector<py::object>& like,
@@ -45,7 +45,7 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
   return result;
 }
 
-// Buffers of zeros_in_phase(): all elements one value, or, where there are any, copies of `values`.
+// Fills buffers of zeros_in_phase() with `value`, or with copies of `values` unless empty.
 void fill_buffers(const std::vector<py::object>& buffers, double value,
                   const std::vector<py::object>& values) {
   if (!values.empty() && values.size() != buffers.size())
@@ -70,7 +70,7 @@ void bind_memory(py::module_& m) {
   m.def("zeros_in_phase", &zeros_in_phase, py::arg("role"), py::arg("names"), py::arg("like"),
         py::arg("copies"), py::arg("rowwise") = "",
         "For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo "
-        "64, in one block of memory. For a rule that is `rowwise`, by its name: of one number a "
+        "64, in one block of memory. For the row-wise rule named `rowwise`: with one number per "
         "row.");
   m.def("fill_buffers", &fill_buffers, py::arg("buffers"), py::arg("value") = 0.0,
         py::arg("values") = std::vector<py::object>(),

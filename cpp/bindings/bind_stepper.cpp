@@ -7,7 +7,7 @@
 
 namespace fusedstep::bindings {
 
-// What `None in objects` does where no object has a say in it: torch's tensors compare elements.
+// `None in objects` by identity: torch tensors overload == elementwise.
 static bool has_none(const py::object& objects) {
   const auto items =
       py::reinterpret_steal<py::object>(PySequence_Fast(objects.ptr(), "a sequence"));
@@ -23,7 +23,7 @@ class HostStepper : public PyStepper<HostSpace> {
  public:
   using PyStepper::PyStepper;
 
-  // Where steps may have the threads of the OpenMP that a library depends on.
+  // Allows steps to use the OpenMP threads of the runtime that a library depends on.
   void share_threads(const std::string& library) {
     const Exclusive lock(*this);
     if (use_team_of(library.c_str())) engine_.allow_team();
@@ -46,7 +46,7 @@ static void bind_specs(py::module_& m) {
            py::arg("max_grad_norm") = py::none(), py::arg("max_grad_value") = py::none())
       .def_readonly("variant", &GroupOptions::variant)
       .def_readonly("coupled_weight_decay", &GroupOptions::coupled_weight_decay);
-  py::class_<TensorSpec>(m, "TensorSpec", "One parameter with all that a step writes beside it.")
+  py::class_<TensorSpec>(m, "TensorSpec", "One parameter, and what else a step writes for it.")
       .def(py::init([](std::string name, py::object param, std::vector<py::object> states,
                        std::size_t group, py::object average, py::object copy) {
              return TensorSpec{std::move(name), std::move(param),   std::move(states),
@@ -66,7 +66,7 @@ void bind_stepper(py::module_& m) {
         py::arg("gradient") = "gradient of", py::arg("like") = "its parameter");
   bind_methods<Bound>(c);
   c.def("share_threads", &Bound::share_threads, py::arg("library"),
-        "Lets steps have the threads of the OpenMP that a loaded shared library depends on.");
+        "Allows steps to use the OpenMP threads of a loaded shared library.");
   m.def("has_none", &has_none, py::arg("objects"), "Whether None is among the objects of a list.");
 }
 

@@ -17,16 +17,16 @@ class Gradients {
   std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
 
   void clear() {
-    present = foreign_ = false;
+    present = through_dlpack_ = false;
     arrays_.clear();
     sets.clear();
   }
 
-  // Takes the `set`-th gradient of every parameter. `passed_at`: where each tensor's last gradient
-  // was, which overlapped nothing that the step writes.
+  // Takes the `set`-th gradient of every parameter. `passed_at`: address of each tensor's last
+  // gradient, known not to overlap anything that the step writes.
   void collect(py::handle gradients, std::size_t set, std::size_t set_count,
                const Members<Space>& members, std::vector<const void*>& passed_at) {
-    // A tuple: nobody can change it while we look through it.
+    // A tuple, since it cannot be changed during the iteration.
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
     if (!items) throw py::error_already_set();
     const std::size_t count = items.size();
@@ -45,15 +45,15 @@ class Gradients {
       Checked& checked = arrays_[i * set_count + set];
       if (!members.space.take_twin(item, param, checked)) {
         checked = members.space.check_companion(item, param, subject, /*writeable=*/false);
-        foreign_ = foreign_ || checked.source;
+        through_dlpack_ = through_dlpack_ || checked.source;
       }
-      // Allocators give the same place again and again.
+      // Allocators tend to return the same address.
       if (passed_at[i] != checked.data)
         members.refuse_overlap(members.occupied, checked, subject, {});
       passed_at[i] = checked.data;
       Array& array = sets[i * set_count + set];
       array = checked.stored();
-      // An empty array may have no address, and null means None.
+      // An empty array may have a null address, but null means None.
       if (checked.size == 0) array.data = param.owner.ptr();
     }
   }
@@ -69,9 +69,9 @@ class Gradients {
                               std::to_string(!first[k] ? 0 : k));
   }
 
-  // A __dlpack__ is anybody's code, and may have changed an array that was checked before it.
+  // __dlpack__ runs arbitrary code, which may have changed an array that was checked before.
   void check_collected(std::size_t set_count, const Members<Space>& members) const {
-    if (foreign_) check_unchanged(set_count, members);
+    if (through_dlpack_) check_unchanged(set_count, members);
   }
 
   void check_unchanged(std::size_t set_count, const Members<Space>& members) const {
@@ -80,7 +80,7 @@ class Gradients {
         members.space.check_unchanged(arrays_[i], members.gradient_subject(i / set_count), false);
   }
 
-  // Gradients that are to be zeroed must be writeable, and nobody else's.
+  // Gradients to be zeroed must be writeable and must not overlap each other.
   void check_zeroable(std::size_t set_count, const Members<Space>& members) const {
     Occupied seen;
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
@@ -97,8 +97,8 @@ class Gradients {
   }
 
  private:
-  bool foreign_ = false;         // some came through a __dlpack__
-  std::vector<Checked> arrays_;  // of a None: without data
+  bool through_dlpack_ = false;  // some came through __dlpack__
+  std::vector<Checked> arrays_;  // without data for None
 };
 
 }  // namespace fusedstep::bindings

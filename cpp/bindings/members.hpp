@@ -1,8 +1,7 @@
-// The arrays of an optimizer: checked when they come, kept alive, looked at again before a step.
+// The arrays of an optimizer: checked when added, kept alive, rechecked before a step.
 //
-// A Space says where arrays live. It has the types Engine, Array (what passed the checks, with
-// `owner`, `data`, `size`, `dtype` and extent()), Rows and ScaleArgument, and the checks that
-// HostSpace has.
+// A Space is where arrays live. It has the types Engine, Array (a checked array, with `owner`,
+// `data`, `size`, `dtype` and extent()), Rows and ScaleArgument, and the checks of HostSpace.
 #pragma once
 
 #include <pybind11/stl.h>
@@ -21,12 +20,12 @@
 
 namespace fusedstep::bindings {
 
-// The arrays of a tensor that are written: the parameter, its states, its average, its copy.
+// The arrays of a tensor that a step writes: the parameter, its states, its average, its copy.
 constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
 
 constexpr const char* kInUse = "the optimizer is in use by another call";
 
-// What an optimizer is told of one parameter.
+// The specification of one parameter.
 struct TensorSpec {
   std::string name;
   py::object param;
@@ -46,7 +45,7 @@ class Members {
         gradient_(std::move(gradient)),
         like_(std::move(like)) {}
 
-  // New groups and their tensors, all or none: what can fail comes before the first change.
+  // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
   void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
     Addition addition{groups, {}, {}, {}, {}, occupied};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
@@ -64,14 +63,14 @@ class Members {
     occupied = std::move(addition.occupied);
   }
 
-  // Whether all numbers of a group, by its number, are numbers to these tensors of it.
+  // Throws if a float32 tensor of the group cannot represent one of its options.
   void check_group(const Group& group, std::size_t number,
                    const std::vector<Tensor>& tensors) const {
     if (const auto misfit = misfit_of(engine.rule(), group))
       refuse_misfit(*misfit, tensors, [&](const Tensor& t) { return t.group == number; });
   }
 
-  // `coming`: tensors that add() has not handed over yet.
+  // `coming`: tensors that add() has checked but not yet added.
   void refuse_overlap(const Occupied& ranges, const Checked& array, const Subject& subject,
                       const std::vector<Tensor>& coming) const {
     const Occupied::Range* const other = ranges.find(array.extent());
@@ -89,7 +88,7 @@ class Members {
     return {gradient_.c_str(), engine.tensors()[tensor].name, like_.c_str()};
   }
 
-  // What the step writes, but for the states: their memory is ours.
+  // Rechecks what a step writes, except states: we own their memory.
   void check_written() const {
     const bool rowwise = engine.rule().rowwise;
     for (std::size_t i = 0; i < params.size(); ++i) {
@@ -101,7 +100,7 @@ class Members {
       space.check_unchanged(copy, {"working copy of", engine.tensors()[tensor].name}, true);
   }
 
-  // A user may still have locked the views of the states.
+  // Users may have made the views of the states read-only.
   void check_states() const {
     std::size_t at = 0;
     for (const Tensor& tensor : engine.tensors()) {
@@ -112,8 +111,8 @@ class Members {
     }
   }
 
-  // A saved value in the dtype and order of what it is to replace, so that writing it cannot fail;
-  // copied where it is memory that is written before it is read.
+  // A saved value in the dtype and order of its target, so that assigning it cannot fail; copied if
+  // it overlaps memory that is written first.
   py::array ready_value(const Checked& target, const py::array& value) const {
     const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
     py::array result =
@@ -128,13 +127,13 @@ class Members {
   Space space;
   typename Space::Engine engine;
   std::vector<Checked> params;
-  std::vector<Checked> states;  // of each tensor, and its average
-  Occupied occupied;            // by all that is written
+  std::vector<Checked> states;  // per tensor, followed by its average
+  Occupied occupied;            // all that a step writes
 
  private:
-  using Copies = std::vector<std::pair<std::size_t, Checked>>;  // with their tensors' numbers
+  using Copies = std::vector<std::pair<std::size_t, Checked>>;  // with their tensors' indices
 
-  // What add() has checked and not yet made its own.
+  // What add() has checked but not yet committed.
   struct Addition {
     const std::vector<Group>& groups;
     std::vector<Tensor> tensors;
@@ -152,7 +151,7 @@ class Members {
   void check_spec(const TensorSpec& spec, Addition& addition) const {
     const auto& [name, param, own, group, average, copy] = spec;
     const std::size_t groups = engine.groups().size();
-    // A group that is not new came by another thread's call, between the caller's look and this.
+    // An existing group means that another thread has called add() since the caller looked.
     if (group < groups) throw std::runtime_error(kInUse);
     const std::size_t index = params.size() + addition.params.size();
     const Subject subject{"parameter", name};
@@ -170,7 +169,7 @@ class Members {
       addition.occupied.insert(array.extent(), index * kSlots + slot);
       return array.stored();
     };
-    const auto claim_companion = [&](const py::object& object, std::size_t slot) {
+    const auto claim_state = [&](const py::object& object, std::size_t slot) {
       const std::string role = role_of(slot);
       const bool of_rows = rule.rowwise && slot != kAverage;
       const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
@@ -180,10 +179,11 @@ class Members {
     };
     claim(target, subject, 0);
     const States& names = rule.states[addition.groups.at(group - groups).variant];
-    if (own.size() != names.used()) throw std::invalid_argument("a state too few or too many");
+    if (own.size() != names.used())
+      throw std::invalid_argument("states: expected those of the rule's variant");
     for (std::size_t k = 0, given = 0; k < names.size(); ++k)
-      if (names.state[k].used) view.state[k] = claim_companion(own[given++], 1 + k);
-    if (!average.is_none()) view.average = claim_companion(average, kAverage);
+      if (names.state[k].used) view.state[k] = claim_state(own[given++], 1 + k);
+    if (!average.is_none()) view.average = claim_state(average, kAverage);
     if (!copy.is_none()) {
       const Subject what{"working copy of", name};
       addition.copies.emplace_back(index, space.check_copy(copy, target, what));
@@ -191,12 +191,12 @@ class Members {
     }
   }
 
-  // All parameters are where the first one is that is somewhere.
+  // All parameters must be on the device of the first nonempty one.
   void check_beside_first(const Checked& array, const Subject& subject,
                           const Addition& addition) const {
-    const auto holds = [](const Checked& other) { return other.size != 0; };  // empty: is nowhere
+    const auto holds = [](const Checked& other) { return other.size != 0; };  // empty: nowhere
     const auto here = std::find_if(params.begin(), params.end(), holds);
-    const auto& coming = addition.params;  // `array` among them, as the last
+    const auto& coming = addition.params;  // `array` is its last
     const auto next = std::find_if(coming.begin(), coming.end() - 1, holds);
     if (here != params.end())
       space.check_beside(*here, engine.tensors()[std::size_t(here - params.begin())].name, array,
@@ -206,7 +206,7 @@ class Members {
                          subject);
   }
 
-  // What messages call the arrays of a tensor.
+  // The name of a tensor's array in messages.
   std::string role_of(std::size_t slot) const {
     if (slot == 0) return "parameter";
     if (slot == kAverage) return "average of";
@@ -219,7 +219,7 @@ class Members {
     space.check_unchanged(state, {role.c_str(), tensor.name}, true);
   }
 
-  std::string gradient_, like_;  // what messages call a gradient and what it must resemble
+  std::string gradient_, like_;  // names in messages of a gradient and of what it must match
   Copies copies_;
 };
 

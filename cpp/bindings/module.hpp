@@ -1,4 +1,4 @@
-// One binding function a topic.
+// One binding function per topic.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,5 +1,5 @@
-// Options that are numbers in double and none in float32: they would become 0 or infinity there,
-// and parameters NaN.
+// Options that are finite and nonzero in double but not in float32, where they would make
+// parameters NaN.
 #pragma once
 
 #include <cfloat>
@@ -14,7 +14,7 @@
 namespace fusedstep::bindings {
 
 inline bool overflows(double number) { return std::abs(number) > FLT_MAX; }
-inline bool vanishes(double number) {  // half of float32's least is rounded to 0
+inline bool vanishes(double number) {  // half of float32's least subnormal rounds to 0
   return number != 0.0 && std::abs(number) <= 0.5 * FLT_TRUE_MIN;
 }
 
@@ -23,8 +23,8 @@ struct Misfit {
   double value;
 };
 
-// The first of a group's numbers that float32 cannot hold. A rate or a decay may vanish, for it
-// then does nothing; what is divided by, or clipped at, may not.
+// The first number of a group that float32 cannot represent. A rate or decay may underflow, since
+// it then does nothing; a divisor or a clipping limit may not.
 inline std::optional<Misfit> misfit_of(const RuleInfo& rule, const Group& group) {
   for (std::size_t i = 0; i < rule.scalars.size(); ++i) {
     const double number = group.scalars[i];
@@ -45,7 +45,7 @@ inline std::optional<Misfit> misfit_of(const std::vector<double>& weights, doubl
   return std::nullopt;
 }
 
-// Throws where one of these tensors that `takes_part` is float32.
+// Throws if a tensor that `takes_part` is float32.
 template <class TakesPart>
 void refuse_misfit(const Misfit& misfit, const std::vector<Tensor>& tensors, TakesPart takes_part) {
   for (const Tensor& tensor : tensors)

@@ -1,4 +1,4 @@
-// An engine that owns references to its arrays and lets one thread in at a time.
+// An engine that owns references to its arrays and admits one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 
 namespace fusedstep::bindings {
 
-// What an optimizer is told of one group.
+// The options of one group.
 struct GroupOptions {
   std::vector<double> scalars;  // in the order of RuleInfo.scalars
   unsigned variant = 0;
@@ -24,12 +24,12 @@ class PyStepper {
  public:
   using ScaleArgument = typename Space::ScaleArgument;
 
-  // `gradient` and `like` are what messages call a gradient and what it must resemble.
+  // `gradient` and `like` are the names in messages of a gradient and of what it must match.
   PyStepper(const std::string& rule, std::string gradient, std::string like, Space space = {})
       : members_(rule, std::move(gradient), std::move(like), std::move(space)) {}
 
-  // New groups and their tensors, whose specs have the groups' numbers; bound gradients are
-  // released. All or none.
+  // Adds groups and their tensors, whose specs refer to these groups; releases bound gradients. All
+  // or none.
   void add(const std::vector<GroupOptions>& options, const std::vector<TensorSpec>& specs) {
     const Exclusive lock(*this);
     std::vector<Group> groups;
@@ -50,7 +50,7 @@ class PyStepper {
     members_.space.groups_changed(engine_);
   }
 
-  // Of all groups, all or none.
+  // All groups, all or none.
   void set_groups(const std::vector<GroupOptions>& options) {
     const Exclusive lock(*this);
     replace_groups(make_groups(options));
@@ -72,14 +72,14 @@ class PyStepper {
     bound_ = std::move(checked);
   }
 
-  // The step over gradients in the order of add(), or over the bound ones. None, or whether it was
-  // applied and the norm of the gradients, where somebody asks for it.
+  // Steps over gradients in the order of add(), or over the bound ones. Returns None, or whether
+  // the step was applied and the gradient norm, if requested.
   py::object step(py::handle gradients, const ScaleArgument& scale, bool zero) {
     const Exclusive lock(*this);
     if (gradients.is_none()) {
       if (!bound_.present)
         throw std::runtime_error(
-            "step() without gradients: expected step(grads), or bind(grads) first");
+            "step() without gradients: call step(grads), or bind(grads) first");
       bound_.check_unchanged(1, members_);
       return execute(bound_, 1, nullptr, 1.0, scale, zero);
     }
@@ -105,7 +105,7 @@ class PyStepper {
     return execute(passed_, count, weights.data(), divisor, scale, zero);
   }
 
-  // One step over some rows of one parameter. Without rows, or frozen: None, and nothing happens.
+  // One step over some rows of one parameter. None, and no change, if frozen or without rows.
   py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows,
                        const ScaleArgument& scale) {
     const Exclusive lock(*this);
@@ -140,11 +140,11 @@ class PyStepper {
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
     const Exclusive lock(*this);
     if (steps.size() != members_.params.size())
-      throw std::invalid_argument("expected one counter per parameter");
+      throw std::invalid_argument("steps: expected one counter per parameter");
     engine_.set_counters(step_count, steps);
   }
 
-  // A copy of every state (or, for an average, of every parameter), and the counters with them.
+  // A copy of every state (or, for an average, of every parameter), with the counters.
   std::tuple<std::int64_t, std::vector<std::int64_t>, std::vector<py::object>> snapshot(
       bool of_params) {
     const Exclusive lock(*this);
@@ -155,8 +155,8 @@ class PyStepper {
     return {engine_.step_count(), engine_.steps(), std::move(copies)};
   }
 
-  // The way back, and the options of all groups with it, if there are any. `values` have the dtype
-  // and shape of what each replaces.
+  // The inverse of snapshot(), with the options of all groups unless empty. `values` have the dtype
+  // and shape of what they replace.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
                const std::vector<py::array>& values, const std::vector<GroupOptions>& options,
                bool of_params) {
@@ -179,21 +179,21 @@ class PyStepper {
   class Exclusive {
    public:
     explicit Exclusive(PyStepper& owner) : owner_(owner) {
-      int holder = kNobody;
+      int holder = kFree;
       if (!owner.holder_.compare_exchange_strong(holder, fork_count())) refuse(holder);
       try {
         owner.members_.space.enter(owner.engine_, owner.members_.params);
       } catch (...) {
-        owner.holder_ = kNobody;
+        owner.holder_ = kFree;
         throw;
       }
     }
-    ~Exclusive() { owner_.holder_ = kNobody; }
+    ~Exclusive() { owner_.holder_ = kFree; }
     Exclusive(const Exclusive&) = delete;
     Exclusive& operator=(const Exclusive&) = delete;
 
    private:
-    // Another thread's call, or one that this call came from: an array's own code may do anything.
+    // Held by another thread, or reentered: an array's own code can call anything.
     [[noreturn]] static void refuse(int holder) {
       if (holder == fork_count()) throw std::runtime_error(kInUse);
       throw std::runtime_error(
@@ -208,7 +208,7 @@ class PyStepper {
   typename Space::Engine& engine_ = members_.engine;
 
  private:
-  // Lets go of a call's gradients, however the call ends.
+  // RAII guard: releases a call's gradients.
   class Release {
    public:
     explicit Release(Gradients<Space>& gradients) : gradients_(gradients) {}
@@ -223,7 +223,7 @@ class PyStepper {
   Group make_group(const GroupOptions& options) const {
     const RuleInfo& rule = engine_.rule();
     if (options.scalars.size() != rule.scalars.size() || options.variant >= rule.variants)
-      throw std::invalid_argument("a group has the scalars and variants of its rule");
+      throw std::invalid_argument("options: expected the scalars and a variant of the rule");
     Group group;
     std::copy(options.scalars.begin(), options.scalars.end(), group.scalars.begin());
     group.variant = options.variant;
@@ -236,7 +236,7 @@ class PyStepper {
 
   std::vector<Group> make_groups(const std::vector<GroupOptions>& options) const {
     if (options.size() != engine_.groups().size())
-      throw std::invalid_argument("expected options of each group");
+      throw std::invalid_argument("options: expected one per group");
     std::vector<Group> groups;
     for (std::size_t i = 0; i < options.size(); ++i) {
       groups.push_back(make_group(options[i]));
@@ -258,7 +258,7 @@ class PyStepper {
     return run(GradientSets{gradients.sets.data(), set_count, weights, divisor, divides, zero});
   }
 
-  // Without the lock of Python from here on: who waits for a device may wait for somebody's Python.
+  // Releases the GIL: waiting for a device may mean waiting for another thread's Python code.
   template <class OfCall>
   py::object run(const OfCall& gradients) {
     members_.space.expect_outcome(engine_);
@@ -278,7 +278,7 @@ class PyStepper {
     return members_.space.result(result);
   }
 
-  // Counters that the host knows are read at any time, also while another thread makes a step.
+  // Counters that the host knows can be read at any time, even during another thread's step.
   template <class Read>
   std::int64_t counters(Read read) {
     if (members_.space.knows_counters(engine_)) return read();
@@ -287,14 +287,14 @@ class PyStepper {
     return read();
   }
 
-  // Where each tensor's last gradient was, which overlaps nothing that a step writes.
+  // Each tensor's last gradient address, known not to overlap anything that a step writes.
   std::vector<const void*> passed_at_;
   Gradients<Space> bound_, passed_;
-  static constexpr int kNobody = -1;
-  std::atomic<int> holder_{kNobody};  // whose call is under way: fork_count() of its process
+  static constexpr int kFree = -1;
+  std::atomic<int> holder_{kFree};  // owner of the current call: fork_count() of its process
 };
 
-// The methods that the steppers of all spaces have.
+// The methods common to the steppers of all spaces.
 template <class Bound, class Class>
 void bind_methods(Class& c) {
   using Argument = typename Bound::ScaleArgument;

@@ -1,6 +1,5 @@
-// The threads of one block: on the device all at once, on the CPU one after the other. A sweep is a
-// sequence of phases; what threads tell each other passes through shared memory from one phase to
-// the next, so both do the same.
+// The threads of a block: concurrent on the device, sequential on the CPU. A sweep is a sequence of
+// phases that communicate through shared memory, so both give the same results.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +9,10 @@
 namespace fusedstep::cuda {
 
 constexpr unsigned kThreads = 256;
-constexpr unsigned kWarp = static_cast<unsigned>(kLanes);  // threads that each take a lane
+constexpr unsigned kWarp = static_cast<unsigned>(kLanes);  // one thread per lane
 constexpr unsigned kWarps = kThreads / kWarp;
 
-// Before a loop over elements: many threads hide its latency, and unrolling would take the
-// registers that they need.
+// Before a loop over elements: occupancy hides its latency, and unrolling would use up registers.
 #if defined(__CUDA_ARCH__)
 #define FUSEDSTEP_ROLLED _Pragma("unroll 1")
 #else
@@ -22,24 +20,24 @@ constexpr unsigned kWarps = kThreads / kWarp;
 #endif
 
 struct Block {
-  unsigned index, count;  // this block among those of the launch
+  unsigned index, count;  // blockIdx and gridDim
 
-  // body(thread) for every thread, which then wait for one another. To be reached by all or none.
+  // Runs body(thread) for every thread, then a barrier: all threads must reach it, or none.
   template <class Body>
   FUSEDSTEP_HD void each(Body body) const {
 #if defined(__CUDA_ARCH__)
     body(threadIdx.x);
     __syncthreads();
 #else
-    // In no order that anyone could count on.
+    // Permuted, so that no code relies on the order.
     for (unsigned k = 0; k < kThreads; ++k) body((k * 167 + index) % kThreads);
 #endif
   }
 };
 
-// What follows is for memory that other blocks of the same launch write.
+// The rest is for memory that other blocks of the same launch write.
 
-// How many came before; whoever comes sees what they wrote.
+// Number of earlier arrivals, whose writes are visible afterwards.
 FUSEDSTEP_HD unsigned take_ticket(unsigned* ticket) {
 #if defined(__CUDA_ARCH__)
   __threadfence();
@@ -51,7 +49,7 @@ FUSEDSTEP_HD unsigned take_ticket(unsigned* ticket) {
 #endif
 }
 
-FUSEDSTEP_HD void lower(unsigned* number, unsigned to) {
+FUSEDSTEP_HD void atomic_min(unsigned* number, unsigned to) {
 #if defined(__CUDA_ARCH__)
   if (*static_cast<volatile unsigned*>(number) > to) atomicMin(number, to);
 #else
@@ -59,9 +57,9 @@ FUSEDSTEP_HD void lower(unsigned* number, unsigned to) {
 #endif
 }
 
-// Past this multiprocessor's own cache, which does not see the others' writes.
+// Bypasses L1, which is not coherent between multiprocessors.
 template <class T>
-FUSEDSTEP_HD T fresh(const T* address) {
+FUSEDSTEP_HD T load_l2(const T* address) {
 #if defined(__CUDA_ARCH__)
   return __ldcg(address);
 #else

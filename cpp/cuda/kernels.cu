@@ -1,4 +1,4 @@
-// Every sweep as a kernel. A C++ compiler reads this file too, and makes loops of the launches.
+// Every sweep as a kernel. Also compiles as plain C++, where launches become loops.
 #include <array>
 #include <stdexcept>
 #include <string>

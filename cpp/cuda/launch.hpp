@@ -1,4 +1,4 @@
-// The sweeps as functions that launch them. Those throw nothing: check_launch() does.
+// Functions that launch the sweeps. They do not throw: check_launch() does.
 #pragma once
 
 #include "engine/registry.hpp"
@@ -10,10 +10,10 @@ namespace fusedstep::cuda {
 using Launch = void (*)(const Sweep& sweep, unsigned blocks, Stream stream);
 
 struct RuleLaunches {
-  Launch update, probe;  // probe: of layer-wise rules, else null
+  Launch update, probe;  // probe: for layer-wise rules, else null
 };
 
-// Throws std::invalid_argument for a rule that is not compiled for devices.
+// Throws std::invalid_argument if the rule is not compiled for devices.
 const RuleLaunches& launches_of(const RuleInfo& rule);
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream);
 

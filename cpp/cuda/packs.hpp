@@ -1,4 +1,4 @@
-// Accesses of 16 bytes, and what has to be peeled off for them.
+// 16-byte vector accesses, and the peeling they need.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ struct alignas(Width * sizeof(T)) Pack {
   T at[Width];
 };
 
-// Element i of an array that is in device memory: an address from a table might be anywhere, for
-// all that a compiler knows.
+// Element i of an array in device memory, which the compiler cannot infer for a pointer from a
+// table.
 template <class T>
 FUSEDSTEP_HD T* element(T* array, std::uint64_t i) {
 #if defined(__CUDA_ARCH__)
@@ -36,17 +36,17 @@ FUSEDSTEP_HD void store(void* array, std::uint64_t i, const Pack<T, Width>& pack
   *reinterpret_cast<Pack<T, Width>*>(element(static_cast<T*>(array), i)) = pack;
 }
 
-// How many elements come before the first whole pack.
+// Number of elements before the first aligned pack.
 FUSEDSTEP_HD std::uint64_t elements_to_pack(const void* array, std::uint64_t item,
                                             std::uint64_t width) {
   const std::uint64_t past = reinterpret_cast<std::uintptr_t>(array) / item % width;
   return (width - past) % width;
 }
 
-constexpr std::uint64_t kApart = ~std::uint64_t{0};
+constexpr std::uint64_t kMisaligned = ~std::uint64_t{0};
 
-// How the elements [begin, end) of a task are dealt: whole packs, from `body` on, and what is left
-// before and behind them, singly. `head` is elements_to_pack() of all its arrays, or kApart where
+// How the elements [begin, end) of a task are divided: aligned packs from `body` on, and single
+// elements before and after them. `head` is elements_to_pack() of all its arrays, or kMisaligned if
 // they differ; `begin` is a multiple of the width.
 struct Deal {
   std::uint64_t begin, body, packs, tail, singles;

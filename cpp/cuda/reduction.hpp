@@ -1,16 +1,16 @@
-// The sums of reduce.hpp, in the same shape to the bit: a warp takes a block, a thread a lane.
+// The sums of reduce.hpp, bit for bit: one warp per block, one thread per lane.
 #pragma once
 
 #include "block.hpp"
 
 namespace fusedstep::cuda {
 
-// Where the lanes of one kind of sum meet, in shared memory.
+// The lanes of one kind of sum, in shared memory.
 using Lanes = double[kWarps][kWarp];
 
-// For each of `units` stretches of numbers, none longer than kReduceBlock: add(number(unit, i),
-// sums) for i in [0, size(unit)), and store(unit, totals). Kinds of sums are taken side by side. A
-// thread reads Ahead numbers before it adds the first of them, so that it waits once for all.
+// Sums each of `units` ranges of up to kReduceBlock numbers: add(number(unit, i), sums) for i in
+// [0, size(unit)), then store(unit, totals). All kinds of sums are computed in one pass. A thread
+// loads Ahead numbers before adding the first, so that it waits for memory once.
 template <unsigned Kinds, unsigned Ahead, class Size, class Number, class Add, class Store>
 FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size size,
                             Number number, Add add, Store store) {
@@ -26,7 +26,7 @@ FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size
         for (unsigned k = 0; k < Ahead; ++k) ahead[k] = number(unit, i + k * kWarp);
         for (unsigned k = 0; k < Ahead; ++k) add(ahead[k], sums);
       }
-      if constexpr (Ahead > 1) {  // else nothing is left, but nvcc would not know
+      if constexpr (Ahead > 1) {  // else nothing is left, which nvcc cannot prove
         FUSEDSTEP_ROLLED
         for (; i < n; i += kWarp) add(number(unit, i), sums);
       }
@@ -50,9 +50,9 @@ FUSEDSTEP_HD void sum_units(Block block, Lanes* lanes, std::uint64_t units, Size
   }
 }
 
-// tree_sum() of value(0) ... value(count - 1), by the whole block, into *result. `scratch` has room
-// for reduce_blocks(count) numbers, and may be where the values lie: a sum is stored where all that
-// was there has been read.
+// tree_sum() of value(0) ... value(count - 1) by the whole block, into *result. `scratch` holds
+// reduce_blocks(count) numbers and may alias the values: a sum is stored only where all values have
+// been read.
 template <class Value>
 FUSEDSTEP_HD void block_tree_sum(Block block, Lanes* lanes, std::uint64_t count, Value value,
                                  double* scratch, double* result) {

@@ -11,13 +11,13 @@ namespace {
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // the next call is not to blame
+  cudaGetLastError();  // so that the next call does not report it
   throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
 }
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
-// Allocations and copies of our own are no part of a graph that is being captured.
+// Excludes our own allocations and copies from a graph being captured.
 class OutsideCapture {
  public:
   OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
@@ -29,7 +29,7 @@ class OutsideCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
-// A stream beside the one that is being captured.
+// A temporary stream outside the capture.
 class SideStream {
  public:
   SideStream() {
@@ -98,11 +98,11 @@ OnDevice::OnDevice(int device) : before_(device) {
 }
 
 OnDevice::~OnDevice() {
-  if (changed_) cudaSetDevice(before_);  // else a context might be made for nothing
+  if (changed_) cudaSetDevice(before_);  // avoids creating a context for nothing
 }
 
 Buffer::~Buffer() {
-  if (data_ == nullptr) return;  // else a context would be made for nothing
+  if (data_ == nullptr) return;  // avoids creating a context for nothing
   const OutsideCapture outside;
   cudaFree(data_);
 }
@@ -122,12 +122,12 @@ void Buffer::reserve(std::size_t bytes) {
   Buffer larger;
   check(cudaMalloc(&larger.data_, bytes), "allocating device memory");
   larger.bytes_ = bytes;
-  *this = std::move(larger);  // the old one goes, which waits for whoever uses it
+  *this = std::move(larger);  // cudaFree of the old one synchronizes
 }
 
 void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) {
   if (!is_capturing(stream)) {
-    // From pageable memory: it has been read when this returns.
+    // Pageable memory: the source has been read when this returns.
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, native(stream)),
           "copying to the device");
     return;

@@ -1,5 +1,5 @@
-// The few things that are asked of the CUDA runtime. runtime.cpp answers with CUDA; the tests have
-// an answer of their own, which plays the device on the CPU.
+// The subset of the CUDA runtime in use. Implemented with CUDA by runtime.cpp; the tests have an
+// implementation that emulates a device on the CPU.
 #pragma once
 
 #include <cstddef>
@@ -9,15 +9,15 @@ namespace fusedstep::cuda {
 
 using Stream = void*;  // a cudaStream_t; null: the default stream
 
-int device_count();           // 0 where there is no driver or no device
-std::string why_no_device();  // what the driver says; empty where there is a device
+int device_count();           // 0 without a driver or device
+std::string why_no_device();  // the driver's message; empty if there is a device
 std::string device_name(int device);
 int processor_count(int device);
-// The device whose memory this is; -1: of none.
+// The device that owns this memory; -1 if none.
 int device_of(const void* address);
 bool is_capturing(Stream stream);
 
-// Makes a device the current one, as long as it lives.
+// RAII guard: makes a device the current one.
 class OnDevice {
  public:
   explicit OnDevice(int device);
@@ -30,7 +30,7 @@ class OnDevice {
   bool changed_ = false;
 };
 
-// Device memory of its own. May be asked for while a stream is being captured.
+// Owns device memory. Allocation is allowed during stream capture.
 class Buffer {
  public:
   Buffer() = default;
@@ -40,7 +40,7 @@ class Buffer {
 
   void* data() const { return data_; }
   std::size_t size() const { return bytes_; }
-  // At least so many bytes. Where it grows, what was there is lost.
+  // Grows to at least `bytes`; growing discards the contents.
   void reserve(std::size_t bytes);
 
  private:
@@ -48,14 +48,14 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
-// Into the device, in the order of the stream; `from` may be changed as soon as this returns.
-// While the stream is being captured it happens at once, and is no part of the graph.
+// Copies to the device, in stream order; `from` may be changed when this returns. During a capture
+// the copy happens immediately and is not part of the graph.
 void copy_in(void* to, const void* from, std::size_t bytes, Stream stream);
-// Out of the device; waits for the stream.
+// Copies from the device; synchronizes the stream.
 void copy_out(void* to, const void* from, std::size_t bytes, Stream stream);
-// `after` waits for what `before` holds now.
+// `after` waits for the work now queued on `before`.
 void order(Stream before, Stream after);
-// Throws std::runtime_error where the last launch failed.
+// Throws std::runtime_error if the last launch failed.
 void check_launch();
 
 }  // namespace fusedstep::cuda

@@ -12,7 +12,7 @@
 namespace fusedstep::cuda {
 namespace {
 
-// Arrays laid one behind the other, to be copied in one go.
+// Packs arrays into one buffer, for a single copy.
 class Bundle {
  public:
   template <class T>
@@ -60,11 +60,11 @@ void Stepper::add(Tensor tensor) {
   if (!captured_.empty())
     throw std::invalid_argument("parameter '" + tensor.name +
                                 "': cannot add parameters after a step was captured in a CUDA "
-                                "graph, which knows the tables of then");
+                                "graph, whose tables are fixed: create a new optimizer");
   pull_counters();
   enlist(std::move(tensor));
   steps_.push_back(0);
-  counters_are_there_ = groups_are_there_ = false;
+  counters_on_device_ = groups_on_device_ = false;
   dense_.arrangement.invalidate();
 }
 
@@ -81,7 +81,7 @@ const std::vector<std::int64_t>& Stepper::steps() {
 void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
   step_count_ = step_count;
   steps_ = steps;
-  if (counters_are_there_) push_counters();
+  if (counters_on_device_) push_counters();
 }
 
 void Stepper::freeze(std::size_t tensor, bool frozen) {
@@ -97,20 +97,21 @@ void Stepper::push_counters() {
   const std::size_t bytes = steps_.size() * sizeof(std::int64_t);
   steps_buffer_.reserve(bytes);
   copy_in(steps_buffer_.data(), steps_.data(), bytes, stream_);
-  counters_are_there_ = true;
+  counters_on_device_ = true;
 }
 
-// As long as the host has seen every step, and whether it was applied.
+// True while the host has seen every step and knows whether it was applied.
 bool Stepper::knows_counters() const {
-  return !counters_are_there_ || (!policy_.skip_nonfinite && captured_.empty());
+  return !counters_on_device_ || (!policy_.skip_nonfinite && captured_.empty());
 }
 
 void Stepper::pull_counters() {
   if (knows_counters()) return;
   if (is_capturing(stream_))
     throw std::invalid_argument(
-        "cannot read the step counters while a CUDA graph is captured: the host does not know them "
-        "(skip_nonfinite, or an earlier capture), and asking the device would wait for it");
+        "cannot read the step counters while a CUDA graph is captured: they are only on the "
+        "device (skip_nonfinite, or an earlier capture), and reading them would synchronize; read "
+        "them outside of the capture");
   const OnDevice on(device_);
   Progress progress;
   copy_out(&progress, progress_.data(), sizeof progress, stream_);
@@ -119,7 +120,7 @@ void Stepper::pull_counters() {
 }
 
 void Stepper::publish_groups() {
-  groups_are_there_ = false;
+  groups_on_device_ = false;
   if (!captured_.empty()) push_groups();  // else the next step does
 }
 
@@ -139,7 +140,7 @@ void Stepper::push_groups() {
   groups_buffer_.reserve(options.size() * sizeof(GroupOptions));
   clips_.reserve(options.size() * sizeof(double));
   copy_in(groups_buffer_.data(), options.data(), options.size() * sizeof(GroupOptions), stream_);
-  groups_are_there_ = true;
+  groups_on_device_ = true;
 }
 
 void Stepper::prepare(const GradientSets& gradients) {
@@ -147,12 +148,13 @@ void Stepper::prepare(const GradientSets& gradients) {
   const std::vector<Participant>& participants = dense_.arrangement.participants();
   if (dense_.arrangement.arrange(*this, gradients)) {
     std::vector<std::uint32_t> counters;
-    for (const Participant& who : participants)
-      counters.push_back(static_cast<std::uint32_t>(who.tensor));
+    for (const Participant& participant : participants)
+      counters.push_back(static_cast<std::uint32_t>(participant.tensor));
     lay_out(dense_, counters);
     dense_.tables.sweep.counts = true;
   }
-  for (const Participant& who : participants) check_counter(who.tensor, steps_[who.tensor]);
+  for (const Participant& participant : participants)
+    check_counter(participant.tensor, steps_[participant.tensor]);
   Tables& tables = dense_.tables;
   const std::size_t sets = tensors_.size() * gradients.set_count;
   call(tables, gradients.sets, sets, gradients.weights, gradients.set_count);
@@ -176,23 +178,23 @@ void Stepper::prepare(const RowGradients& gradients) {
 
 std::vector<Task> Stepper::tasks_of(const Arrangement& arrangement) const {
   std::vector<Task> tasks;
-  for (const Participant& who : arrangement.participants()) {
-    const Tensor& tensor = tensors_[who.tensor];
+  for (const Participant& participant : arrangement.participants()) {
+    const Tensor& tensor = tensors_[participant.tensor];
     Task& task = tasks.emplace_back();
     task.tensor = tensor.view;
-    task.first = who.first;
-    task.size = who.size;
-    task.first_set = who.first_set;
-    task.set_count = who.set_count;
+    task.first = participant.first;
+    task.size = participant.size;
+    task.first_set = participant.first_set;
+    task.set_count = participant.set_count;
     task.group = static_cast<std::uint32_t>(tensor.group);
-    task.counter = static_cast<std::uint32_t>(who.tensor);
-    task.slot = static_cast<std::uint32_t>(who.slot);
+    task.counter = static_cast<std::uint32_t>(participant.tensor);
+    task.slot = static_cast<std::uint32_t>(participant.slot);
     task.compute = tensor.compute();
   }
   return tasks;
 }
 
-// Tasks, the chunks that they are cut into, and where they stand, copied to the device.
+// Builds the tasks, their chunks and the tables that index them, on the device.
 void Stepper::lay_out(Kind& kind, const std::vector<std::uint32_t>& counters) {
   Tables& tables = kind.tables;
   std::vector<Task> tasks = tasks_of(kind.arrangement);
@@ -212,7 +214,7 @@ void Stepper::lay_out(Kind& kind, const std::vector<std::uint32_t>& counters) {
         chunks.push_back({begin, static_cast<std::uint32_t>(i)});
     return chunks;
   };
-  // A block that sums has a warp for each block of the tree.
+  // A summing block has one warp per block of the tree.
   const std::uint64_t size = chunk_size(elements, processors, kReduceBlock),
                       sum_size = chunk_size(elements, processors, kWarps * kReduceBlock);
   const std::vector<Chunk> chunks = cut(size), sum_chunks = cut(sum_size);
@@ -250,7 +252,7 @@ void Stepper::lay_out(Kind& kind, const std::vector<std::uint32_t>& counters) {
   sweep.norms = reinterpret_cast<Norms*>(free);
 }
 
-// The gradients' addresses and weights, copied to the device where they differ from last time's.
+// Uploads the addresses and weights of the gradients if they have changed.
 void Stepper::call(Tables& tables, const Array* sets, std::size_t count, const double* weights,
                    std::size_t weight_count) {
   std::vector<void*> addresses;
@@ -259,7 +261,7 @@ void Stepper::call(Tables& tables, const Array* sets, std::size_t count, const d
   const std::size_t to_sets = bundle.add(addresses),
                     to_weights = bundle.add(weights, weights == nullptr ? 0 : weight_count);
   if (bundle.bytes() != tables.called) {
-    tables.called.clear();  // until they are there
+    tables.called.clear();  // until they are uploaded
     put(tables.call, bundle.bytes(), stream_);
     tables.called = std::move(bundle.bytes());
   }
@@ -273,8 +275,8 @@ void Stepper::ready(Kind& kind, const Scale& scale) {
     throw std::invalid_argument(
         "cannot capture a step with error_if_nonfinite, which waits for the device: use "
         "skip_nonfinite");
-  if (!counters_are_there_) push_counters();
-  if (!groups_are_there_) push_groups();
+  if (!counters_on_device_) push_counters();
+  if (!groups_on_device_) push_groups();
   Sweep& sweep = kind.tables.sweep;
   sweep.groups = at<GroupOptions>(groups_buffer_, 0);
   sweep.group_count = groups_.size();
@@ -327,10 +329,10 @@ void Stepper::count_step() {
     return;
   }
   ++step_count_;
-  for (const Participant& who : participants) ++steps_[who.tensor];
+  for (const Participant& participant : participants) ++steps_[participant.tensor];
 }
 
-// The graph will read these tables whenever it is replayed.
+// The graph reads these tables at every replay.
 void Stepper::keep_for_graph() {
   captured_.push_back(std::exchange(next_->tables, Tables{}));
   next_->arrangement.invalidate();

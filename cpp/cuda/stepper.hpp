@@ -1,5 +1,5 @@
-// The engine of an optimizer on a CUDA device: what the tables there hold, and the launches of a
-// step. Counters, hyper-parameters and results live on the device, so that no step waits for it.
+// The CUDA engine: the tables on the device, and the launches of a step. Counters, hyper-parameters
+// and results live on the device, so that no step synchronizes.
 #pragma once
 
 #include <cstddef>
@@ -13,50 +13,49 @@
 
 namespace fusedstep::cuda {
 
-// Who takes part in a step, on the device. A step that is captured keeps its own for good.
+// The participants of a step, on the device. A captured step keeps its own tables forever.
 struct Tables {
   Buffer plan, call, sums;
-  Sweep sweep = {};               // what of it does not change from one step to the next
-  Chunks sum_chunks = {};         // of the sweeps that sum
-  std::vector<std::byte> called;  // what `call` holds
+  Sweep sweep = {};               // the fields that stay the same between steps
+  Chunks sum_chunks = {};         // for the summing sweeps
+  std::vector<std::byte> called;  // contents of `call`
 };
 
 class Stepper : public Roster {
  public:
   explicit Stepper(const RuleInfo& rule) : Roster(rule), launches_(launches_of(rule)) {}
 
-  // Where the next call runs. All tensors live on `device`.
+  // Sets where the next call runs. All tensors are on `device`.
   void use(int device, Stream stream);
-  // Where on the device the next step reports its result: written where it measures, and not
-  // otherwise.
+  // Device addresses for the result of the next step; written only if it measures.
   void report_to(bool* applied, double* grad_norm);
 
-  // Room for more groups and tensors: only the first add() after it can fail then.
+  // Reserves space: afterwards only the first add() can fail.
   void reserve(std::size_t groups, std::size_t tensors) {
     Roster::reserve(groups, tensors);
     steps_.reserve(steps_.size() + tensors);
   }
-  // Throws std::invalid_argument once a step was captured: its graph knows the tables of then.
+  // Throws std::invalid_argument after a capture: the graph uses the tables of that time.
   void add(Tensor tensor);
-  // Whether the counters can be read without waiting: no skip_nonfinite, and no captured step.
+  // Whether the counters can be read without synchronizing: no skip_nonfinite and no captured step.
   bool knows_counters() const;
-  // These wait for the device, unless the host knows.
+  // These synchronize unless the host knows the counters.
   std::int64_t step_count();
-  const std::vector<std::int64_t>& steps();  // of each tensor, so far
+  const std::vector<std::int64_t>& steps();  // per tensor, so far
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
   void freeze(std::size_t tensor, bool frozen);
-  // To be called when groups() have changed: a captured step sees it at its next replay.
+  // Call after changing groups(): captured steps see the change at their next replay.
   void publish_groups();
 
-  // All that can fail before the first write, as for the engine of the CPU.
+  // Everything that can fail before the first write, as in the CPU engine.
   void prepare(const GradientSets& gradients);
   void prepare(const RowGradients& gradients);
 
-  // Launches the sweeps; waits for them only where error_if_nonfinite, and says so then.
+  // Launches the sweeps; synchronizes, and reports the result, only with error_if_nonfinite.
   StepResult run();
 
  private:
-  // A kind of step, with what outlives it, because the next one is mostly like it.
+  // A kind of step, with what it keeps for the next one, which is usually similar.
   struct Kind {
     Arrangement arrangement;
     Tables tables;
@@ -78,12 +77,12 @@ class Stepper : public Roster {
   bool* applied_ = nullptr;
   double* grad_norm_ = nullptr;
 
-  // The counters live on the device from the first step on. Here is what they were last known to
-  // be, and every step since as if it had been applied.
+  // The counters live on the device from the first step on. This is their last known value, plus
+  // every step since, assuming it was applied.
   std::vector<std::int64_t> steps_;
   std::int64_t step_count_ = 0;
-  bool counters_are_there_ = false;
-  bool groups_are_there_ = false;
+  bool counters_on_device_ = false;
+  bool groups_on_device_ = false;
   Buffer groups_buffer_, progress_, steps_buffer_, clips_;
 
   const RuleLaunches& launches_;

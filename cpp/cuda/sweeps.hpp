@@ -1,4 +1,4 @@
-// The sweeps of a step, each by the blocks of one launch.
+// The sweeps of a step, each one launch.
 #pragma once
 
 #include <cstring>
@@ -11,7 +11,7 @@
 
 namespace fusedstep::cuda {
 
-// visit(rule, number), types alone, for the rule of this variant and type.
+// Calls visit(rule, number), passing types only, for the rule of this variant and type.
 template <class Tag, class Visit, std::size_t... Variant>
 FUSEDSTEP_HD void with_variant(unsigned variant, Compute compute, Visit visit,
                                std::index_sequence<Variant...>) {
@@ -35,7 +35,7 @@ FUSEDSTEP_HD Rule make_rule(const GroupOptions& group, std::int64_t t) {
   return Rule(scalars, t);
 }
 
-// Thread 0 makes the functor of this step, for all.
+// Thread 0 makes this step's functor, for the whole block.
 template <class Rule>
 FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
   block.each([&](unsigned thread) {
@@ -52,10 +52,10 @@ FUSEDSTEP_HD Rule rule_of(const Work& work) {
   return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
 }
 
-// The arrays of a task, from its own first element on.
+// The arrays of a task, offset to its first element.
 struct Streams {
   void* param;
-  void* state[kMaxStates];  // of a row-wise rule from the state of its first row on
+  void* state[kMaxStates];  // for a row-wise rule, from its first row's state
   void* average;
   void* copy;
 };
@@ -79,7 +79,7 @@ FUSEDSTEP_HD Streams streams_of(const Task& task) {
   return streams;
 }
 
-// What a thread needs to update elements of one task, in registers like Source.
+// What a thread needs to update elements of one task; in registers, like Source.
 template <class Rule, class T>
 struct Updater {
   Rule rule;
@@ -109,7 +109,7 @@ struct Updater {
     ((Rule::kStates.state[I].used ? void(state[I] = load<Width, T>(streams.state[I], at)) : void()),
      ...);
     if (streams.average != nullptr) average = load<Width, T>(streams.average, i);
-    // Last, since it computes: all loads are on their way before the first is waited for.
+    // Last, since it computes: all loads are issued before the first wait.
     const Pack<T, Width> g = source.template gradient<Width>(i);
     for (std::uint64_t k = 0; k < Width; ++k)
       rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
@@ -132,7 +132,7 @@ struct Updater {
   }
 };
 
-// elements_to_pack() of all arrays that an update of the task touches.
+// elements_to_pack() of all arrays of the task's update, or kMisaligned.
 template <class T>
 FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task,
                                        const Streams& streams) {
@@ -146,7 +146,7 @@ FUSEDSTEP_HD std::uint64_t common_head(const Sweep& sweep, const Task& task,
   look(streams.copy, sizeof(std::uint16_t));
   for (std::uint64_t set = 0; set < task.set_count; ++set)
     look(sweep.sets[task.first_set + set], sizeof(T));
-  return same ? head : kApart;
+  return same ? head : kMisaligned;
 }
 
 template <class Rule, class T>
@@ -164,8 +164,7 @@ FUSEDSTEP_HD void update_chunk(Block block, const Sweep& sweep, const Work& work
   });
 }
 
-// The rows that begin in the chunk, a warp each: their squares, their states, and then their
-// elements.
+// The rows that start in the chunk, one warp each: sum of squares, states, then elements.
 template <class Rule, class T, std::size_t... I>
 FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
                               std::index_sequence<I...>) {
@@ -206,8 +205,8 @@ FUSEDSTEP_HD void update_rows(Block block, const Sweep& sweep, Work& work,
   }
 }
 
-// move(rule, number), types alone, for the chunk of a block, whose functor is ready then; nothing
-// where the step is called off. Whether it is not.
+// Calls move(rule, number), passing types only, for the block's chunk, with its functor prepared,
+// unless the step is cancelled. Returns whether it is applied.
 template <class Tag, class Move>
 FUSEDSTEP_HD bool move_chunk(Block block, const Sweep& sweep, Work& work, Move move) {
   const bool applied = !is_called_off(sweep);
@@ -223,7 +222,7 @@ FUSEDSTEP_HD bool move_chunk(Block block, const Sweep& sweep, Work& work, Move m
   return applied;
 }
 
-// The sweep that moves the parameters, and then the counters.
+// Updates the parameters, then the counters.
 template <class Tag>
 struct Update {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
@@ -252,7 +251,7 @@ struct Update {
   }
 };
 
-// The sweep over the gradients alone, for their norm.
+// Reads the gradients for their norm.
 struct Measure {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {
     take_up(block, sweep, work);
@@ -284,9 +283,9 @@ struct Measure {
         [&](std::uint64_t unit, std::uint64_t i) {
           return source.template combine<1>(units.start(unit) + i).at[0];
         },
-        [&](T combined, double* sums) {  // a division beside the loads would wait for each of them
+        [&](T combined, double* sums) {  // a division between the loads would serialize them
           const T g = source.unscale(combined);
-          if (!(g - g == T(0))) lower(&sweep.progress->nonfinite, work.task.slot);
+          if (!(g - g == T(0))) atomic_min(&sweep.progress->nonfinite, work.task.slot);
           const double x = double(g);
           sums[0] = sums[0] + x * x;
         },
@@ -304,7 +303,7 @@ struct Measure {
             const std::uint32_t task = sweep.task_of_slot[slot];
             const bool counts =
                 task != kNone && (group == kAllGroups || sweep.tasks[task].group == group);
-            return counts ? fresh(sweep.task_sums + task) : 0.0;
+            return counts ? load_l2(sweep.task_sums + task) : 0.0;
           },
           sweep.scratch, result);
     };
@@ -321,14 +320,14 @@ struct Measure {
     }
     block.each([&](unsigned thread) {
       if (thread != 0) return;
-      const bool finite = fresh(&sweep.progress->nonfinite) == kNone;
+      const bool finite = load_l2(&sweep.progress->nonfinite) == kNone;
       if (sweep.applied != nullptr) *sweep.applied = !sweep.guards || finite;
       if (sweep.grad_norm != nullptr) *sweep.grad_norm = square_root(work.total);
     });
   }
 };
 
-// The first sweep of a layer-wise rule.
+// First sweep of a layer-wise rule.
 template <class Tag>
 struct Probe {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {

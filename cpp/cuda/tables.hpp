@@ -1,4 +1,4 @@
-// What a launch reads on the device: plain data, written by stepper.cpp and read by the sweeps.
+// What a launch reads on the device: plain data, written by stepper.cpp, read by the sweeps.
 #pragma once
 
 #include <cstddef>
@@ -14,23 +14,23 @@ constexpr unsigned kNone = 0xffffffffu;
 // One tensor, or one row of it.
 struct Task {
   TensorView tensor;
-  std::uint64_t first, size;           // the elements of the tensor that it is
+  std::uint64_t first, size;           // its elements within the tensor
   std::uint64_t first_set, set_count;  // its gradients, in Sweep::sets
-  std::uint64_t first_block;           // of the sums of its blocks (reduce.hpp)
-  std::uint32_t group, counter;        // its group, and the counter that numbers its steps
+  std::uint64_t first_block;           // of its block sums (reduce.hpp)
+  std::uint32_t group, counter;        // its group, and its step counter
   std::uint32_t slot;                  // its place in the norm
-  std::uint32_t chunks;                // that it is cut into where it is summed
+  std::uint32_t chunks;                // number of chunks in a summing sweep
   Compute compute;
 };
 
-// The elements from `begin` on of one task, as many as Chunks::size and the task have: the work of
-// one block. `begin` is a multiple of kReduceBlock.
+// One block's work: elements of one task from `begin` on, up to Chunks::size of them. `begin` is a
+// multiple of kReduceBlock.
 struct Chunk {
   std::uint64_t begin;
   std::uint32_t task;
 };
 
-// What a launch is cut into, a block each.
+// The chunks of a launch, one per block.
 struct Chunks {
   const Chunk* list;
   std::uint64_t count, size;
@@ -40,25 +40,25 @@ struct GroupOptions {
   double scalars[kMaxScalars];
   double weight_decay, max_norm, max_value;
   unsigned variant;
-  bool maximize, clips;  // clips: max_norm is there
+  bool maximize, clips;  // clips: max_norm is set
 };
 
-// What lasts from one step to the next.
+// State kept between steps.
 struct Progress {
   std::int64_t step_count;
-  unsigned ticket;     // how many blocks of a launch are done
-  unsigned nonfinite;  // of this step so far: the first slot with such a number, or kNone
-  unsigned found;      // of the step before
+  unsigned ticket;     // number of blocks of a launch that are done
+  unsigned nonfinite;  // of this step so far: first non-finite slot, or kNone
+  unsigned found;      // the same, of the last step
 };
 
-// Everything that the blocks of a launch are told.
+// Arguments of a launch.
 struct Sweep {
-  // Who takes part.
+  // Participants.
   const Task* tasks;
   Chunks chunks;
-  const std::uint32_t* counters;      // that move
-  const std::uint32_t* task_of_slot;  // kNone: nobody there, or no elements
-  unsigned* tickets;                  // of tasks: how many of its chunks are summed
+  const std::uint32_t* counters;      // to advance
+  const std::uint32_t* task_of_slot;  // kNone: no participant or no elements
+  unsigned* tickets;                  // per task: number of chunks summed
   std::uint64_t counter_count, slot_count;
   const GroupOptions* groups;
   std::uint64_t group_count;
@@ -70,25 +70,25 @@ struct Sweep {
   Array scale_at;
   bool zero;
 
-  // What is asked of the step.
-  bool measures, guards;        // guards: a number that is not finite stops it
-  bool clip_per_group, counts;  // counts: step_count moves
+  // Options of the step.
+  bool measures, guards;        // guards: a non-finite gradient cancels the step
+  bool clip_per_group, counts;  // counts: advances step_count
   double ema_decay;
 
-  // What the device keeps, and what it works with.
+  // Device state and scratch memory.
   Progress* progress;
   std::int64_t* steps;
-  double *sums, *param_sums;  // of blocks
-  double* task_sums;          // of tasks
-  Norms* norms;               // of tasks, under a layer-wise rule
-  double* clips;              // of groups
-  double* scratch;            // for the tree of the slots
+  double *sums, *param_sums;  // per block
+  double* task_sums;          // per task
+  Norms* norms;               // per task, for a layer-wise rule
+  double* clips;              // per group
+  double* scratch;            // for the tree over the slots
   bool* applied;
   double* grad_norm;
 };
 
-// How many elements a block takes: enough blocks to keep all processors busy, few enough for what
-// a block begins with not to count. At least `smallest`, a multiple of kReduceBlock.
+// Elements per block: enough blocks to occupy all processors, few enough to amortize a block's
+// setup. At least `smallest`, a multiple of kReduceBlock.
 constexpr std::uint64_t chunk_size(std::uint64_t elements, std::uint64_t processors,
                                    std::uint64_t smallest) {
   constexpr std::uint64_t kBlocksPerProcessor = 16, kLargest = 32 * kReduceBlock;

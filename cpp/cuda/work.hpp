@@ -1,4 +1,4 @@
-// What a block works on, and the gradient that its rule sees.
+// The work of a block, and the gradient that its rule sees.
 #pragma once
 
 #include "block.hpp"
@@ -11,40 +11,40 @@
 
 namespace fusedstep::cuda {
 
-// The chunk of a block, looked up once, and what its threads tell each other.
+// A block's chunk, looked up once, and its shared memory.
 struct Work {
   Task task;
   GroupOptions group;
-  std::uint64_t begin, end;  // none, where nothing is to be done
+  std::uint64_t begin, end;  // empty if there is nothing to do
   double scale, clip;
   bool combined;        // several gradients, or a weighted one
   std::uint32_t index;  // of the task
-  bool completes;       // the task: of its blocks the last to be summed
-  bool last;            // of all blocks to come to the end of the sweep
+  bool completes;       // this block is the last to sum its task
+  bool last;            // this block is the last to finish the sweep
   FunctorBytes rule;
   Lanes lanes[2];
   double total, other;
-  alignas(RunningTree) std::byte trees[kWarps][sizeof(RunningTree)];  // of row-wise rules
+  alignas(RunningTree) std::byte trees[kWarps][sizeof(RunningTree)];  // for row-wise rules
 };
 
 FUSEDSTEP_HD double scale_of(const Sweep& sweep) {
   if (!sweep.scale_at) return sweep.scale;
   if (sweep.scale_at.format == Format::float64)
     return *static_cast<const double*>(sweep.scale_at.data);
-  return double(*static_cast<const float*>(sweep.scale_at.data));  // others are refused
+  return double(*static_cast<const float*>(sweep.scale_at.data));  // other formats are refused
 }
 
-// A step that found a number that is not finite moves nothing.
+// A guarded step that found a non-finite gradient changes nothing.
 FUSEDSTEP_HD bool is_called_off(const Sweep& sweep) {
   return sweep.guards && sweep.progress->nonfinite != kNone;
 }
 
-// The first thing that a block does.
+// First phase of a block.
 FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
   block.each([&](unsigned thread) {
     if (thread != 0) return;
     work.begin = work.end = 0;
-    if (block.index >= sweep.chunks.count) return;  // a step without elements has a block, too
+    if (block.index >= sweep.chunks.count) return;  // a step without elements still has one block
     const Chunk chunk = sweep.chunks.list[block.index];
     work.index = chunk.task;
     work.task = sweep.tasks[chunk.task];
@@ -58,8 +58,8 @@ FUSEDSTEP_HD void take_up(Block block, const Sweep& sweep, Work& work) {
   });
 }
 
-// Whether this block comes last of `count` that draw from one ticket. It sees what all have written
-// before. `last` is a flag of this draw alone: a slow thread may read it while the next one is on.
+// Whether this block is the last of `count` to draw from a ticket; if so, it sees all their writes.
+// `last` belongs to this draw only: a slow thread may still read it during the next one.
 FUSEDSTEP_HD bool comes_last(Block block, unsigned* ticket, unsigned count, bool& last) {
   block.each([&](unsigned thread) {
     if (thread != 0) return;
@@ -83,8 +83,8 @@ FUSEDSTEP_HD Adjustment<T> adjustment(const Work& work) {
   return {1.0, work.clip, group.max_value, group.maximize, group.weight_decay};
 }
 
-// Where the gradient comes from, in registers: stores might touch what is in memory, for all that a
-// compiler knows, and would have it read again and again.
+// Sources of the gradient, in registers: the compiler must assume that stores alias memory, and
+// would reload them every time.
 template <class T>
 struct Source {
   void* first;
@@ -104,7 +104,7 @@ struct Source {
         combined(work.combined),
         scaled(work.scale != 1.0) {}
 
-  // The gradients of `Width` elements, combined.
+  // Combines the gradients of `Width` elements.
   template <std::uint64_t Width>
   FUSEDSTEP_HD Pack<T, Width> combine(std::uint64_t i) const {
     Pack<T, Width> g = load<Width, T>(first, i);
@@ -121,7 +121,7 @@ struct Source {
     return g;
   }
 
-  // Dividing by a power of two is what the CPU's multiplication is.
+  // Dividing by a power of two gives the same bits as the CPU's multiplication.
   FUSEDSTEP_HD T unscale(T g) const { return scaled ? g / scale : g; }
 
   template <std::uint64_t Width>
@@ -152,14 +152,14 @@ struct ReduceUnits {
   }
 };
 
-// Of the sums of blocks, in `sums`: that of this block's task, whose last chunk it is, into
-// work.total. Tasks are summed while others are still being read: at the end there would be one
-// block for all.
+// Sums the block sums in `sums` for this block's task, of which it is the last chunk, into
+// work.total. This overlaps with reading other tasks: at the end of the sweep, one block would have
+// to sum all.
 FUSEDSTEP_HD void sum_task(Block block, Work& work, double* sums) {
   double* const own = sums + work.task.first_block;
   block_tree_sum(
       block, work.lanes, reduce_blocks(work.task.size),
-      [own](std::uint64_t i) { return fresh(own + i); }, own, &work.total);
+      [own](std::uint64_t i) { return load_l2(own + i); }, own, &work.total);
 }
 
 }  // namespace fusedstep::cuda

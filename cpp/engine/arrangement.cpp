@@ -5,7 +5,7 @@ namespace fusedstep {
 bool Arrangement::arrange(const Roster& roster, const GradientSets& gradients) {
   if (is_arranged(roster, gradients)) return false;
   const std::vector<Tensor>& tensors = roster.tensors();
-  is_valid_ = false;  // until it is whole
+  is_valid_ = false;  // until it is complete
   participants_.clear();
   has_gradient_.assign(tensors.size(), false);
   for (std::size_t i = 0; i < tensors.size(); ++i) {

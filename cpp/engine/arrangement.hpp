@@ -1,4 +1,4 @@
-// Which tensors take part in a step, and with which gradients: the same wherever steps run.
+// Which tensors take part in a step, and with which gradients; shared by all engines.
 #pragma once
 
 #include <cstddef>
@@ -10,21 +10,21 @@ namespace fusedstep {
 
 // One tensor, or one row of it.
 struct Participant {
-  std::size_t tensor;     // its number
-  std::size_t first = 0;  // the element of the tensor that it starts with
+  std::size_t tensor;     // its index
+  std::size_t first = 0;  // its first element within the tensor
   std::size_t size;       // elements
   std::size_t first_set, set_count;
-  std::size_t slot;  // its place among all, there or not: the shape of the norm
+  std::size_t slot;  // its place among all tensors: fixes the norm's order
 };
 
 class Arrangement {
  public:
-  // All tensors that have a gradient and are not frozen. Mostly they are those of the step before:
-  // false then, and nothing is done.
+  // All tensors that have a gradient and are not frozen. Usually those of the previous step: then
+  // returns false and does nothing.
   bool arrange(const Roster& roster, const GradientSets& gradients);
-  // Rows of one tensor, each a tensor of its own.
+  // Rows of one tensor, each treated as a tensor.
   void arrange(const RowGradients& gradients);
-  // To be called where anything has changed but the gradients.
+  // Call after any change other than to the gradients.
   void invalidate() { is_valid_ = false; }
 
   const std::vector<Participant>& participants() const { return participants_; }

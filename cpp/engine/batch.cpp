@@ -18,10 +18,10 @@ void Batch::clear() {
 }
 
 void Batch::arrange() {
-  arranged_ = false;  // not valid until it is whole
+  arranged_ = false;  // until it is complete
   extents_.clear();
   for (const Task& task : tasks)
-    extents_.push_back({{task.address(), task.who.size * task.item_bytes()},
+    extents_.push_back({{task.address(), task.participant.size * task.item_bytes()},
                         task.item_bytes() * task.tensor->row_size,
                         task.bytes});
   plan_.build(extents_);
@@ -36,7 +36,7 @@ void Batch::set_threads(int limit, bool team, const RuleInfo& rule) {
   team_ = team;
 }
 
-// A team is taken whole, or not at all.
+// A team is used whole or not at all.
 Threads Batch::threads_for(std::size_t bytes) const {
   const int useful = useful_threads(bytes, threads_.count);
   return {useful, threads_.team && useful == threads_.count};
@@ -52,7 +52,7 @@ void Batch::start() noexcept {
 void Batch::end() noexcept {
   if (pace_ == nullptr) return;
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
-  pace_->took(threads_, bytes(), time.count());
+  pace_->record(threads_, bytes(), time.count());
 }
 
 void Batch::reserve_norms(std::size_t slots) {
@@ -61,15 +61,16 @@ void Batch::reserve_norms(std::size_t slots) {
   std::vector<std::size_t> first{0};
   gradient_bytes_ = 0;
   for (const Task& task : tasks) {
-    first.push_back(first.back() + reduce_blocks(task.who.size));
-    gradient_bytes_ += task.who.size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
+    first.push_back(first.back() + reduce_blocks(task.participant.size));
+    gradient_bytes_ +=
+        task.participant.size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
   }
   sums_.resize(first.back());
   others_.resize(first.back());
   finite_.resize(first.back());
   task_sums_.resize(tasks.size());
   norms_.resize(tasks.size());
-  first_block_ = std::move(first);  // valid only now that all is there
+  first_block_ = std::move(first);  // valid once all is allocated
 }
 
 void Batch::sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept {
@@ -84,8 +85,8 @@ bool Batch::measure() noexcept {
   return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
 }
 
-// Calls visit(task, cohort, from, to, offset) for what of the blocks [first, last) is whose: blocks
-// [from, to) of the task, which are [offset + from, offset + to) of all.
+// Calls visit(task, cohort, from, to, offset) for each task's share of the blocks [first, last):
+// blocks [from, to) of the task, [offset + from, offset + to) overall.
 template <class Visit>
 void Batch::visit_blocks(std::size_t first, std::size_t last, Visit visit) {
   visit_stretches(first_block_, first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
@@ -98,9 +99,9 @@ void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
   batch.visit_blocks(first, last,
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
-                       cohort.driver->measure(batch.part_of(task), cohort.gradient, task.who.size,
-                                              from, to, batch.sums_.data() + offset,
-                                              batch.finite_.data() + offset);
+                       cohort.driver->measure(
+                           batch.part_of(task), cohort.gradient, task.participant.size, from, to,
+                           batch.sums_.data() + offset, batch.finite_.data() + offset);
                      });
 }
 
@@ -110,7 +111,7 @@ void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
                        cohort.driver->probe(*cohort.sweeps, &cohort.functor, batch.part_of(task),
-                                            cohort.gradient, task.who.size, from, to,
+                                            cohort.gradient, task.participant.size, from, to,
                                             batch.sums_.data() + offset,
                                             batch.others_.data() + offset);
                      });
@@ -129,7 +130,7 @@ double Batch::norm(std::size_t group) noexcept {
   std::fill(slots_.begin(), slots_.end(), 0.0);
   for (std::size_t i = 0; i < tasks.size(); ++i)
     if (group == kAllGroups || cohorts[tasks[i].cohort].group == group)
-      slots_[tasks[i].who.slot] = task_sums_[i];
+      slots_[tasks[i].participant.slot] = task_sums_[i];
   return std::sqrt(tree_sum(slots_.data(), slots_.size()));
 }
 

@@ -12,7 +12,7 @@ extern const KernelTable kernel_table_avx2;
 extern const KernelTable kernel_table_avx512;
 
 static std::vector<const KernelTable*> detect() {
-  // The builtin asks the operating system too (xgetbv), not the CPU alone.
+  // The builtin also checks operating system support (xgetbv).
   __builtin_cpu_init();
   std::vector<const KernelTable*> tables{&kernel_table_baseline};
   if (__builtin_cpu_supports("avx2")) tables.push_back(&kernel_table_avx2);

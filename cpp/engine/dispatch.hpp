@@ -1,4 +1,4 @@
-// Which instruction set the steps run on.
+// Selects the instruction set that steps run on.
 #pragma once
 
 #include <cstddef>
@@ -9,16 +9,15 @@
 
 namespace fusedstep {
 
-// Those that this CPU can run, in rising order.
+// Those that this CPU supports, in ascending order.
 const std::vector<const KernelTable*>& available_tables();
 
-// Which of them steps run on: the best, or the one that the environment variable FUSEDSTEP_ISA
-// names.
+// Index of the one in use: the best, or the one named by the environment variable FUSEDSTEP_ISA.
 std::size_t current_isa();
 inline const KernelTable& current_table() { return *available_tables()[current_isa()]; }
 
-// Throws std::invalid_argument for a name that is not among the available ones; `source` is what
-// the message calls the setting.
+// Throws std::invalid_argument if `name` is not available; `source` names the setting in the
+// message.
 void use_isa(const std::string& name, const std::string& source = "isa");
 
 }  // namespace fusedstep

@@ -1,5 +1,5 @@
-// The first values of state, written by the threads that a step will have for the same stretches:
-// a page belongs to the memory of the CPU that touches it first.
+// Initial values of state, written by the threads that will step over the same ranges: first touch
+// places a page on the NUMA node of the writing CPU.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace fusedstep {
 struct FilledArray {
   Array to;
   std::size_t size;  // elements
-  const void* from;  // as many bytes, which it is a copy of; null: all elements are one value
+  const void* from;  // copied from here; null: filled with one value
 };
 
 void fill(const std::vector<FilledArray>& arrays, double value);

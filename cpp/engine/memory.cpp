@@ -14,7 +14,7 @@ namespace fusedstep {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kPage = 4096;  // of addresses that caches take for alike
+constexpr std::size_t kPage = 4096;  // cache aliasing granularity
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 std::size_t checked_sum(std::size_t a, std::size_t b) {
@@ -22,7 +22,7 @@ std::size_t checked_sum(std::size_t a, std::size_t b) {
   return a + b;
 }
 
-// The smallest value >= at that is `phase` modulo `period`.
+// Smallest value >= at that is `phase` modulo `period`.
 std::size_t next_with_phase(std::size_t at, std::size_t phase, std::size_t period) {
   return checked_sum(at, (phase + period - at % period) % period);
 }
@@ -31,11 +31,11 @@ std::size_t next_with_phase(std::size_t at, std::size_t phase, std::size_t perio
 
 #ifdef FUSEDSTEP_HAS_MMAP
 
-// Mapped even when small: an arena holds the state of a whole optimizer, and its start on a page
-// boundary is what the phases are counted from.
+// Always mmap, even when small: an arena holds a whole optimizer's state, and phases assume a
+// page-aligned start.
 Arena::Arena(std::size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  // The kernel hands out huge pages only on their own boundaries.
+  // Huge pages need a huge-page-aligned range.
   const bool huge = bytes >= 2 * kHugePage;
   const std::size_t mapped = huge ? checked_sum(bytes, kHugePage) : bytes;
   void* const start =
@@ -50,7 +50,7 @@ Arena::Arena(std::size_t bytes) : bytes_(bytes) {
   const std::size_t rest = mapped - (skip == kHugePage ? 0 : skip);
   if (rest > used) munmap(data_ + used, rest - used);
 #ifdef MADV_HUGEPAGE
-  madvise(data_, bytes, MADV_HUGEPAGE);  // advice: a refusal costs speed alone
+  madvise(data_, bytes, MADV_HUGEPAGE);  // best effort
 #endif
 }
 
@@ -76,7 +76,7 @@ Buffers allocate_in_phase(const std::vector<BufferRequest>& requests) {
   std::vector<std::size_t> offset;
   std::size_t end = 0;
   for (const auto& [array, sizes] : requests) {
-    // The array, its gradient (which NumPy puts at the array's offset) and the buffers.
+    // The array, its gradient (which NumPy places at the same page offset) and the buffers.
     const std::size_t stagger = kPage / (sizes.size() + 1) / kCacheLine * kCacheLine;
     const std::size_t at = reinterpret_cast<std::uintptr_t>(array) % kPage;
     std::size_t place = at;

@@ -1,4 +1,4 @@
-// State buffers: zeroed, huge-page advised when large, in phase with their parameter.
+// State buffers: zeroed, advised huge pages when large, in phase with their parameter.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace fusedstep {
 
-// Zeroed memory of its own. Pages are touched first by whoever writes them first: the thread that
-// will step over them (NUMA). Throws std::bad_alloc.
+// Zeroed memory, untouched until its first writer: the thread that will step over it (first touch,
+// NUMA). Throws std::bad_alloc.
 class Arena {
  public:
   explicit Arena(std::size_t bytes);
@@ -30,15 +30,15 @@ struct Extent {
   std::size_t bytes;
 };
 
-// Buffers that go with one array.
+// Buffers that accompany one array.
 struct BufferRequest {
   const void* array;
-  std::vector<std::size_t> bytes;  // of each buffer
+  std::vector<std::size_t> bytes;  // per buffer
 };
 
-// All that are asked for, in this order, in one arena. Every buffer has its array's address modulo
-// 64, so that one peel aligns them all; buffers of a page or more start at different offsets within
-// a page, since streams that share the low 12 address bits alias.
+// All requested buffers, in order, in one arena. Each has its array's address modulo 64, so that
+// one alignment peel serves all streams; buffers of a page or more start at staggered page offsets,
+// since streams with equal low 12 address bits alias.
 struct Buffers {
   std::shared_ptr<Arena> arena;
   std::vector<std::byte*> address;

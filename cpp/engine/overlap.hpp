@@ -1,4 +1,4 @@
-// Which of the arrays that we write does a stretch of memory touch?
+// Detects overlap with the arrays that a step writes.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@ class Occupied {
  public:
   struct Range {
     std::uintptr_t begin, end;
-    std::size_t owner;  // the caller's number
+    std::size_t owner;  // the caller's id
   };
 
-  // The range that [address, address + bytes) overlaps, or null. Empty arrays overlap nothing.
+  // A range that overlaps [address, address + bytes), or null. Empty arrays overlap nothing.
   const Range* find(Extent extent) const {
     const auto begin = reinterpret_cast<std::uintptr_t>(extent.address);
     const auto after = std::upper_bound(
@@ -28,7 +28,7 @@ class Occupied {
     return hit ? &*after : nullptr;
   }
 
-  // The range must overlap none that is there.
+  // The range must not overlap an existing one.
   void insert(Extent extent, std::size_t owner) {
     if (extent.bytes == 0) return;
     const auto begin = reinterpret_cast<std::uintptr_t>(extent.address);

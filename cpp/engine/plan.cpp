@@ -6,7 +6,7 @@ namespace fusedstep {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
-// Waking a thread costs a few microseconds, which is what one thread needs for about this much
+// Waking a thread costs a few microseconds, the time one thread needs for about this much
 // (docs/decisions.md).
 constexpr std::size_t kMinBytesPerThread = std::size_t{256} << 10;
 
@@ -33,7 +33,7 @@ void Plan::build(const std::vector<Tensor>& tensors) {
 
 std::size_t Plan::item_at(std::size_t tensor, std::size_t line) const {
   const Shape& shape = shapes_[tensor];
-  // Most tensors are whole, and need no division.
+  // Most tensors are not cut and need no division.
   if (line == 0) return 0;
   if (line == shape.lines) return shape.items;
   return (line * kCacheLine - shape.phase) / shape.item_size;

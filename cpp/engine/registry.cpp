@@ -74,7 +74,7 @@ const std::array<RuleInfo, kRules>& registry() {
 const RuleInfo& rule_called(const std::string& name) {
   for (const RuleInfo& rule : registry())
     if (name == rule.name) return rule;
-  throw std::invalid_argument("no compiled rule is called '" + name + "'");
+  throw std::invalid_argument("no compiled rule named '" + name + "'");
 }
 
 }  // namespace fusedstep

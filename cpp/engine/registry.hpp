@@ -1,4 +1,4 @@
-// The rules at run time: their names, and how their scalars become a functor.
+// The rules at run time: names, and the functors made from their scalars.
 #pragma once
 
 #include <array>
@@ -11,35 +11,35 @@
 
 namespace fusedstep {
 
-// A functor of any rule and type.
+// Holds the functor of any rule and type.
 struct alignas(8) FunctorBytes {
   std::byte bytes[96];
 };
 
-// A rule by its description: all that the engines know of it. One that is compiled elsewhere, at
-// run time, is another description, whose sweeps are the same for every instruction set.
+// Type-erased description of a rule: all that the engines know of it. A rule compiled at run time
+// would be another description, with the same sweeps for every instruction set.
 struct RuleInfo {
   const char* name;
   ScalarNames scalars;
   FlagNames flags;
   unsigned variants;
   bool layerwise;                           // depends on norms over a whole tensor
-  bool rowwise;                             // has one number per row as each state
-  std::array<States, kMaxVariants> states;  // of each variant
-  // Rounds `scalars` to the functor of step t.
+  bool rowwise;                             // each state has one number per row
+  std::array<States, kMaxVariants> states;  // per variant
+  // Makes the functor of step t, rounding `scalars`.
   using Prepare = void (*)(const double* scalars, std::int64_t t, FunctorBytes* out);
   Prepare prepare[kMaxVariants][kComputes];
-  // Of layer-wise rules, else null: fits the functor to a tensor with such norms.
+  // Layer-wise rules, else null: scales the functor by a tensor's norms.
   using Fit = void (*)(FunctorBytes* functor, double param_norm, double direction_norm);
   Fit fit[kMaxVariants][kComputes];
   // In the order of available_tables().
   std::vector<const RuleSweeps*> sweeps;
 };
 
-// Every rule, in the order of AllRules. The descriptions stay where they are.
+// Every rule, in the order of AllRules. Addresses are stable.
 const std::array<RuleInfo, kRules>& registry();
 
-// Throws std::invalid_argument where no rule is called so.
+// Throws std::invalid_argument if no rule has this name.
 const RuleInfo& rule_called(const std::string& name);
 
 }  // namespace fusedstep

@@ -1,5 +1,5 @@
-// Who takes part in the steps of an optimizer, wherever they run: tensors, groups, and what is
-// asked of a step. Knows no Python; trusts its pointers (bindings/arrays.hpp checks them).
+// The tensors, groups and options of an optimizer, common to all engines. Independent of Python;
+// pointers are trusted (bindings/arrays.hpp checks them).
 #pragma once
 
 #include <array>
@@ -16,13 +16,13 @@
 
 namespace fusedstep {
 
-// The hyper-parameters that some tensors share.
+// Hyper-parameters shared by some tensors.
 struct Group {
   std::array<double, kMaxScalars> scalars = {};
   unsigned variant = 0;
   bool maximize = false;
   double weight_decay = 0.0;  // coupled: added to the gradient; decoupled decay is a rule's scalar
-  std::optional<double> max_norm;  // asks for the norm, and clips by it
+  std::optional<double> max_norm;  // enables clipping by norm
   double max_value = std::numeric_limits<double>::infinity();
 };
 
@@ -36,14 +36,14 @@ struct Tensor {
   Compute compute() const { return compute_of(view.param.format); }
 };
 
-// What gradients are divided by: a number, or where one lies on the device.
+// The divisor of gradients: a number, or where to read one on the device.
 struct Scale {
   double value = 1.0;
   Array at = {};
 };
 
-// The gradients of one step: set k of tensor i is sets[i * set_count + k]; absent where the tensor
-// stays untouched. Weights as in gradient.hpp.
+// The gradients of one step: set k of tensor i is sets[i * set_count + k], absent if the tensor is
+// to stay unchanged. Weights as in gradient.hpp.
 struct GradientSets {
   const Array* sets;
   std::size_t set_count = 1;
@@ -53,9 +53,9 @@ struct GradientSets {
   bool zero = false;
 };
 
-// Gradients of some rows of one tensor: those of rows[i] are sets[first[i]] ... sets[first[i + 1]],
-// to be added in this order. Rows rise; each is `row_size` elements long; there is at least one.
-// The tensor's counter moves, step_count() does not.
+// Gradients of some rows of one tensor: for rows[i], sets[first[i]] ... sets[first[i + 1]], added
+// in this order. At least one row, in ascending order, each `row_size` elements long. Advances the
+// tensor's counter, but not step_count().
 struct RowGradients {
   std::size_t tensor = 0, row_size = 0;
   std::vector<std::size_t> rows, first;
@@ -63,18 +63,18 @@ struct RowGradients {
   Scale scale = {};
 };
 
-// What is asked of every step, beside the groups' options.
+// Options of every step, besides the groups'.
 struct Policy {
   bool skip_nonfinite = false;
   bool error_if_nonfinite = false;
   bool clip_per_group = false;
-  double ema_decay = 0.0;  // of the tensors that have an average
+  double ema_decay = 0.0;  // for tensors that have an average
 };
 
 struct StepResult {
   bool applied = true;
-  std::optional<double> grad_norm;                      // where somebody asked
-  std::optional<std::size_t> nonfinite = std::nullopt;  // the first such tensor, where it matters
+  std::optional<double> grad_norm;                      // if measured
+  std::optional<std::size_t> nonfinite = std::nullopt;  // first with a non-finite gradient
 };
 
 class Roster {
@@ -86,7 +86,7 @@ class Roster {
   Policy& policy() { return policy_; }
   bool is_frozen(std::size_t tensor) const { return frozen_.at(tensor); }
 
-  // Whether a step begins by reading all gradients.
+  // Whether a step starts by reading all gradients.
   bool measures() const {
     bool norm = false;
     for (const Group& group : groups_) norm = norm || group.max_norm.has_value();
@@ -96,7 +96,7 @@ class Roster {
  protected:
   explicit Roster(const RuleInfo& rule) : rule_(&rule) {}
 
-  // Room for more: after it, neither enlist() nor groups().push_back() can fail.
+  // Reserves space, so that enlist() and groups().push_back() cannot fail.
   void reserve(std::size_t groups, std::size_t tensors) {
     groups_.reserve(groups_.size() + groups);
     tensors_.reserve(tensors_.size() + tensors);
@@ -108,15 +108,15 @@ class Roster {
     frozen_.push_back(false);
   }
 
-  // Throw std::overflow_error where one more step cannot be counted.
+  // Throw std::overflow_error if one more step would overflow the counter.
   void check_counter(std::size_t i, std::int64_t steps) const {
     if (steps == std::numeric_limits<std::int64_t>::max())
       throw std::overflow_error("parameter '" + tensors_[i].name +
-                                "': the step counter is at its end, 2**63 - 1");
+                                "': the step counter has reached its maximum, 2**63 - 1");
   }
   static void check_step_count(std::int64_t count) {
     if (count == std::numeric_limits<std::int64_t>::max())
-      throw std::overflow_error("step_count is at its end, 2**63 - 1");
+      throw std::overflow_error("step_count has reached its maximum, 2**63 - 1");
   }
 
   const RuleInfo* rule_;

@@ -42,7 +42,7 @@ void Stepper::prepare(const GradientSets& gradients) {
   ready(dense_);
 }
 
-// Neighbours are alike, as a rule: each is compared with the one before it alone.
+// Neighbours are usually alike, so each tensor is compared only with the previous one.
 void Stepper::arrange(const GradientSets& gradients) {
   Batch& batch = dense_.batch;
   if (!dense_.arrangement.arrange(*this, gradients)) return;
@@ -51,29 +51,30 @@ void Stepper::arrange(const GradientSets& gradients) {
     return tensors_[a].group == tensors_[b].group && tensors_[a].format() == tensors_[b].format() &&
            steps_[a] == steps_[b];
   };
-  for (const Participant& who : dense_.arrangement.participants()) {
-    if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, who.tensor))
-      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
-    add_task(batch, who, batch.cohorts.size() - 1);
+  for (const Participant& participant : dense_.arrangement.participants()) {
+    if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, participant.tensor))
+      batch.cohorts.push_back({tensors_[participant.tensor].group, participant.tensor});
+    add_task(batch, participant, batch.cohorts.size() - 1);
   }
 }
 
-// Rows with as many gradients share a cohort.
+// Rows with equally many gradients share a cohort.
 void Stepper::prepare(const RowGradients& gradients) {
   const FloatEnvironment ours;
   Batch& batch = rows_.batch;
   rows_.arrangement.arrange(gradients);
   batch.clear();
-  std::vector<std::size_t> cohort_of_count;  // 0: none yet
-  for (const Participant& who : rows_.arrangement.participants()) {
-    if (cohort_of_count.size() <= who.set_count) cohort_of_count.resize(who.set_count + 1, 0);
-    std::size_t& cohort = cohort_of_count[who.set_count];
+  std::vector<std::size_t> cohort_of_count;  // index + 1; 0: none yet
+  for (const Participant& participant : rows_.arrangement.participants()) {
+    if (cohort_of_count.size() <= participant.set_count)
+      cohort_of_count.resize(participant.set_count + 1, 0);
+    std::size_t& cohort = cohort_of_count[participant.set_count];
     if (cohort == 0) {
-      batch.cohorts.push_back({tensors_[who.tensor].group, who.tensor});
-      batch.cohorts.back().gradient.set_count = who.set_count;
+      batch.cohorts.push_back({tensors_[participant.tensor].group, participant.tensor});
+      batch.cohorts.back().gradient.set_count = participant.set_count;
       cohort = batch.cohorts.size();
     }
-    add_task(batch, who, cohort - 1);
+    add_task(batch, participant, cohort - 1);
   }
   ones_.assign(cohort_of_count.size(), 1.0);
   for (Cohort& cohort : batch.cohorts) {
@@ -84,13 +85,14 @@ void Stepper::prepare(const RowGradients& gradients) {
   ready(rows_);
 }
 
-void Stepper::add_task(Batch& batch, const Participant& who, std::size_t cohort) const {
-  const Tensor& tensor = tensors_[who.tensor];
+void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t cohort) const {
+  const Tensor& tensor = tensors_[participant.tensor];
   const bool is_bare = !rule().rowwise && !tensor.view.average && !tensor.view.copy;
-  batch.tasks.push_back({&tensor.view, who, cohort, who.size * bytes_per_element(tensor), is_bare});
+  batch.tasks.push_back(
+      {&tensor.view, participant, cohort, participant.size * bytes_per_element(tensor), is_bare});
 }
 
-// That a step reads and writes; the gradient has the parameter's format.
+// Bytes that a step reads and writes; the gradient has the parameter's format.
 std::size_t Stepper::bytes_per_element(const Tensor& tensor) const {
   const TensorView& view = tensor.view;
   std::size_t bytes = 2 * bytes_of(view.param.format, 1);
@@ -150,7 +152,7 @@ void Stepper::clip(double norm) noexcept {
 StepResult Stepper::run() noexcept {
   const FloatEnvironment ours;
   Batch& batch = next_->batch;
-  // The time of a first step is not its own: threads start, and memory comes page by page.
+  // The first step is not timed: it starts threads and faults in pages.
   const bool is_first = batch.cohorts.empty() || steps_[batch.cohorts[0].tensor] == 0;
   batch.start();
   const StepResult result = sweep();
@@ -166,7 +168,7 @@ StepResult Stepper::sweep() noexcept {
     result.grad_norm = batch.norm();
     if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {
       result.applied = false;
-      result.nonfinite = batch.tasks[batch.first_nonfinite()].who.tensor;
+      result.nonfinite = batch.tasks[batch.first_nonfinite()].participant.tensor;
       return result;
     }
     clip(*result.grad_norm);
@@ -174,11 +176,11 @@ StepResult Stepper::sweep() noexcept {
   if (rule().layerwise) batch.probe();
   batch.run(policy_.ema_decay);
   if (next_ == &dense_) {
-    for (const Task& task : batch.tasks) ++steps_[task.who.tensor];
+    for (const Task& task : batch.tasks) ++steps_[task.participant.tensor];
     ++step_count_;
   } else {
-    ++steps_[batch.tasks[0].who.tensor];
-    dense_.arrangement.invalidate();  // its cohort has another count now
+    ++steps_[batch.tasks[0].participant.tensor];
+    dense_.arrangement.invalidate();  // its tensor's step count has changed
   }
   return result;
 }

@@ -1,4 +1,4 @@
-// The engine of an optimizer on the CPU: counters, and how one step runs over the roster.
+// The CPU engine: step counters, and the execution of a step over the roster.
 #pragma once
 
 #include <cstddef>
@@ -15,37 +15,37 @@ class Stepper : public Roster {
   explicit Stepper(const RuleInfo& rule) : Roster(rule) {}
 
   std::int64_t step_count() const { return step_count_; }
-  const std::vector<std::int64_t>& steps() const { return steps_; }  // of each tensor, so far
+  const std::vector<std::int64_t>& steps() const { return steps_; }  // per tensor, so far
   int threads() const {
     return next_ == nullptr ? 1 : next_->batch.threads();
   }  // of the latest step
 
-  // Room for more groups and tensors: add() does not fail then.
+  // Reserves space, so that add() cannot fail.
   void reserve(std::size_t groups, std::size_t tensors);
   void add(Tensor tensor);
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps);
-  // Steps may have another library's threads (team.hpp): its backward pass comes before them.
+  // Allows another library's threads (team.hpp): its backward pass runs before each step.
   void allow_team() { team_ = true; }
-  // A frozen tensor's gradients are as good as none.
+  // Gradients of a frozen tensor are ignored.
   void freeze(std::size_t tensor, bool frozen);
 
-  // All that can fail, before the first write: throws std::overflow_error where a counter is at
-  // its end. Allocates only where other tensors take part than in the step before.
+  // Everything that can fail, before the first write: throws std::overflow_error if a counter is at
+  // its maximum. Allocates only if the participants have changed since the last step.
   void prepare(const GradientSets& gradients);
   void prepare(const RowGradients& gradients);
 
-  // The sweep and the counters, or neither. Needs no GIL.
+  // Runs the sweep and advances the counters, or neither. Needs no GIL.
   StepResult run() noexcept;
 
  private:
-  // A kind of step, with what outlives it, because the next one is mostly like it.
+  // A kind of step, with what it keeps for the next one, which is usually similar.
   struct Kind {
     Arrangement arrangement;
     Batch batch;
   };
 
   void arrange(const GradientSets& gradients);
-  void add_task(Batch& batch, const Participant& who, std::size_t cohort) const;
+  void add_task(Batch& batch, const Participant& participant, std::size_t cohort) const;
   std::size_t bytes_per_element(const Tensor& tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
   void ready(Kind& kind);
@@ -57,7 +57,7 @@ class Stepper : public Roster {
 
   Kind dense_, rows_;
   std::vector<double> ones_;
-  Kind* next_ = nullptr;  // what run() is to run
+  Kind* next_ = nullptr;  // the one run() executes
   bool measures_ = false;
   bool team_ = false;
 };

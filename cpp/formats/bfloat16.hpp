@@ -8,11 +8,11 @@
 
 namespace fusedstep {
 
-// Rounded to nearest even; a NaN stays one.
+// Rounds to nearest even; NaN stays NaN.
 FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
   std::uint32_t bits;
   std::memcpy(&bits, &number, sizeof bits);
-  // Compared as signed numbers, which SIMD can do before AVX-512.
+  // Signed compare: SIMD has no unsigned one before AVX-512.
   const bool nan = static_cast<std::int32_t>(bits & 0x7fffffffu) > 0x7f800000;
   const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const std::uint32_t quiet = (bits >> 16) | 0x40u;

@@ -1,4 +1,4 @@
-// How numbers are stored, and the type in which steps over them are computed.
+// Storage formats, and the type that steps over each are computed in.
 #pragma once
 
 #include <cstddef>
@@ -7,22 +7,22 @@
 
 namespace fusedstep {
 
-// What a kernel computes in.
+// The type a kernel computes in.
 enum class Compute : unsigned char { float32, float64 };
 constexpr std::size_t kComputes = 2;
 
-// What an array holds: a row of kFormats.
+// The element type of an array; indexes kFormats.
 enum class Format : unsigned char { float32, float64, bfloat16 };
 
 struct FormatInfo {
-  const char* name;   // as NumPy and torch call it
-  Compute compute;    // what it is widened to
-  bool native;        // stored as it is computed: a kernel reads it where it lies
-  bool param;         // whether parameters, gradients and state may have it
-  std::size_t bytes;  // of an element
+  const char* name;   // as in NumPy and torch
+  Compute compute;    // the type it is widened to
+  bool native;        // stored as computed: kernels read it in place
+  bool param;         // allowed for parameters, gradients and state
+  std::size_t bytes;  // per element
 };
 
-// One row per format, in the order of the enumeration.
+// One entry per format, in the order of the enumeration.
 constexpr FormatInfo kFormats[] = {
     {"float32", Compute::float32, true, true, 4},
     {"float64", Compute::float64, true, true, 8},
@@ -38,10 +38,10 @@ constexpr std::size_t bytes_of(Format format, std::size_t elements) {
   return elements * info_of(format).bytes;
 }
 
-// Some elements, wherever they lie. How many is for the owner to know.
+// A pointer with its format; the owner knows the number of elements.
 struct Array {
   void* data = nullptr;    // null: no array
-  void* scales = nullptr;  // of blocks of elements, where the format has any
+  void* scales = nullptr;  // per-block scales, for formats that have them
   Format format = Format::float32;
 
   FUSEDSTEP_HD explicit operator bool() const { return data != nullptr; }

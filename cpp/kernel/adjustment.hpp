@@ -1,4 +1,4 @@
-// What a step does to one number, in registers, beside the rule: host and device share it.
+// What a step does to one element besides the rule, in registers; shared by host and device.
 #pragma once
 
 #include <cfloat>
@@ -12,7 +12,7 @@
 
 namespace fusedstep {
 
-// What Gradient asks for once its sets are one number. What is not asked for changes no bit.
+// The options of Gradient that apply after its sets are combined. Disabled ones change no bit.
 template <class T>
 struct Adjustment {
   T factor, clip, max_value, sign, weight_decay;
@@ -29,7 +29,7 @@ struct Adjustment {
         sign(T(negate ? -1 : 1)),
         weight_decay(T(decay)) {}
 
-  // Where it is no exact factor, the gradient was divided before.
+  // Without an exact factor, the gradient has already been divided.
   FUSEDSTEP_HD static T unscaling_factor(const Gradient& source) {
     return source.factor == 0.0 ? T(1) : T(source.factor);
   }
@@ -37,22 +37,22 @@ struct Adjustment {
   FUSEDSTEP_HD T operator()(T g, T p) const {
     g = g * factor;
     g = g * clip;
-    g = g > max_value ? max_value : g;  // a NaN stays
+    g = g > max_value ? max_value : g;  // NaN stays NaN
     g = g < -max_value ? -max_value : g;
     g = g * sign;
     const T decayed = g + weight_decay * p;
-    return weight_decay != T(0) ? decayed : g;  // 0 * p need not be 0
+    return weight_decay != T(0) ? decayed : g;  // 0 * p may be NaN
   }
 };
 
-// What happens to one number before and after the rule.
+// The work on an element before and after the rule.
 template <class T>
-struct Around {
+struct Extras {
   Adjustment<T> adjust;
   EMA<T, 0> average;
 };
 
-// 1 / scale where multiplying by it is dividing by scale, to the bit: for powers of two. Else 0.
+// 1 / scale if multiplying by it equals dividing by scale to the bit (powers of two), else 0.
 inline double exact_reciprocal(double scale, Compute compute) {
   int exponent = 0;
   const int limit = compute == Compute::float32 ? 126 : 1022;
@@ -60,7 +60,7 @@ inline double exact_reciprocal(double scale, Compute compute) {
   return exact ? 1.0 / scale : 0.0;
 }
 
-// torch.nn.utils.clip_grad_norm_. A NaN stays one; but infinity clips nothing, whatever the norm.
+// As torch.nn.utils.clip_grad_norm_; NaN stays NaN. An infinite limit never clips, even then.
 FUSEDSTEP_HD double clip_factor(double max_norm, double norm) {
   if (max_norm > DBL_MAX) return 1.0;
   const double factor = max_norm / (norm + 1e-6);

@@ -1,5 +1,5 @@
-// The way of a tensor through a step, whatever its rule: the driver knows a rule as a few loops
-// over blocks. Included by kernels.cpp alone, compiled once per instruction set: internal linkage.
+// Runs a rule's loops over a tensor: the driver knows a rule only as a few loops over blocks.
+// Included only by kernels.cpp, compiled once per instruction set: internal linkage.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ std::array<void*, kMaxStates> states_at(const TensorView& tensor, std::size_t i)
   return states;
 }
 
-// How many of the elements [begin, end) come before the parameter's first whole cache line. State
-// has its parameter's address modulo 64, so one peel aligns all of them: without it every 64-byte
+// Number of elements of [begin, end) before the parameter's first full cache line. State shares its
+// parameter's address modulo 64, so one alignment peel serves all streams; without it every 64-byte
 // access of every stream splits two lines (2.4x from cache, docs/decisions.md).
 template <class T>
 std::size_t peel(const T* param, std::size_t begin, std::size_t end) {
@@ -34,7 +34,7 @@ std::size_t peel(const T* param, std::size_t begin, std::size_t end) {
   return std::min(end - begin, to_line);
 }
 
-// The bare rule: nothing to be done to the gradient, no average, no copy.
+// The bare rule: no gradient adjustment, no average, no copy.
 template <class T>
 void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, std::size_t begin,
                  std::size_t end) {
@@ -58,7 +58,7 @@ void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, std::
   if (block.count != 0) sweeps.plain(rule, block);
 }
 
-// One rule over one part of a tensor, with all that a step can do.
+// One rule over one part of a tensor, with every option of a step.
 template <class T>
 class Drive {
  public:
@@ -101,7 +101,7 @@ class Drive {
  private:
   static constexpr std::size_t kStaged = kStageBytes / sizeof(T);
 
-  // Row after row: its squares, its states, and then, from the cache, its elements.
+  // Per row: sum of squares, states, then the elements, from cache.
   void run_rows(double ema_decay, std::size_t first, std::size_t last) {
     const std::size_t size = tensor_.row_size, rows_before = part_.first / size;
     for (std::size_t row = first; row < last; ++row) {
@@ -114,26 +114,26 @@ class Drive {
     }
   }
 
-  // Over blocks that stay in L1 between the stages.
+  // In stages that stay in L1.
   void run_elements(double ema_decay, std::size_t begin, std::size_t end) {
     alignas(kCacheLine) T staged[kStaged];
-    alignas(kCacheLine) T unread[kStaged];  // stands where there is no average
+    alignas(kCacheLine) T unread[kStaged];  // dummy if there is no average
     if (!tensor_.average) std::fill_n(unread, kStaged, T(0));
-    const Around<T> around{Adjustment<T>(gradient_), EMA<T, 0>({ema_decay}, 1)};
+    const Extras<T> extras{Adjustment<T>(gradient_), EMA<T, 0>({ema_decay}, 1)};
     const std::size_t head =
         peel(elements<const T>(tensor_.param, part_.first + begin), begin, end);
     for (std::size_t n = head != 0 ? head : std::min(end - begin, kStaged); begin < end;
          begin += n, n = std::min(end - begin, kStaged)) {
       Block stage = block_at(begin, n, stage_gradient(gradient_, part_.sets, begin, n, staged));
       stage.average = tensor_.average ? elements<T>(tensor_.average, part_.first + begin) : unread;
-      sweeps_.whole(rule_, &around, stage);
+      sweeps_.full(rule_, &extras, stage);
       if (gradient_.zero) zero_gradients<T>(gradient_, part_.sets, begin, n);
       if (tensor_.copy)
         copy_out(n, static_cast<const T*>(stage.param), tensor_.copy, part_.first + begin);
     }
   }
 
-  // The elements [begin, begin + n) of the part.
+  // Elements [begin, begin + n) of the part.
   Block block_at(std::size_t begin, std::size_t n, const T* gradient) const {
     const std::size_t i = part_.first + begin;
     Block block;

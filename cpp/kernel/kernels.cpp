@@ -1,4 +1,4 @@
-// Compiled once per instruction set, with FUSEDSTEP_ISA as its name (CMakeLists.txt).
+// Compiled once per instruction set, named by FUSEDSTEP_ISA (CMakeLists.txt).
 #include <cfloat>
 
 #include "driver.hpp"

@@ -1,5 +1,5 @@
-// What happens to a block of numbers before and after the rule, while it is in the L1 cache.
-// Included by driver.hpp alone: internal linkage, compiled once per instruction set.
+// What happens to a block of elements before and after the rule, while it is in L1. Included only
+// by driver.hpp: internal linkage, compiled once per instruction set.
 #pragma once
 
 #include <algorithm>
@@ -16,16 +16,16 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow side by side
-constexpr std::size_t kStageBytes = 8192;  // fits L1 beside the streams that it feeds
+constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow at once
+constexpr std::size_t kStageBytes = 8192;  // fits in L1 with the streams it feeds
 
-// The elements from i on of an array that is stored as it is computed; anything of an absent one.
+// Pointer to element i of an array stored in its compute type; arbitrary if the array is absent.
 template <class T>
 T* elements(const Array& array, std::size_t i) {
   return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));
 }
 
-// out = weight * set + ..., or out + weight * set + ..., set after set.
+// out = weight * set + ..., or out + weight * set + ..., set by set.
 template <bool Start, class T, class... Sets>
 void add_weighted(std::size_t n, const T* weights, T* out, const T* first, Sets... others) {
   const T weight0 = weights[0];
@@ -69,8 +69,8 @@ void combine_sets(const Gradient& source, const Array* sets, std::size_t begin, 
   for (std::size_t i = 0; i < n; ++i) out[i] = out[i] / divisor;
 }
 
-// The gradient of the elements [begin, begin + n) where it is not one array: made in L1, but for
-// what Adjustment does in registers.
+// The gradient of the elements [begin, begin + n), staged in L1 unless it is a single array;
+// Adjustment does the rest in registers.
 template <class T>
 const T* stage_gradient(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
                         T* out) {
@@ -88,7 +88,7 @@ const T* stage_gradient(const Gradient& source, const Array* sets, std::size_t b
   return out;
 }
 
-// Adds the squares of n numbers to the lanes; n is a multiple of kLanes but at the end of a block.
+// Adds n squares to the lanes; n is a multiple of kLanes except at the end of a block.
 template <class T>
 void add_squares(std::size_t n, const T* numbers, T factor, double* lanes) {
   double sum[kLanes];
@@ -107,7 +107,7 @@ void add_squares(std::size_t n, const T* numbers, T factor, double* lanes) {
   std::copy_n(sum, kLanes, lanes);
 }
 
-// Calls visit(numbers, n) for the stages of one block.
+// Calls visit(numbers, n) for each stage of a block.
 template <class T, class Visit>
 void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin, std::size_t end,
                  Visit visit) {
@@ -120,7 +120,7 @@ void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin,
   }
 }
 
-// The sum of the squares, in the shape of reduce.hpp, of what the rule sees of a gradient.
+// Sum of squares, in the order of reduce.hpp, of the gradient as the rule sees it.
 template <class T>
 double sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, std::size_t end) {
   alignas(64) T adjusted[kStageBytes / sizeof(T)];
@@ -160,9 +160,9 @@ void measure(const Part& part, const Gradient& gradient, std::size_t size, std::
     });
     sums[block] = fold_lanes(lanes);
     finite[block] = std::isfinite(sums[block]);
-    // Squares of finite floats cannot leave double's range; those of doubles can.
+    // Squares of finite floats cannot overflow a double; those of doubles can.
     if (finite[block] || sizeof(T) < sizeof(double)) continue;
-    T nothing = T(0);  // x - x is 0, or NaN
+    T nothing = T(0);  // 0, or NaN: x - x
     visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
       for (std::size_t i = 0; i < n; ++i) {
         const T x = numbers[i] * factor;
@@ -173,20 +173,19 @@ void measure(const Part& part, const Gradient& gradient, std::size_t size, std::
   }
 }
 
-// The gradients that the elements came from: the caller has asked for it.
 template <class T>
 void zero_gradients(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n) {
   for (std::size_t k = 0; k < source.set_count; ++k)
     std::fill_n(elements<T>(sets[k], begin), n, T(0));
 }
 
-// Stores that go past the caches were slower (docs/decisions.md).
+// Non-temporal stores were slower (docs/decisions.md).
 inline void copy_out(std::size_t n, const float* param, const Array& copy, std::size_t at) {
   std::uint16_t* const out = static_cast<std::uint16_t*>(copy.data) + at;
 #pragma omp simd
   for (std::size_t i = 0; i < n; ++i) out[i] = bfloat16_bits(param[i]);
 }
-inline void copy_out(std::size_t, const double*, const Array&, std::size_t) {}  // refused before
+inline void copy_out(std::size_t, const double*, const Array&, std::size_t) {}  // refused earlier
 
 }  // namespace
 }  // namespace fusedstep

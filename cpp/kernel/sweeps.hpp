@@ -1,6 +1,6 @@
-// THE loops: a rule over a block of numbers. Included by kernels.cpp alone, which is compiled once
-// per instruction set: whatever is here has internal linkage, or the linker could keep the AVX-512
-// copy of a function for a CPU that has none.
+// The loops of a rule over a block of elements. Included only by kernels.cpp, which is compiled
+// once per instruction set: everything here has internal linkage, or the linker could keep a
+// function's AVX-512 copy for a CPU without AVX-512.
 #pragma once
 
 #include <utility>
@@ -11,7 +11,7 @@
 namespace fusedstep {
 namespace {
 
-// Stands where an array of states would: for a variant that has none, and for the state of a row.
+// Placeholder for an array of states: for states that a variant lacks, or the state of a row.
 template <class T>
 struct Single {
   T value = T(0);
@@ -28,19 +28,19 @@ auto state_of(const Block& block, T*) {
     return static_cast<T*>(block.state[I]);
 }
 
-// A rule between what comes before it and after it.
+// A rule fused with its extras.
 template <class Rule, class T>
-struct Whole {
+struct Fused {
   Rule rule;
-  Around<T> around;
+  Extras<T> extras;
   template <class... States>
   FUSEDSTEP_HD void operator()(T& p, T g, T& mean, States&... state) const {
-    rule(p, around.adjust(g, p), state...);
-    around.average(mean, p);
+    rule(p, extras.adjust(g, p), state...);
+    extras.average(mean, p);
   }
 };
 
-// `omp simd` asserts that iterations are independent: the arrays were checked not to overlap.
+// `omp simd` asserts independent iterations: the arrays have been checked not to overlap.
 template <class Rule, class T, class... States>
 FUSEDSTEP_HD void sweep(const Rule rule, std::size_t n, T* param, const T* gradient,
                         States... state) {
@@ -61,9 +61,9 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
           state_of<Rule, I>(block, param)...);
   }
 
-  static void whole(const void* rule, const void* around, const Block& block) {
+  static void full(const void* rule, const void* extras, const Block& block) {
     T* const param = static_cast<T*>(block.param);
-    const Whole<Rule, T> all{functor(rule), *static_cast<const Around<T>*>(around)};
+    const Fused<Rule, T> all{functor(rule), *static_cast<const Extras<T>*>(extras)};
     sweep(all, block.count, param, static_cast<const T*>(block.gradient),
           static_cast<T*>(block.average), state_of<Rule, I>(block, param)...);
   }
@@ -90,7 +90,7 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
   }
 
   static constexpr Sweeps all() {
-    Sweeps sweeps{plain, whole, nullptr, nullptr};
+    Sweeps sweeps{plain, full, nullptr, nullptr};
     if constexpr (is_layerwise<Rule>) sweeps.probe = probe;
     if constexpr (is_rowwise<Rule>) sweeps.settle = settle;
     return sweeps;

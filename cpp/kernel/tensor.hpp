@@ -9,25 +9,25 @@
 
 namespace fusedstep {
 
-// All elements of it. Element i of one array belongs to element i of the others; of a row-wise
-// rule, a state has one element per row.
+// A whole tensor. Elements with the same index belong together; a row-wise rule's states have one
+// element per row.
 struct TensorView {
   Array param;
-  std::array<Array, kMaxStates> state;  // those that a variant has not are absent
-  Array average;                        // of the parameter over time, if there is one
-  Array copy;                           // the parameter in another format, if there is one
-  std::size_t row_size = 1;             // elements per row, of a row-wise rule
+  std::array<Array, kMaxStates> state;  // absent where the variant has none
+  Array average;                        // of the parameter over time, or absent
+  Array copy;                           // of the parameter in another format, or absent
+  std::size_t row_size = 1;             // elements per row, for row-wise rules
 };
 
-// What a step moves of it: all, or one row. Its elements are counted from 0; arrays of the tensor
-// are not shifted, so that each element keeps its number whatever is cut.
+// The part of a tensor that a step updates: all of it, or one row. Its elements count from 0; the
+// tensor's arrays are not offset, so element numbers do not depend on how work is divided.
 struct Part {
   const TensorView* tensor;
-  std::size_t first;  // the element of the tensor that the part's element 0 is
-  const Array* sets;  // one gradient per set, of the part's elements
+  std::size_t first;  // element of the tensor that is the part's element 0
+  const Array* sets;  // one gradient per set, for the part's elements
 };
 
-// Of a part, under a layer-wise rule, whose first sweep finds them and whose second reads them.
+// Norms of a part under a layer-wise rule: set by its first sweep, read by its second.
 struct Norms {
   double param, direction;
 };

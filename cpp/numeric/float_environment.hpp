@@ -1,28 +1,28 @@
-// The floating-point environment of IEEE 754 (rounded to nearest, subnormals computed, no traps),
-// which the contract takes for granted, for as long as an object lives.
+// RAII guard for the IEEE 754 default floating-point environment (round to nearest, subnormals
+// computed, no traps), which the numeric contract assumes.
 #pragma once
 
 #include <cstdint>
 
 namespace fusedstep {
 
-// Other libraries set flush-to-zero (-ffast-math, torch.set_flush_denormal) or another rounding,
-// and for one thread alone: steps would depend on how many threads they have. Theirs comes back.
+// Other libraries set flush-to-zero (-ffast-math, torch.set_flush_denormal) or another rounding
+// mode, and only per thread: results would depend on the number of threads. Restored on exit.
 class FloatEnvironment {
  public:
-  FloatEnvironment() : found_(read()), is_foreign_((found_ & kModes) != kDefault) {
-    if (is_foreign_) write(kDefault);
+  FloatEnvironment() : saved_(read()), is_changed_((saved_ & kModes) != kDefault) {
+    if (is_changed_) write(kDefault);
   }
   ~FloatEnvironment() {
-    if (is_foreign_) write(found_);
+    if (is_changed_) write(saved_);
   }
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
 
  private:
-  // "memory": no number is loaded, and so none computed, on the wrong side.
+  // The "memory" clobber keeps loads, and the arithmetic on them, on their side of the switch.
 #if defined(__x86_64__) && defined(__GNUC__)
-  using Word = std::uint32_t;  // MXCSR: its lowest six bits are flags of what has happened
+  using Word = std::uint32_t;  // MXCSR: the low six bits are sticky exception flags
   static constexpr Word kDefault = 0x1f80, kModes = 0xffc0;
   static Word read() {
     Word word;
@@ -31,7 +31,7 @@ class FloatEnvironment {
   }
   static void write(Word word) { asm volatile("ldmxcsr %0" : : "m"(word) : "memory"); }
 #elif defined(__aarch64__) && defined(__GNUC__)
-  using Word = std::uint64_t;  // FPCR: the flags have a register of their own
+  using Word = std::uint64_t;  // FPCR: the exception flags are in FPSR
   static constexpr Word kDefault = 0, kModes = ~Word{0};
   static Word read() {
     Word word;
@@ -46,8 +46,8 @@ class FloatEnvironment {
   static void write(Word) {}
 #endif
 
-  const Word found_;
-  const bool is_foreign_;
+  const Word saved_;
+  const bool is_changed_;
 };
 
 }  // namespace fusedstep

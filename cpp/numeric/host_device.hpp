@@ -1,5 +1,5 @@
-// What a rule may use: correctly rounded arithmetic that host and device share.
-// The only file that knows whether nvcc is reading.
+// The arithmetic available to rules: correctly rounded, shared by host and device. The only file
+// that checks for nvcc.
 #pragma once
 
 #include <cmath>
@@ -25,8 +25,8 @@ FUSEDSTEP_HD T absolute(T x) {
   return std::abs(x);
 }
 
-// A NaN on either side stays a NaN, in SIMD body and tail alike, which neither std::max nor
-// maxps promises.
+// Propagates a NaN from either argument, in SIMD body and tail alike; neither std::max nor maxps
+// guarantees that.
 template <class T>
 FUSEDSTEP_HD T maximum(T a, T b) {
   return ((a > b) | (a != a)) ? a : b;
@@ -34,16 +34,16 @@ FUSEDSTEP_HD T maximum(T a, T b) {
 
 template <class T>
 FUSEDSTEP_HD T clamp(T x, T low, T high) {
-  return x < low ? low : x > high ? high : x;  // a NaN stays
+  return x < low ? low : x > high ? high : x;  // NaN stays NaN
 }
 
-// -1, 0 or 1; a zero and a NaN stay what they are.
+// -1, 0 or 1; zeros and NaNs are returned unchanged.
 template <class T>
 FUSEDSTEP_HD T sign(T x) {
   return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
 }
 
-// base^n by squaring: libm's pow differs in the last bit from one platform to the next.
+// base^n by repeated squaring: the last bit of libm's pow differs between platforms.
 FUSEDSTEP_HD double power(double base, std::int64_t n) {
   double result = 1.0;
   for (; n > 0; n >>= 1, base *= base)
@@ -51,7 +51,7 @@ FUSEDSTEP_HD double power(double base, std::int64_t n) {
   return result;
 }
 
-// 1 + base + ... + base^(n-1) by doubling, without the cancellation of (1 - base^n) / (1 - base).
+// 1 + base + ... + base^(n-1) by doubling, avoiding the cancellation in (1 - base^n) / (1 - base).
 FUSEDSTEP_HD double power_sum(double base, std::int64_t n) {
   double result = 0.0;
   for (double terms = 1.0; n > 0; n >>= 1) {

@@ -1,6 +1,6 @@
-// Powers with a real exponent, for the scalars of a step: libm's pow, exp and log differ in the
-// last bit from one platform to the next. Made of + - * / in a fixed order and of exact scalings,
-// so that the reference repeats them; their relative error is a few 2^-53.
+// Powers with a real exponent, for the scalars of a step: the last bit of libm's pow, exp and log
+// differs between platforms. Only + - * / in a fixed order and exact scalings, so that the
+// reference can reproduce them; the relative error is a few 2^-53.
 #pragma once
 
 #include <cmath>
@@ -10,11 +10,11 @@
 
 namespace fusedstep {
 
-// ln 2, whose first part has zeros enough at its end for its products with exponents to be exact.
+// ln 2 in two parts; the high part has enough trailing zeros for exact products with exponents.
 constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
 
-// The natural logarithm of x >= 0: with x = 2^e * m and s = (m - 1) / (m + 1), where m is between
-// sqrt(1/2) and sqrt(2), it is e * ln 2 + 2 * (s + s^3/3 + s^5/5 + ...).
+// Natural logarithm of x >= 0. With x = 2^e * m, m in [sqrt(1/2), sqrt(2)) and s = (m - 1) / (m +
+// 1): ln x = e * ln 2 + 2 * (s + s^3/3 + s^5/5 + ...).
 FUSEDSTEP_HD double natural_log(double x) {
   if (x == 0.0) return -HUGE_VAL;
   int e = 0;
@@ -30,9 +30,9 @@ FUSEDSTEP_HD double natural_log(double x) {
   return double(e) * kLn2High + 2.0 * (s + tail);
 }
 
-// e^x: with x = k * ln 2 + r, |r| <= ln 2 / 2, it is 2^k * (1 + r + r^2/2! + ...).
+// e^x. With x = k * ln 2 + r, |r| <= ln 2 / 2: e^x = 2^k * (1 + r + r^2/2! + ...).
 FUSEDSTEP_HD double exponential(double x) {
-  x = x > 800.0 ? 800.0 : x < -800.0 ? -800.0 : x;  // beyond: infinity, or 0
+  x = x > 800.0 ? 800.0 : x < -800.0 ? -800.0 : x;  // beyond: infinity or 0
   const double k = std::floor(x / 0x1.62e42fefa39efp-1 + 0.5);
   const double r = (x - k * kLn2High) - k * kLn2Low;
   double series = 1.0;

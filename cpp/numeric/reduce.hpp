@@ -1,9 +1,9 @@
-// Sums whose shape depends on their length alone: the same bits on every instruction set, for any
+// Sums whose order depends only on their length: the same bits on every instruction set, for any
 // number of threads, on every device.
 //
-// Numbers are taken in blocks of kReduceBlock. Within a block, number i is added to lane
-// i % kLanes, in order; then the upper half of the lanes is added to the lower until one is left.
-// The sums of the blocks are summed in the same way.
+// Numbers are summed in blocks of kReduceBlock. Within a block, number i is added to lane i %
+// kLanes, in order; then the upper half of the lanes is added to the lower half until one is left.
+// The block sums are summed the same way.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ FUSEDSTEP_HD double fold_lanes(double* lanes) {
   return lanes[0];
 }
 
-// The sum of `count` numbers, which are overwritten.
+// Sum of `count` numbers, which are overwritten.
 inline double tree_sum(double* numbers, std::size_t count) {
   if (count == 0) return 0.0;
   do {
@@ -43,7 +43,7 @@ inline double tree_sum(double* numbers, std::size_t count) {
   return numbers[0];
 }
 
-// tree_sum() of numbers >= 0 (or NaN) that come one by one: the same bits. There is at least one.
+// Streaming tree_sum() of at least one number, all >= 0 or NaN: same bits.
 class RunningTree {
  public:
   FUSEDSTEP_HD void add(double number, std::size_t level = 0) {
@@ -58,7 +58,7 @@ class RunningTree {
     }
   }
 
-  // Closes the blocks that are open, from below; of a block of one number nothing changes.
+  // Closes the open blocks bottom-up. Closing a block of a single number does not change it.
   FUSEDSTEP_HD double sum() {
     for (std::size_t level = 0; level < top_; ++level)
       if (count_[level] != 0) add(close(level), level + 1);
@@ -71,8 +71,8 @@ class RunningTree {
     return fold_lanes(lanes_[level]);
   }
 
-  static constexpr std::size_t kLevels = 3;  // 2^33 numbers: the blocks of 2^44
-  double lanes_[kLevels][kLanes];            // not there where the count is 0
+  static constexpr std::size_t kLevels = 3;  // enough for 2^33 blocks, 2^44 numbers
+  double lanes_[kLevels][kLanes];            // uninitialized where the count is 0
   std::size_t count_[kLevels] = {};
   std::size_t top_ = 0;
 };

@@ -1,4 +1,4 @@
-// Rules that divide by the root of the squared gradients, summed or averaged.
+// Rules that divide by the root of the summed or averaged squared gradients.
 #pragma once
 
 #include "rule.hpp"
@@ -32,7 +32,7 @@ struct Adagrad {
   }
 };
 
-// Adagrad of embedding tables: one sum a row, of the means of the squared gradients.
+// Adagrad for embedding tables: one sum per row, of the mean squared gradients.
 template <class T, unsigned Flags>
 struct RowwiseAdagrad : Adagrad<T, Flags> {
   static constexpr const char* kName = "rowwiseadagrad";
@@ -44,8 +44,8 @@ struct RowwiseAdagrad : Adagrad<T, Flags> {
   FUSEDSTEP_HD void operator()(T& p, T g, T sum) const { this->move(p, g, sum); }
 };
 
-// Tieleman & Hinton 2012; centered: Graves 2013. A centered variance can fall below zero by
-// rounding: it is clamped.
+// Tieleman & Hinton 2012; centered: Graves 2013. A centered variance can round below zero, so it is
+// clamped.
 template <class T, unsigned Flags>
 struct RMSprop {
   static constexpr const char* kName = "rmsprop";
@@ -84,7 +84,7 @@ struct RMSprop {
   }
 };
 
-// Zeiler 2012, as torch has it: eps within both roots, which make one of their quotient.
+// Zeiler 2012, as in torch: eps is inside both roots, which combine into the root of a quotient.
 template <class T, unsigned Flags>
 struct Adadelta {
   static constexpr const char* kName = "adadelta";

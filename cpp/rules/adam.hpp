@@ -6,11 +6,11 @@
 
 namespace fusedstep {
 
-// Kingma & Ba 2015, Algorithm 1; amsgrad: Reddi, Kale & Kumar 2018, as torch takes it.
+// Kingma & Ba 2015, Algorithm 1; amsgrad: Reddi, Kale & Kumar 2018, as in torch.
 //
-// With c1 = 1 - beta1^t and c2 = 1 - beta2^t the paper's lr * (m / c1) / (sqrt(v / c2) + eps) is
-// (lr * sqrt(c2) / c1) * m / (sqrt(v) + eps * sqrt(c2)): one division a parameter instead of
-// three, and the corrections fold into two scalars.
+// With c1 = 1 - beta1^t and c2 = 1 - beta2^t, the paper's lr * (m / c1) / (sqrt(v / c2) + eps) is
+// (lr * sqrt(c2) / c1) * m / (sqrt(v) + eps * sqrt(c2)): one division per parameter instead of
+// three, with the corrections folded into two scalars.
 template <class T, unsigned Flags>
 struct Adam {
   static constexpr const char* kName = "adam";
@@ -41,7 +41,7 @@ struct Adam {
   }
 };
 
-// Loshchilov & Hutter 2019, as torch scales it: the weights shrink by 1 - lr * weight_decay, then
+// Loshchilov & Hutter 2019, as scaled in torch: the weights shrink by 1 - lr * weight_decay, then
 // Adam steps.
 template <class T, unsigned Flags>
 struct AdamW : Adam<T, Flags> {
@@ -63,7 +63,7 @@ struct AdamW : Adam<T, Flags> {
   }
 };
 
-// Kingma & Ba 2015, section 7.1, as torch computes it: eps within the maximum.
+// Kingma & Ba 2015, section 7.1, as in torch: eps is inside the maximum.
 template <class T, unsigned Flags>
 struct Adamax {
   static constexpr const char* kName = "adamax";
@@ -90,13 +90,13 @@ struct Adamax {
   }
 };
 
-// The momentum of NAdam's step t, which rises from beta1 / 2 or so to beta1.
+// NAdam's momentum at step t: rises from about beta1 / 2 to beta1.
 FUSEDSTEP_HD double nadam_momentum(double beta1, double momentum_decay, double t) {
   return beta1 * (1.0 - 0.5 * real_power(0.96, t * momentum_decay));
 }
 
-// The product of the momenta of the steps 1 to t, as far as 1 - product can tell: some 50 factors
-// at the defaults and 2,600 at worst, the rest being 1 beside it or beta1 to the last bit.
+// Product of the momenta of steps 1 to t, as far as 1 - product can resolve it: about 50 factors at
+// the defaults, at most 2,600; then the product is 0 beside 1, or every factor is beta1.
 FUSEDSTEP_HD double nadam_product(double beta1, double momentum_decay, std::int64_t t) {
   const double ratio = real_power(0.96, momentum_decay);
   double product = 1.0, decay = 1.0;
@@ -107,8 +107,8 @@ FUSEDSTEP_HD double nadam_product(double beta1, double momentum_decay, std::int6
   return product * power(beta1, t);
 }
 
-// Dozat 2016, as torch has it. Its two fractions, of the gradient and of the average, have one
-// denominator; sqrt(c2) folds into their numerators as in Adam.
+// Dozat 2016, as in torch. The gradient and momentum terms share a denominator; sqrt(c2) folds into
+// their numerators as in Adam.
 template <class T, unsigned Flags>
 struct NAdam {
   static constexpr const char* kName = "nadam";
@@ -146,8 +146,8 @@ struct NAdam {
   }
 };
 
-// Liu et al. 2020, as torch has it: while the variance of the second moment is out of bounds, in
-// the first steps, the average of the gradients is followed without it.
+// Liu et al. 2020, as in torch: in the first steps, while the variance of the adaptive rate is
+// intractable, the step uses the first moment alone.
 template <class T, unsigned Flags>
 struct RAdam {
   static constexpr const char* kName = "radam";
@@ -170,7 +170,7 @@ struct RAdam {
         shrink(T(1.0 - s.lr * s.weight_decay)) {
     const double power2 = power(s.beta2, t), sum2 = power_sum(s.beta2, t);
     const double longest = 2.0 / (1.0 - s.beta2) - 1.0;
-    // The paper's longest - 2 * t * power2 / (1 - power2), with a hundredth of its cancellation.
+    // The paper's longest - 2 * t * power2 / (1 - power2), with a hundredth of the cancellation.
     const double length =
         ((1.0 + s.beta2) * sum2 - 2.0 * double(t) * power2) / ((1.0 - s.beta2) * sum2);
     const double rectification =

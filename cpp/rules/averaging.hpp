@@ -6,7 +6,7 @@
 
 namespace fusedstep {
 
-// Polyak & Juditsky 1992, as torch has it: step t takes the rate that step t - 1 computed.
+// Polyak & Juditsky 1992, as in torch: step t uses the rate computed by step t - 1.
 template <class T, unsigned Flags>
 struct ASGD {
   static constexpr const char* kName = "asgd";
@@ -33,9 +33,9 @@ struct ASGD {
   }
 };
 
-// What step t, of a linear warm-up from 0 and a constant rate, weighs in the mean of all so far by
-// the squares of their rates: t^2 / (1^2 + 2^2 + ...), or 1 / (the mean square of the warm-up * its
-// steps + the steps since).
+// Weight of step t in the running mean weighted by squared learning rates, for a linear warm-up
+// from 0 followed by a constant rate: t^2 / (1^2 + 2^2 + ...) during the warm-up, then 1 / (mean
+// square of the warm-up * its steps + the steps since).
 FUSEDSTEP_HD double schedule_free_weight(double warmup_steps, std::int64_t t) {
   const double now = double(t);
   if (now <= warmup_steps) return 6.0 * now / ((now + 1.0) * (2.0 * now + 1.0));
@@ -45,8 +45,8 @@ FUSEDSTEP_HD double schedule_free_weight(double warmup_steps, std::int64_t t) {
   return 1.0 / (sum + (now - n));
 }
 
-// Defazio et al. 2024, as the authors' code: the parameter is where gradients are taken, between
-// z, which steps, and the average of z.
+// Defazio et al. 2024, as in the authors' code: the parameter is where gradients are taken, between
+// the iterate z and the average of z.
 template <class T, unsigned Flags>
 struct ScheduleFreeAdamW {
   static constexpr const char* kName = "schedulefreeadamw";

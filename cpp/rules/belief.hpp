@@ -1,12 +1,12 @@
-// Rules like Adam whose second moment is another one.
+// Variants of Adam with a different second moment.
 #pragma once
 
 #include "rule.hpp"
 
 namespace fusedstep {
 
-// Zhuang et al. 2020, Algorithm 2: the square of what the average did not foresee. Scalars fold as
-// in Adam; the eps within the average is not corrected.
+// Zhuang et al. 2020, Algorithm 2: the second moment of the deviation from the first. Scalars fold
+// as in Adam; the eps inside the average is not bias-corrected.
 template <class T, unsigned Flags>
 struct AdaBelief {
   static constexpr const char* kName = "adabelief";
@@ -40,8 +40,8 @@ struct AdaBelief {
   }
 };
 
-// Zaheer et al. 2018, Algorithm 2, with corrections: the second moment moves by a fixed part of
-// the square, towards it.
+// Zaheer et al. 2018, Algorithm 2, with bias correction: the second moment moves towards the square
+// by a fixed fraction of it.
 template <class T, unsigned Flags>
 struct Yogi {
   static constexpr const char* kName = "yogi";

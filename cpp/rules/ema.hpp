@@ -1,5 +1,5 @@
-// The exponential moving average of any series, in the clothes of a rule: the "parameter" is the
-// average and the "gradient" is the new value.
+// Exponential moving average of any series, written as a rule: the "parameter" is the average and
+// the "gradient" the new value.
 #pragma once
 
 #include "rule.hpp"

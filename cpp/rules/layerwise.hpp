@@ -5,12 +5,12 @@
 
 namespace fusedstep {
 
-// numerator / denominator where both are positive, else 1: a tensor of zeros must be able to move.
+// numerator / denominator if both are positive, else 1, so that a tensor of zeros can move.
 FUSEDSTEP_HD double trust_ratio(double numerator, double denominator) {
   return ((numerator > 0.0) & (denominator > 0.0)) ? numerator / denominator : 1.0;
 }
 
-// You et al. 2020, Algorithm 2, with phi(x) = x. The corrections fold as in Adam.
+// You et al. 2020, Algorithm 2, with phi(x) = x. Corrections fold as in Adam.
 template <class T, unsigned Flags>
 struct LAMB {
   static constexpr const char* kName = "lamb";

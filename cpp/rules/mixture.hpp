@@ -1,4 +1,4 @@
-// Rules that follow a mixture of two averages. Scalars fold as in Adam.
+// Rules that mix two averages. Scalars fold as in Adam.
 #pragma once
 
 #include "numeric/real_power.hpp"
@@ -6,7 +6,7 @@
 
 namespace fusedstep {
 
-// Xie et al. 2024, as the authors' code: gradients, their differences, and a proximal decay.
+// Xie et al. 2024, as in the authors' code: gradients, their differences, and proximal decay.
 template <class T, unsigned Flags>
 struct Adan {
   static constexpr const char* kName = "adan";
@@ -48,14 +48,14 @@ struct Adan {
   }
 };
 
-// The decay whose memory, 1 / log(beta), goes in a straight line from beta1's to beta3's.
+// beta3 during warm-up: the memory 1 / log(beta) grows linearly from beta1's to beta3's.
 FUSEDSTEP_HD double ademamix_beta3(double beta1, double beta3, double part) {
   const double memory = (1.0 - part) / natural_log(beta1) + part / natural_log(beta3);
   const double beta = exponential(1.0 / memory);
   return part < 1.0 && beta < beta3 ? beta : beta3;
 }
 
-// Pagliardini, Ablin & Grangier 2024: a slow average, not corrected, beside the fast one.
+// Pagliardini, Ablin & Grangier 2024: a slow average, not bias-corrected, beside the fast one.
 template <class T, unsigned Flags>
 struct AdEMAMix {
   static constexpr const char* kName = "ademamix";

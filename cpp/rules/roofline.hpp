@@ -1,12 +1,12 @@
-// The limit that other rules are measured against: the same streams, read and written in place,
-// with one addition in the place of the arithmetic.
+// The memory-bandwidth limit that rules are measured against: the same streams, read and written in
+// place, with one addition per element for arithmetic.
 #pragma once
 
 #include "rule.hpp"
 
 namespace fusedstep {
 
-// A variant is a number of states, not a set of flags.
+// The variant is the number of states, not a set of flags.
 template <class T, unsigned Count>
 struct Roofline {
   static constexpr const char* kName = "roofline";

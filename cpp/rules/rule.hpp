@@ -1,30 +1,30 @@
-// The vocabulary in which a rule describes itself. A rule is a template
+// How a rule describes itself. A rule is a template
 //
 //   template <class T, unsigned Flags> struct Rule {
-//     kName, kScalars, kFlags, kStates                  what Python and the tests enumerate
+//     kName, kScalars, kFlags, kStates                  enumerated by Python and the tests
 //     struct Scalars { double ...; };                   in the order of kScalars
-//     Rule(const Scalars&, std::int64_t t);             host side, once a step: t = 1, 2, ...
+//     Rule(const Scalars&, std::int64_t t);             once per step on the host, t = 1, 2, ...
 //     void operator()(T& p, T g, T& state...) const;    one parameter
 //   };
 //
-// Bit i of Flags is the option kFlags[i], fixed at compile time, so that an option that is off
-// costs nothing. operator() names every state of the rule; those that `used` is false for must
-// not be touched. Scalars are doubles until the constructor rounds them, once, to T.
+// Bit i of Flags is the option kFlags[i], fixed at compile time, so that a disabled option costs
+// nothing. operator() takes every state of the rule, but must not touch those whose `used` is
+// false. Scalars stay double until the constructor rounds them, once, to T.
 //
 // A layer-wise rule, whose steps depend on norms over a whole tensor, has two sweeps. It adds
 //
 //     static constexpr bool kLayerwise = true;
-//     T probe(T p, T g, T& state...) const;      first sweep: moves the state, returns a direction
-//     void scale(double param_norm, double norm);   once a tensor, with the norms of p and of these
+//     T probe(T p, T g, T& state...) const;         first sweep: updates state, returns a direction
+//     void scale(double param_norm, double norm);   once per tensor: norms of p and the direction
 //
 // and its operator() is the second sweep.
 //
-// A row-wise rule has as states one number a row (of the first axis, in C order) each. It adds
+// Each state of a row-wise rule has one number per row (first axis, C order). It adds
 //
 //     static constexpr bool kRowwise = true;
-//     void settle(double mean_square, T& state...) const;   once a row, before its elements
+//     void settle(double mean_square, T& state...) const;   once per row, before its elements
 //
-// with the mean of the squares of the row's gradient, and its operator() only reads the states.
+// with the mean square of the row's gradient, and its operator() only reads the states.
 #pragma once
 
 #include <cstddef>
@@ -92,7 +92,7 @@ template <template <class, unsigned> class... A, template <class, unsigned> clas
 struct Concatenate<RuleList<A...>, RuleList<B...>, Rest...>
     : Concatenate<RuleList<A..., B...>, Rest...> {};
 
-// The two places of epsilon: the frameworks' sqrt(v) + eps, and sqrt(v + eps).
+// The two placements of epsilon: sqrt(v) + eps, as in the frameworks, and sqrt(v + eps).
 template <bool EpsInside, class T>
 FUSEDSTEP_HD T damped_root(T v, T eps) {
   if constexpr (EpsInside)

@@ -1,4 +1,4 @@
-// Every rule, once. What enumerates rules (kernels, registry, Python, tests) starts here.
+// The list of all rules, from which kernels, registry, Python and tests enumerate them.
 #pragma once
 
 #include "adagrad.hpp"
@@ -18,13 +18,13 @@ using AllRules =
     Concatenate<SgdFamily, AdagradFamily, AdamFamily, BeliefFamily, MixtureFamily, SignFamily,
                 AveragingFamily, LayerwiseFamily, EmaFamily, RooflineFamily>::type;
 
-// How many variants a rule has: one for each choice of its flags, where it does not say.
+// Number of variants: kVariants if the rule has it, else one per combination of flags.
 template <class Rule, class = void>
 constexpr unsigned variants_of = 1u << Rule::kFlags.size();
 template <class Rule>
 constexpr unsigned variants_of<Rule, std::void_t<decltype(Rule::kVariants)>> = Rule::kVariants;
 
-// A handle on a rule template that can be passed to a function.
+// A rule template as a function argument.
 template <template <class, unsigned> class R>
 struct RuleTag {
   template <class T, unsigned Flags>
@@ -37,7 +37,7 @@ constexpr std::size_t rule_count(RuleList<Rules...>) {
   return sizeof...(Rules);
 }
 
-// visit(index, tag) for every rule of the list.
+// Calls visit(index, tag) for every rule in the list.
 template <class Visitor, template <class, unsigned> class... Rules>
 constexpr void for_each_rule(RuleList<Rules...>, Visitor visit) {
   std::size_t index = 0;

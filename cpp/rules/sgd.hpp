@@ -5,8 +5,8 @@
 
 namespace fusedstep {
 
-// torch.optim.SGD. Its first step stores the gradient itself, without dampening: a momentum of
-// 0 and a weight of 1 on a buffer of zeros say the same.
+// torch.optim.SGD. The first step stores the undampened gradient: on a zeroed buffer, momentum 0
+// and weight 1 do the same.
 template <class T, unsigned Flags>
 struct SGD {
   static constexpr const char* kName = "sgd";
@@ -36,7 +36,7 @@ struct SGD {
   }
 };
 
-// Momentum as the exponential moving average of the gradients, from 0.
+// Momentum as an exponential moving average of the gradients, starting at 0.
 template <class T, unsigned Flags>
 struct Momentum {
   static constexpr const char* kName = "momentum";

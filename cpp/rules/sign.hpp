@@ -1,11 +1,11 @@
-// Rules that follow the sign of the gradient and choose the length of a step without it.
+// Rules that use only the sign of the gradient; the step length comes from elsewhere.
 #pragma once
 
 #include "rule.hpp"
 
 namespace fusedstep {
 
-// Chen et al. 2023, Program 1: the sign of one average moves the parameter, another is kept.
+// Chen et al. 2023, Program 1: the sign of one average moves the parameter, another is stored.
 template <class T, unsigned Flags>
 struct Lion {
   static constexpr const char* kName = "lion";
@@ -32,8 +32,8 @@ struct Lion {
   }
 };
 
-// Riedmiller & Braun 1993, as torch has it: the length of an element's step grows while its
-// gradient keeps its sign; where the sign changes it shrinks, and that gradient is dropped.
+// Riedmiller & Braun 1993, as in torch: an element's step size grows while its gradient keeps its
+// sign; on a sign change it shrinks, and that gradient is dropped.
 template <class T, unsigned Flags>
 struct Rprop {
   static constexpr const char* kName = "rprop";

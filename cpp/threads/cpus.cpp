@@ -21,11 +21,11 @@ constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 bool names_cpu(const std::string& list) { return ("," + list + ",").find(",cpu,") != list.npos; }
 
-// Groups are written with a slash at both ends: one lies in another if it begins with it.
+// Cgroup paths get a slash at both ends, so that nesting is a prefix test.
 std::string closed(const std::string& path) { return path == "/" ? path : path + "/"; }
 
-// From lines of hierarchy:controllers:group, where v2 has no controllers and a group may have
-// colons. Every process is in the group of all.
+// Lines are hierarchy:controllers:group; v2 has no controllers, and a group may contain colons.
+// Every process is in the root group.
 std::string own_group(const std::string& file, bool v2) {
   std::ifstream lines(file);
   for (std::string line, id, list, group; std::getline(lines, line);) {
@@ -37,7 +37,7 @@ std::string own_group(const std::string& file, bool v2) {
   return "/";
 }
 
-// The kernel writes a blank in a path of mountinfo as \040.
+// The kernel writes a space in a mountinfo path as \040.
 std::string unescaped(std::string path) {
   for (std::size_t at = 0; (at = path.find('\\', at)) != path.npos; ++at) {
     const long code = std::strtol(path.substr(at + 1, 3).c_str(), nullptr, 8);
@@ -48,10 +48,10 @@ std::string unescaped(std::string path) {
 
 struct Mount {
   bool v2;
-  std::string group, point;  // which group is seen where: in a container, often its own
+  std::string group, point;  // a group and where it is mounted; in a container, often its own
 };
 
-// From lines of id parent device group point options... - type source options.
+// Lines are: id parent device group point options... - type source options.
 std::vector<Mount> cgroup_mounts(const std::string& file) {
   std::vector<Mount> mounts;
   std::ifstream lines(file);
@@ -61,7 +61,7 @@ std::vector<Mount> cgroup_mounts(const std::string& file) {
     words >> word >> word >> word >> group >> point;
     while (words >> word && word != "-") continue;
     words >> type;
-    while (words >> word) continue;  // the last
+    while (words >> word) continue;  // last: super options
     if (type == "cgroup2" || (type == "cgroup" && names_cpu(word)))
       mounts.push_back({type == "cgroup2", closed(unescaped(group)), unescaped(point)});
   }
@@ -71,20 +71,20 @@ std::vector<Mount> cgroup_mounts(const std::string& file) {
 
 bool goes_up(const std::string& group) { return group.compare(0, 4, "/../") == 0; }
 
-// `group` as seen where `mounted` is; "" where it is not to be seen. Both are relative to the
-// process's cgroup namespace: /.. is around it.
+// `group` relative to the mount of `mounted`; "" if not visible there. Both are relative to the
+// process's cgroup namespace: /.. is outside it.
 std::string seen_from(std::string mounted, std::string group) {
   if (group.compare(0, mounted.size(), mounted) == 0) {
     group.erase(0, mounted.size() - 1);
     return group.find("/../") == group.npos ? group : "";
   }
-  // Mounted may be a group around the namespace: its quota counts, but no name leads down to ours.
+  // A mounted ancestor of the namespace: its quota counts, but the path down to ours is unknown.
   while (goes_up(mounted)) mounted.erase(0, 3);
   return mounted == "/" ? mounted : "";
 }
 
 double quota_of(const std::string& folder, bool v2) {
-  double quota = 0, period = 0;  // "max" and -1 are no quota
+  double quota = 0, period = 0;  // "max" and -1 mean no quota
   if (v2) {
     std::ifstream(folder + "cpu.max") >> quota >> period;
   } else {
@@ -96,7 +96,7 @@ double quota_of(const std::string& folder, bool v2) {
 
 int allowed_cpus() {
 #ifdef __linux__
-  // A set of 1024 CPUs is refused where the kernel has more.
+  // The kernel rejects smaller sets than its own, which may exceed 1024 CPUs.
   for (std::size_t n = 1; n <= 1024; n *= 2) {
     std::vector<cpu_set_t> sets(n);
     const std::size_t bytes = n * sizeof(cpu_set_t);
@@ -118,10 +118,10 @@ double cpu_quota(const std::string& root) noexcept {
       while (!group.empty()) {
         least = std::min(least, quota_of(root + mount.point + group, mount.v2));
         group.pop_back();
-        group.resize(group.rfind('/') + 1);  // the group around it
+        group.resize(group.rfind('/') + 1);  // its parent
       }
     }
-  } catch (...) {  // no memory: what was read until then
+  } catch (...) {  // out of memory: use what was read so far
   }
   return least;
 }
@@ -131,7 +131,7 @@ int usable_cpus(const std::string& root) noexcept {
   int cpus = 1;
   try {
     cpus = allowed_cpus();
-  } catch (...) {  // no memory for the set
+  } catch (...) {  // out of memory for the set
   }
   return std::max(1, quota < cpus ? static_cast<int>(quota) : cpus);
 }

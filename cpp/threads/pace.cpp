@@ -9,8 +9,8 @@
 namespace fusedstep {
 namespace {
 
-constexpr double kSeldom = 25.0;       // trials take 4 % of all time at most
-constexpr double kBetter = 0.02;       // what a trial must save, of the time of its steps
+constexpr double kSeldom = 25.0;       // trials take at most 4 % of the time
+constexpr double kBetter = 0.02;       // saving that wins a trial, of its steps' time
 constexpr double kMostSaved = 0.02;    // seconds
 constexpr double kLongEnough = 0.002;  // seconds
 constexpr int kFewSteps = 4, kManySteps = 16, kMemory = 64;
@@ -21,11 +21,11 @@ Pace::Pace(int limit, bool team) {
   if (team) levels_.push_back({{limit, true}});
   for (int threads = limit; threads > 1; threads /= 2) levels_.push_back({{threads, false}});
   levels_.push_back({{1, false}});
-  home_ = team ? 1 : 0;  // a team has to be tried: where it stalls, the first steps would
+  home_ = team ? 1 : 0;  // a team must win a trial: if it stalls, the first steps would
   threads_ = levels_[home_].threads;
 }
 
-void Pace::took(Threads threads, std::size_t bytes, double seconds) noexcept {
+void Pace::record(Threads threads, std::size_t bytes, double seconds) noexcept {
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock || bytes == 0) return;
   const Threads now = this->threads();
@@ -48,7 +48,7 @@ void Pace::count_usual(double bytes, double seconds) {
   if (below != nullptr && below->steps > 0) {
     saved_ = std::min(kMostSaved, saved_ + below->pace * bytes - seconds);
     if (saved_ < 0.0) below->wait = 0.0;
-    if (saved_ == kMostSaved) home.caution = kLeastCaution;
+    if (saved_ == kMostSaved) home.backoff = kMinBackoff;
   }
   if (home.steps < 2) return;
   if (below != nullptr && below->wait <= 0.0)
@@ -77,15 +77,14 @@ void Pace::end_trial(double saved) {
   const double pace = trial_.seconds / trial_.bytes;
   const bool is_better = saved > kBetter * levels_[before].pace * trial_.bytes;
   if (is_better) home_ = trial_.level;
-  // A few steps say little where some stall: what others are held against is the mean of several
-  // trials.
+  // A few steps say little if some stall: compare with the mean over several trials.
   tried.steps = is_better ? trial_.steps : std::min(tried.steps + trial_.steps, kMemory);
   tried.pace += (pace - tried.pace) * trial_.steps / tried.steps;
-  // What the level that is left has lost: in this trial, or since it was found to be better.
+  // Time lost by the level being left: in this trial, or since it was last found better.
   const double lost = is_better ? -saved_ : -saved;
   Level& left = is_better ? levels_[before] : tried;
-  left.wait = std::max(left.caution * lost, kSeldom * trial_.seconds);
-  left.caution = std::min(2.0 * left.caution, kMostCaution);
+  left.wait = std::max(left.backoff * lost, kSeldom * trial_.seconds);
+  left.backoff = std::min(2.0 * left.backoff, kMaxBackoff);
   saved_ = is_better ? std::max(saved, 0.0) : std::max(saved_, 0.0);
   is_trying_ = false;
 }
@@ -101,7 +100,7 @@ struct Paces {
 
 Pace& pace_of(const void* rule, std::size_t bytes, int limit, bool team) {
   Paces& paces = of_process<Paces>();
-  int size = 0;  // twice as many bytes are another pace
+  int size = 0;  // one entry per power of two
   for (; bytes > 1; bytes /= 2) ++size;
   const std::lock_guard<std::mutex> lock(paces.mutex);
   return paces.of.try_emplace({rule, size, limit, team}, limit, team).first->second;

@@ -25,8 +25,7 @@ namespace {
 
 constexpr int kMaxThreads = 4096;
 
-// A part is small enough that the last one is not waited for long, and large enough that taking it
-// costs nothing.
+// Small enough that waiting for the last part is short, large enough that taking one costs nothing.
 constexpr std::size_t kPartBytes = std::size_t{64} << 10;
 constexpr std::size_t kMostPartsPerThread = 64;
 
@@ -64,7 +63,7 @@ bool uses_openmp() {
   return uses;
 }
 
-// usable_cpus() reads files: looked at anew once a second.
+// usable_cpus() reads files: refreshed once per second.
 int recent_cpus() {
   using Clock = std::chrono::steady_clock;
   static std::atomic<int> cpus{0};
@@ -81,19 +80,19 @@ int recent_cpus() {
 
 int openmp_limit() { return omp_get_max_threads(); }
 
-// A region ends when its last thread has come, late or not.
+// A region ends when its last thread has arrived, late or not.
 void run_openmp(int threads, const Work& work) {
 #pragma omp parallel num_threads(threads)
   {
     const FloatEnvironment ours;
-    // OpenMP may give fewer threads than were asked for.
+    // OpenMP may give fewer threads than requested.
     run_share(work, omp_get_thread_num(), omp_get_num_threads());
   }
 }
 
 #else
 
-// What OpenMP would say: the first number of a list, one a level of nesting.
+// Mimics OpenMP: the first number of a list with one entry per nesting level.
 int openmp_limit() {
   static const int limit = [] {
     const char* text = std::getenv("OMP_NUM_THREADS");
@@ -108,7 +107,7 @@ void run_openmp(int, const Work&) {}
 #endif
 
 void run_pool(int threads, const Work& work) {
-  // As many for each thread: where nobody is late, all are ready at once.
+  // Equally many per thread: without delays, all finish together.
   const auto n = std::size_t(threads);
   const std::size_t most = std::min(kMostPartsPerThread, Share::kMaxParts / n);
   const std::size_t parts = n * std::clamp<std::size_t>(work.bytes / n / kPartBytes, 1, most);
@@ -138,7 +137,7 @@ bool has_openmp() {
 const char* threading() { return uses_openmp() ? "openmp" : "pool"; }
 
 int thread_limit() {
-  // libgomp's threads do not survive fork(): a region in the child waits for them for ever.
+  // libgomp's threads do not survive fork(): a region in the child would hang.
   if (uses_openmp() && fork_count() > 0) return 1;
   const int n = requested();
   return n > 0 ? n : std::min(openmp_limit(), recent_cpus());
@@ -159,7 +158,7 @@ void parallel_run(Threads threads, const Work& work) noexcept {
   if (uses_openmp()) return run_openmp(threads.count, work);
   try {
     run_pool(threads.count, work);
-  } catch (const std::bad_alloc&) {  // of the pool itself, before it has begun
+  } catch (const std::bad_alloc&) {  // starting the pool, before any work
     work.body(work.context, 0, work.units);
   }
 }

@@ -1,47 +1,47 @@
-// Threads: how many a step may use, and where they come from: the pool (pool.hpp), OpenMP, or
-// another library's (team.hpp).
+// How many threads a step may use, and where they come from: the pool (pool.hpp), OpenMP, or
+// another library (team.hpp).
 #pragma once
 
 #include <cstddef>
 
 namespace fusedstep {
 
-// How many threads a step may use: what set_thread_limit said, else FUSEDSTEP_NUM_THREADS, else the
-// CPUs that this process may use (affinity, cgroup quotas), or fewer where OMP_NUM_THREADS or
-// threadpoolctl say so. A forked child has 1 where OpenMP is the source of threads.
+// Most threads a step may use: set_thread_limit(), else FUSEDSTEP_NUM_THREADS, else the CPUs
+// available to this process (affinity, cgroup quotas), or fewer if OMP_NUM_THREADS or threadpoolctl
+// says so. 1 in a forked child if threads come from OpenMP.
 int thread_limit();
 
-// n >= 1; 0 goes back to the default. Throws std::invalid_argument for a negative n.
+// n >= 1; 0 restores the default. Throws std::invalid_argument for a negative n.
 void set_thread_limit(int n);
 
-// What set_thread_limit or the environment asked for; 0 where nobody did.
+// The limit set by set_thread_limit() or the environment; 0 if none.
 int requested_threads();
 
-// Something to be done in parts: body(context, first, last) for ranges of [0, units), on any
-// thread, each unit once. `body` must not throw.
+// Divisible work: body(context, first, last) for ranges of [0, units), on any thread, each unit
+// exactly once. `body` must not throw.
 struct Work {
   std::size_t units;
-  std::size_t bytes;  // that all of it touches: what a part is worth
+  std::size_t bytes;  // touched in total: determines the size of parts
   void (*body)(void* context, std::size_t first, std::size_t last);
   void* context;
-  bool more;  // another one follows within microseconds
+  bool more;  // more work follows within microseconds
 };
 
-// The `k`-th of `n` equal shares of it.
+// Runs the `k`-th of `n` equal shares.
 void run_share(const Work& work, int k, int n);
 
-// Which threads: how many, the caller's among them, and whether those of another library's OpenMP
+// Number of threads, including the caller's, and whether they are another library's OpenMP threads
 // (team.hpp).
 struct Threads {
   int count = 1;
   bool team = false;
 };
 
-// On at most these. Other threads than the caller's are in our floating-point environment; the
-// caller sees to its own.
+// Runs the work on at most these threads. Others than the caller's use the default floating-point
+// environment; the caller sets its own.
 void parallel_run(Threads threads, const Work& work) noexcept;
 
-// Where threads come from: "pool" or "openmp". Of a build without OpenMP always the pool.
+// Where threads come from: "pool" or "openmp"; always the pool in a build without OpenMP.
 const char* threading();
 bool has_openmp();
 

@@ -10,27 +10,27 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// For as long a thread looks out before it sleeps: to sleep and be woken takes as long.
-constexpr Clock::duration kLookOut = 10us;
-// For as long at most where the jobs before have come as quickly.
-constexpr Clock::duration kMostLookOut = 80us;
+// How long a thread spins before it parks: parking and waking takes as long.
+constexpr Clock::duration kSpin = 10us;
+// Upper bound of the spin if recent jobs came as quickly.
+constexpr Clock::duration kMaxSpin = 80us;
 
-// Looks for `what`, for so long.
-template <class What>
-bool look_out(Clock::duration time, What what) {
-  if (what()) return true;
+// Spins until `ready` or the time is up.
+template <class Ready>
+bool spin_for(Clock::duration time, Ready ready) {
+  if (ready()) return true;
   if (time == time.zero()) return false;
   const auto end = Clock::now() + time;
   do {
     for (int i = 0; i < 4; ++i) {
       pause();
-      if (what()) return true;
+      if (ready()) return true;
     }
   } while (Clock::now() < end);
   return false;
 }
 
-// The number of a job, with how many threads it has, or which of them is to be woken next.
+// Job number above; below, its number of threads, or which of them to wake next.
 std::uint64_t pack(std::uint32_t job, int count) {
   return std::uint64_t{job} << 32 | static_cast<std::uint32_t>(count);
 }
@@ -39,8 +39,8 @@ int count_of(std::uint64_t word) { return int(std::uint32_t(word)); }
 
 }  // namespace
 
-// What is read here is the job's own once a part of it is taken: its caller has written this before
-// the parts were dealt, and writes it anew only when all of them are done.
+// A snapshot, valid once a part of the job is taken: the caller writes these fields before it deals
+// the parts, and rewrites them only when all parts are done.
 struct Pool::Job {
   Job(const Pool& pool, std::uint64_t open)
       : number(job_of(open)),
@@ -66,7 +66,7 @@ struct Pool::Job {
 void Pool::run(const Work& work, std::size_t part, int threads, int limit) noexcept {
   callers_.fetch_add(1, std::memory_order_relaxed);
   limit_.store(limit, std::memory_order_relaxed);
-  // While the threads work for another caller: alone, part after part.
+  // While another caller has the pool: alone, part by part.
   std::size_t at = 0;
   while (at < work.units && in_use_.exchange(true, std::memory_order_acquire)) {
     const std::size_t end = std::min(work.units, at + part);
@@ -83,7 +83,7 @@ void Pool::run(const Work& work, std::size_t part, int threads, int limit) noexc
 void Pool::share_out(const Work& work, std::size_t begin, std::size_t part, int threads) noexcept {
   threads = start_threads(std::min(threads, kMaxThreads));
   if (threads == 1) return work.body(work.context, begin, work.units);
-  if (const int cpu = current_cpu(); cpu != avoided_) keep_off(cpu);
+  if (const int cpu = current_cpu(); cpu != avoided_) avoid_cpu(cpu);
   const Clock::duration pause = Clock::now() - last_end_,
                         longest = 2 * std::max(pause, last_pause_);
   last_pause_ = pause;
@@ -92,15 +92,15 @@ void Pool::share_out(const Work& work, std::size_t begin, std::size_t part, int 
   begin_.store(begin, std::memory_order_relaxed);
   end_.store(work.units, std::memory_order_relaxed);
   part_.store(part, std::memory_order_relaxed);
-  const Clock::duration expected = longest <= kMostLookOut ? longest : Clock::duration::zero();
-  look_out_.store(std::max(expected, work.more ? kLookOut : Clock::duration::zero()).count(),
-                  std::memory_order_relaxed);
+  const Clock::duration expected = longest <= kMaxSpin ? longest : Clock::duration::zero();
+  spin_.store(std::max(expected, work.more ? kSpin : Clock::duration::zero()).count(),
+              std::memory_order_relaxed);
   const auto parts = static_cast<std::uint32_t>((work.units - begin + part - 1) / part);
   left_.store(parts, std::memory_order_relaxed);
   ++number_;
   const auto n = static_cast<std::uint32_t>(threads);
   const auto cut = [&](std::uint32_t k) { return parts / n * k + parts % n * k / n; };
-  for (std::uint32_t k = 0; k < n; ++k) seats_[k]->share.deal(number_, cut(k), cut(k + 1));
+  for (std::uint32_t k = 0; k < n; ++k) workers_[k]->share.deal(number_, cut(k), cut(k + 1));
   to_wake_.store(pack(number_, 1), std::memory_order_relaxed);
   const std::uint64_t open = pack(number_, threads);
   open_.store(open);
@@ -112,19 +112,19 @@ void Pool::share_out(const Work& work, std::size_t begin, std::size_t part, int 
   last_end_ = Clock::now();
 }
 
-// How many threads there are of those wanted.
+// Returns how many of the wanted threads exist.
 int Pool::start_threads(int wanted) noexcept {
   if (started_ >= wanted) return wanted;
   if (Clock::now() < retry_) return started_;
   try {
-    if (!seats_[0]) seats_[0] = std::make_unique<Seat>();
+    if (!workers_[0]) workers_[0] = std::make_unique<Worker>();
     for (; started_ < wanted; ++started_) {
       const int self = started_;
-      seats_[std::size_t(self)] = std::make_unique<Seat>();
-      seats_[std::size_t(self)]->thread = start_thread(self, [this, self] { serve(self); });
+      workers_[std::size_t(self)] = std::make_unique<Worker>();
+      workers_[std::size_t(self)]->thread = start_thread(self, [this, self] { serve(self); });
       avoided_ = kNoCpu;
     }
-  } catch (const std::exception&) {  // no memory, or no more threads for this process
+  } catch (const std::exception&) {  // out of memory, or at the process's thread limit
     retry_ = Clock::now() + 1s;
   }
   return started_;
@@ -141,31 +141,30 @@ void Pool::serve(int self) noexcept {
   }
 }
 
-// Sleeps until there is a job that wants this thread.
+// Spins, then parks, until a job wants this thread.
 std::uint64_t Pool::next_job(int self, std::uint32_t seen) noexcept {
-  Parking& parking = seats_[std::size_t(self)]->parking;
+  Parking& parking = workers_[std::size_t(self)]->parking;
   std::uint64_t open = 0;
   const auto is_wanted = [&] {
     open = open_.load();
     return job_of(open) != seen && self < count_of(open);
   };
   for (;;) {
-    if (look_out(Clock::duration(look_out_.load(std::memory_order_relaxed)), is_wanted))
-      return open;
-    parking.announce();
+    if (spin_for(Clock::duration(spin_.load(std::memory_order_relaxed)), is_wanted)) return open;
+    parking.prepare_sleep();
     if (is_wanted()) {
-      parking.withdraw();
+      parking.cancel_sleep();
       return open;
     }
     parking.sleep();
   }
 }
 
-// Does parts, its own first, as long as there are any. How many it has done.
+// Runs parts, its own first, then stolen ones, until none are left. Returns how many.
 std::uint32_t Pool::help(const Job& job, int self) noexcept {
   std::uint32_t done = 0, part = 0;
   for (int i = 0; i < job.threads; ++i) {
-    Share& share = seats_[std::size_t((self + i) % job.threads)]->share;
+    Share& share = workers_[std::size_t((self + i) % job.threads)]->share;
     while ((self == 0 || may_help(self)) && share.take(job.number, i == 0, part)) {
       job.run(part);
       ++done;
@@ -175,33 +174,33 @@ std::uint32_t Pool::help(const Job& job, int self) noexcept {
   return done;
 }
 
-// To wake a thread takes a microsecond or two: those that are awake wake the next ones.
+// Waking a thread takes a microsecond or two, so those awake wake the next ones.
 void Pool::wake_helpers(const Job& job, int count) noexcept {
   while (count > 0) {
     std::uint64_t word = to_wake_.load(std::memory_order_relaxed);
     const int next = count_of(word);
     if (job_of(word) != job.number || next >= job.threads || !may_help(next)) return;
     if (!to_wake_.compare_exchange_weak(word, word + 1, std::memory_order_relaxed)) continue;
-    Seat& seat = *seats_[std::size_t(next)];
-    if (seat.share.is_left(job.number)) seat.parking.wake();
+    Worker& worker = *workers_[std::size_t(next)];
+    if (worker.share.is_left(job.number)) worker.parking.wake();
     --count;
   }
 }
 
-void Pool::keep_off(int cpu) noexcept {
+void Pool::avoid_cpu(int cpu) noexcept {
   const AllowedCpus allowed(cpu);
-  for (int k = 1; k < started_; ++k) allowed.allow(seats_[std::size_t(k)]->thread);
+  for (int k = 1; k < started_; ++k) allowed.allow(workers_[std::size_t(k)]->thread);
   avoided_ = cpu;
 }
 
-// Until the parts that others are in the middle of are done.
+// Waits for parts in progress on other threads.
 void Pool::await_parts() noexcept {
   const auto is_done = [&] { return left_.load() == 0; };
-  if (look_out(kLookOut, is_done)) return;
-  keep_off(kNoCpu);  // who was taken off a CPU for another program may have this one
+  if (spin_for(kSpin, is_done)) return;
+  avoid_cpu(kNoCpu);  // a preempted helper may need this CPU
   for (;;) {
-    caller_.announce();
-    if (is_done()) return caller_.withdraw();
+    caller_.prepare_sleep();
+    if (is_done()) return caller_.cancel_sleep();
     caller_.sleep();
   }
 }

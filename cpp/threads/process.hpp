@@ -1,16 +1,16 @@
-// What there is one of in a process.
+// Process-wide singletons, renewed after fork().
 #pragma once
 
 #include <atomic>
 
 namespace fusedstep {
 
-// How many fork()s this process is away from the one that loaded the library.
+// Number of fork()s between the process that loaded the library and this one.
 int fork_count();
 
-// The only T of this process: made when it is first asked for, which may throw, and never ended,
-// since threads may use it until the process exits. A forked child makes one of its own: it has
-// none of its parent's threads, and what they held while it forked is never released in it.
+// The process's only T: created on first use, which may throw, and never destroyed, since threads
+// may use it until the process exits. A forked child creates its own: the parent's threads do not
+// exist there, and locks that they held are never released.
 template <class T>
 T& of_process() {
   struct Own {

@@ -1,4 +1,4 @@
-// The parts of one job, dealt to threads and taken by whoever is there.
+// The parts of one job, dealt to threads, with work stealing.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,10 @@
 
 namespace fusedstep {
 
-// A stretch of consecutive parts that is one thread's own: its owner takes from the front, so that
-// it finds in its cache what it left there a step ago; others, who have none left, take from the
-// back. The job's number is part of the word, so that a thread that comes late takes nothing of
-// the next job.
-class alignas(64) Share {  // a cache line of its own
+// A thread's own range of consecutive parts. The owner takes from the front, where its cache still
+// holds the previous step's data; thieves take from the back. The word includes the job number, so
+// that a late thread cannot take a part of the next job.
+class alignas(64) Share {  // avoids false sharing
  public:
   static constexpr std::uint32_t kMaxParts = 0xffff;
 
@@ -25,7 +24,7 @@ class alignas(64) Share {  // a cache line of its own
     return job_of(word) == job && first_of(word) != last_of(word);
   }
 
-  // Takes a part of this job, where there is one left.
+  // Takes a part of this job, if any is left.
   bool take(std::uint32_t job, bool from_front, std::uint32_t& part) {
     std::uint64_t word = word_.load(std::memory_order_acquire);
     for (;;) {
@@ -33,7 +32,7 @@ class alignas(64) Share {  // a cache line of its own
       if (job_of(word) != job || first == last) return false;
       const std::uint64_t rest =
           from_front ? pack(job, first + 1, last) : pack(job, first, last - 1);
-      // Release: what was read of the job before must not be read after its part is taken.
+      // Release: the job's fields were read before, and those reads must not sink below this.
       if (word_.compare_exchange_weak(word, rest, std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {
         part = from_front ? first : last - 1;

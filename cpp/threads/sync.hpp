@@ -1,6 +1,6 @@
-// What the pool is made of: atomics, sleep, a clock, threads and where they run. A file of its own,
-// so that the tests can put another in its place, in which every access is a point where another
-// thread may go on (tests/native/pool_model.cpp).
+// Primitives of the pool: atomics, parking, clock, threads and affinity. In a separate file so that
+// tests can replace it by a version in which every access is a scheduling point
+// (tests/native/pool_model.cpp).
 #pragma once
 
 #include <atomic>
@@ -34,15 +34,15 @@ template <class T>
 using Atomic = std::atomic<T>;
 using Clock = std::chrono::steady_clock;
 
-// Where one thread sleeps until another wakes it.
+// Lets one thread sleep until another wakes it (a futex on Linux).
 //
-// The sleeper calls announce(), looks once more whether there is something to do, and then calls
-// sleep(), or withdraw(). Whoever makes something to do calls wake() after it; no wake is lost
-// between the look and the sleep, and one that comes for nothing does no harm: look again.
+// The sleeper calls prepare_sleep(), rechecks its condition, then calls sleep() or cancel_sleep().
+// The waker calls wake() after it has changed the condition. No wake-up between recheck and sleep
+// is lost; spurious ones are possible: recheck.
 class Parking {
  public:
-  void announce() { state_.store(kAsleep); }
-  void withdraw() { state_.store(kAwake); }
+  void prepare_sleep() { state_.store(kAsleep); }
+  void cancel_sleep() { state_.store(kAwake); }
 
 #ifdef __linux__
   void sleep() {
@@ -75,7 +75,7 @@ class Parking {
   static_assert(sizeof(std::atomic<std::uint32_t>) == 4, "a futex is 32 bits");
 };
 
-// For a moment, in a loop that looks out for something.
+// Spin-loop hint.
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -86,8 +86,8 @@ inline void pause() {
 
 using ThreadHandle = std::thread::native_handle_type;
 
-// Starts a thread that is never joined. No signal comes to it: those are for the threads that the
-// program knows. Throws where there can be no more threads.
+// Starts a thread that is never joined. It blocks all signals: they are for the program's own
+// threads. Throws if no thread can be started.
 template <class Body>
 ThreadHandle start_thread(int number, Body body) {
 #ifdef FUSEDSTEP_HAS_PTHREADS
@@ -114,7 +114,7 @@ ThreadHandle start_thread(int number, Body body) {
 
 constexpr int kNoCpu = -1;
 
-// The CPU that the calling thread runs on; kNoCpu where that cannot be told.
+// The CPU the calling thread runs on; kNoCpu if unknown.
 inline int current_cpu() {
 #ifdef __linux__
   return sched_getcpu();
@@ -123,13 +123,13 @@ inline int current_cpu() {
 #endif
 }
 
-// Lets other threads run where the calling one may, but for one CPU, or kNoCpu. Where it may run
-// nowhere else there is nothing to be done.
+// Gives other threads the calling thread's affinity, except for one CPU (or kNoCpu). Does nothing
+// if no CPU is left.
 class AllowedCpus {
  public:
   explicit AllowedCpus([[maybe_unused]] int but) {
 #ifdef __linux__
-    known_ = sched_getaffinity(0, sizeof set_, &set_) == 0;  // not of more than 1024 CPUs
+    known_ = sched_getaffinity(0, sizeof set_, &set_) == 0;  // fails beyond 1024 CPUs
     if (known_ && but != kNoCpu) CPU_CLR(but, &set_);
     known_ = known_ && CPU_COUNT(&set_) > 0;
 #endif

@@ -15,7 +15,7 @@ namespace fusedstep {
 
 namespace {
 
-// Of libgomp, and of the runtimes that stand in its place.
+// Entry points of libgomp and compatible runtimes.
 using Parallel = void (*)(void (*body)(void*), void* context, unsigned threads, unsigned flags);
 using Number = int (*)();
 
@@ -24,7 +24,7 @@ std::atomic<Number> max_threads{nullptr}, thread_number{nullptr}, thread_count{n
 
 template <class Function>
 Function find(void* library, const char* name) {
-  return reinterpret_cast<Function>(dlsym(library, name));  // in what it depends on too
+  return reinterpret_cast<Function>(dlsym(library, name));  // searches its dependencies too
 }
 
 void run_own_share(void* context) {

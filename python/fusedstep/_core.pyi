@@ -26,7 +26,7 @@ class RuleInfo:
     @property
     def rowwise(self) -> bool:
         """
-        Whether each of its states is one number a row.
+        Whether each of its states has one number per row.
         """
     @property
     def scalars(self) -> list[str]:
@@ -52,7 +52,7 @@ class GroupOptions:
         ...
 class TensorSpec:
     """
-    One parameter with all that a step writes beside it.
+    One parameter, and what else a step writes for it.
     """
     def __init__(self, *, name: str, param: typing.Any, states: collections.abc.Sequence[typing.Any] = [], group: typing.SupportsInt | typing.SupportsIndex = 0, average: typing.Any = None, copy: typing.Any = None) -> None:
         ...
@@ -88,7 +88,7 @@ class Stepper:
         ...
     def share_threads(self, library: str) -> None:
         """
-        Lets steps have the threads of the OpenMP that a loaded shared library depends on.
+        Allows steps to use the OpenMP threads of a loaded shared library.
         """
     def snapshot(self, of_params: bool = False) -> tuple[int, list[int], list[typing.Any]]:
         ...
@@ -108,11 +108,11 @@ class Stepper:
         ...
 def available_isas() -> list[str]:
     """
-    The instruction sets that this CPU runs, rising.
+    The instruction sets that this CPU supports, in ascending order.
     """
 def compiler() -> str:
     """
-    What compiled the core.
+    The compiler that built the core.
     """
 def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.SupportsFloat | typing.SupportsIndex = 0.0, values: collections.abc.Sequence[typing.Any] = []) -> None:
     """
@@ -128,7 +128,7 @@ def has_openmp() -> bool:
     """
 def isa() -> str:
     """
-    The one that steps run on.
+    The instruction set that steps run on.
     """
 def requested_threads() -> int:
     """
@@ -140,7 +140,7 @@ def rules() -> dict[str, RuleInfo]:
     """
 def set_thread_limit(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    0 goes back to the default.
+    Limits the threads of a step; 0 restores the default.
     """
 def thread_limit() -> int:
     """
@@ -156,6 +156,6 @@ def use_isa(name: str) -> None:
     """
 def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], copies: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> list[list[numpy.typing.NDArray[typing.Any]]]:
     """
-    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory. For a rule that is `rowwise`, by its name: of one number a row.
+    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory. For the row-wise rule named `rowwise`: with one number per row.
     """
 __version__: str

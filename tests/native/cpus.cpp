@@ -1,7 +1,7 @@
-// Prints what this process may use: `cpus` the CPUs and the quota; `cpus FOLDER` the quota that the
-// files there say; `cpus --kernel N FOLDER` the CPUs, where the kernel counts up to N and allows
-// all (0: where it does not answer); `cpus --memory FOLDER` the quotas found where the first
-// allocation fails, where the second does, and so on until none does.
+// Prints what this process may use: `cpus` the CPUs and the quota; `cpus FOLDER` the quota
+// according to the files there; `cpus --kernel N FOLDER` the CPUs under a fake kernel that has N
+// and allows all (0: the call fails); `cpus --memory FOLDER` the quotas if the first allocation
+// fails, if the second does, and so on until none does.
 #include "threads/cpus.hpp"
 
 #include <cerrno>
@@ -18,8 +18,8 @@
 
 namespace {
 
-long kernel_cpus = -1;  // -1: the true kernel
-long allocations = -1;  // that succeed before one fails; -1: all
+long kernel_cpus = -1;  // -1: the real kernel
+long allocations = -1;  // successful ones before one fails; -1: all
 
 }  // namespace
 
@@ -32,7 +32,7 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 #ifdef __linux__
-// In the C library's place.
+// Replaces the C library's.
 extern "C" int sched_getaffinity(pid_t pid, std::size_t bytes, cpu_set_t* set) noexcept {
   if (kernel_cpus >= 0) {
     const auto needed = static_cast<std::size_t>(kernel_cpus + 7) / 8;

@@ -1,5 +1,5 @@
-// A device played on the CPU: its memory is the host's, and its streams do at once what they are
-// asked. With it, all of cpp/cuda but the launches themselves runs where there is no card.
+// An emulated device: its memory is the host's, and its streams execute immediately. With it, all
+// of cpp/cuda except the actual launches runs without a GPU.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -10,7 +10,7 @@
 
 namespace fusedstep::cuda {
 
-// What a test says to make this device behave in ways of its own.
+// Magic values with which a test controls this device.
 constexpr std::uintptr_t kCapturingStream = 0xca97, kFirstPage = 4096;
 
 int device_count() { return 1; }
@@ -40,7 +40,7 @@ void Buffer::reserve(std::size_t bytes) {
   Buffer larger;
   larger.data_ = std::malloc(bytes);
   if (larger.data_ == nullptr) throw std::bad_alloc();
-  std::memset(larger.data_, 0xa5, bytes);  // new memory holds anything
+  std::memset(larger.data_, 0xa5, bytes);  // new memory is arbitrary
   larger.bytes_ = bytes;
   *this = std::move(larger);
 }

@@ -1,6 +1,6 @@
-// Random steps on the device (played by cuda_runtime.cpp) and on the CPU: random rules, variants,
-// lists of tensors of odd sizes and offsets, dtypes, and everything that a step can be asked. All
-// that the CPU writes, the device must write to the bit.
+// Random steps on the device (emulated by cuda_runtime.cpp) and on the CPU: random rules, variants,
+// dtypes, step options, and lists of tensors of odd sizes and offsets. The device must write what
+// the CPU writes, bit for bit.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -29,7 +29,7 @@ double uniform(double low, double high) {
   return low + (high - low) * (double(random_bits() >> 11) * 0x1p-53);
 }
 
-// Where all arrays of a round start, or -1: each elsewhere. Packs are for arrays that start alike.
+// Offset of all arrays of a round, or -1 for random ones. Packs need arrays of equal alignment.
 int common_offset = -1;
 
 // An array that starts at any element of a 64-byte line.
@@ -75,19 +75,19 @@ void fill(Memory& array, Format format, double low, double high, bool awkward) {
     array.fill<double>(low, high, awkward);
 }
 
-// Arrays that are compared: the CPU's, and the device's copies.
-struct Pairs {
+// Arrays in two copies, the CPU's and the device's.
+struct Mirrored {
   std::deque<Memory> host, device;
   std::size_t add(std::size_t size, std::size_t item) {
     host.emplace_back(size, item);
     device.emplace_back(size, item);
     return host.size() - 1;
   }
-  void align(std::size_t at) { device[at].copy(host[at]); }
+  void mirror(std::size_t at) { device[at].copy(host[at]); }
 };
 
-struct Crowd {
-  Pairs arrays;
+struct Fixture {
+  Mirrored arrays;
   std::vector<Tensor> host, device;
 };
 
@@ -97,8 +97,8 @@ std::size_t random_size() {
   return choices[below(5)];
 }
 
-void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& groups, bool average,
-                std::size_t size) {
+void add_tensor(Fixture& fixture, const RuleInfo& rule, const std::vector<Group>& groups,
+                bool average, std::size_t size) {
   const Format format = once_in(2) ? Format::float32 : Format::float64;
   const std::size_t item = bytes_of(format, 1), group = below(groups.size());
   std::size_t row_size = 1, rows = size;
@@ -109,16 +109,16 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
     size *= row_size;
   }
   const auto pair = [&](double low, double high, std::size_t count) {
-    const std::size_t at = crowd.arrays.add(count, item);
-    fill(crowd.arrays.host[at], format, low, high, true);
-    crowd.arrays.align(at);
+    const std::size_t at = fixture.arrays.add(count, item);
+    fill(fixture.arrays.host[at], format, low, high, true);
+    fixture.arrays.mirror(at);
     return at;
   };
   const auto tensor = [&](std::deque<Memory>& arrays, const std::vector<std::size_t>& at) {
     const auto array = [&](std::size_t number, Format stored) {
       return number == 0 ? Array{} : Array{arrays[number].data(), nullptr, stored};
     };
-    Tensor t{"t" + std::to_string(crowd.host.size()), {}, size, group};
+    Tensor t{"t" + std::to_string(fixture.host.size()), {}, size, group};
     t.view.param = array(at[0], format);
     for (std::size_t k = 0; k < kMaxStates; ++k) t.view.state[k] = array(at[1 + k], format);
     t.view.average = array(at[5], format);
@@ -127,15 +127,15 @@ void add_tensor(Crowd& crowd, const RuleInfo& rule, const std::vector<Group>& gr
     return t;
   };
   std::vector<std::size_t> at(7, 0);
-  if (crowd.arrays.host.empty()) crowd.arrays.add(0, 1);  // number 0 stands for none
+  if (fixture.arrays.host.empty()) fixture.arrays.add(0, 1);  // index 0 means none
   at[0] = pair(-1, 1, size);
   const States& states = rule.states[groups[group].variant];
   for (std::size_t k = 0; k < states.size(); ++k)
     if (states.state[k].used) at[1 + k] = pair(0.01, 1, rows);
   if (average) at[5] = pair(-1, 1, size);
-  if (format == Format::float32 && once_in(2)) at[6] = crowd.arrays.add(size, 2);
-  crowd.host.push_back(tensor(crowd.arrays.host, at));
-  crowd.device.push_back(tensor(crowd.arrays.device, at));
+  if (format == Format::float32 && once_in(2)) at[6] = fixture.arrays.add(size, 2);
+  fixture.host.push_back(tensor(fixture.arrays.host, at));
+  fixture.device.push_back(tensor(fixture.arrays.device, at));
 }
 
 Group random_group(const RuleInfo& rule) {
@@ -149,8 +149,8 @@ Group random_group(const RuleInfo& rule) {
   return group;
 }
 
-// A gradient for both, with the worst of numbers where `nonfinite`.
-std::size_t add_gradient(Pairs& gradients, Format format, std::size_t size, bool nonfinite) {
+// A gradient for both, with infinities or NaNs if `nonfinite`.
+std::size_t add_gradient(Mirrored& gradients, Format format, std::size_t size, bool nonfinite) {
   const std::size_t at = gradients.add(size, bytes_of(format, 1));
   fill(gradients.host[at], format, -1, 1, true);
   if (nonfinite && size != 0 && once_in(3)) {
@@ -160,11 +160,11 @@ std::size_t add_gradient(Pairs& gradients, Format format, std::size_t size, bool
                 format == Format::float32 ? static_cast<const void*>(&small) : &bad,
                 bytes_of(format, 1));
   }
-  gradients.align(at);
+  gradients.mirror(at);
   return at;
 }
 
-// What both engines have been prepared for; whether they say the same of it.
+// Runs both prepared engines; whether they report the same.
 bool run_both(Stepper& host, cuda::Stepper& device, const bool& applied, const double& norm) {
   const StepResult expected = host.run(), result = device.run();
   bool same = applied == expected.applied;
@@ -179,16 +179,16 @@ bool run_both(Stepper& host, cuda::Stepper& device, const bool& applied, const d
 
 const double kScales[] = {1.0, 1.0, 1024.0, 0.3, 3.0};
 
-bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
-  const std::size_t count = crowd.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
+bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
+  const std::size_t count = fixture.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
   const bool zero = once_in(4), nonfinite = once_in(6);
-  Pairs gradients;
+  Mirrored gradients;
   std::vector<Array> host_sets(count * sets), device_sets(count * sets);
   for (std::size_t i = 0; i < count; ++i) {
     if (once_in(5)) continue;
-    const Format format = crowd.host[i].format();
+    const Format format = fixture.host[i].format();
     for (std::size_t k = 0; k < sets; ++k) {
-      const std::size_t at = add_gradient(gradients, format, crowd.host[i].size, nonfinite);
+      const std::size_t at = add_gradient(gradients, format, fixture.host[i].size, nonfinite);
       host_sets[i * sets + k] = {gradients.host[at].data(), nullptr, format};
       device_sets[i * sets + k] = {gradients.device[at].data(), nullptr, format};
     }
@@ -216,10 +216,10 @@ bool step(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
 }
 
 // A step over some rows of one tensor.
-bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
+bool step_rows(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
   RowGradients mine, theirs;
-  mine.tensor = theirs.tensor = below(crowd.host.size());
-  const Tensor& tensor = crowd.host[mine.tensor];
+  mine.tensor = theirs.tensor = below(fixture.host.size());
+  const Tensor& tensor = fixture.host[mine.tensor];
   std::size_t size = tensor.view.row_size;
   if (!host.rule().rowwise)
     for (const std::size_t divisor : {2, 3, 64, 2048})
@@ -227,7 +227,7 @@ bool step_rows(Crowd& crowd, Stepper& host, cuda::Stepper& device) {
   mine.row_size = theirs.row_size = size;
   mine.scale = theirs.scale = {kScales[below(5)]};
   const bool nonfinite = once_in(6);
-  Pairs gradients;
+  Mirrored gradients;
   for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
     if (!once_in(3)) continue;
     mine.rows.push_back(row);
@@ -280,19 +280,19 @@ bool run_once(const RuleInfo& rule) {
   const bool average = once_in(3);
   policy.ema_decay = average ? 0.9 : 0.0;
   host.policy() = device.policy() = policy;
-  Crowd crowd;
-  const bool many = once_in(12), large = !many && once_in(60);  // a tree of two levels; of three
+  Fixture fixture;
+  const bool many = once_in(12), large = !many && once_in(60);  // two levels; three levels
   const std::size_t count = many ? 2100 : 1 + below(12);
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t huge = kReduceBlock * kReduceBlock + 3 * kReduceBlock + below(9);
-    add_tensor(crowd, rule, host.groups(), average,
+    add_tensor(fixture, rule, host.groups(), average,
                many              ? below(9)
                : large && i == 0 ? huge
                                  : random_size());
   }
   for (std::size_t i = 0; i < count; ++i) {
-    host.add(crowd.host[i]);
-    device.add(crowd.device[i]);
+    host.add(fixture.host[i]);
+    device.add(fixture.device[i]);
   }
   for (int number = 0; number < 4; ++number) {
     if (number == 2) {
@@ -302,12 +302,12 @@ bool run_once(const RuleInfo& rule) {
       host.freeze(frozen, true);
       device.freeze(frozen, true);
     }
-    if (!step(crowd, host, device)) return false;
-    if (!rule.layerwise && !step_rows(crowd, host, device)) return false;
+    if (!step(fixture, host, device)) return false;
+    if (!rule.layerwise && !step_rows(fixture, host, device)) return false;
   }
   bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
-  for (std::size_t at = 1; at < crowd.arrays.host.size(); ++at) {
-    Memory &a = crowd.arrays.host[at], &b = crowd.arrays.device[at];
+  for (std::size_t at = 1; at < fixture.arrays.host.size(); ++at) {
+    Memory &a = fixture.arrays.host[at], &b = fixture.arrays.device[at];
     same = same && (a.item() == 2   ? same_numbers<std::uint16_t>(a, b)
                     : a.item() == 4 ? same_numbers<float>(a, b)
                                     : same_numbers<double>(a, b));
@@ -315,7 +315,7 @@ bool run_once(const RuleInfo& rule) {
   return same;
 }
 
-// A block's tree, of up to three levels, against the CPU's.
+// block_tree_sum(), of up to three levels, against tree_sum().
 bool trees_agree() {
   bool same = true;
   const std::size_t whole = kReduceBlock * kReduceBlock;

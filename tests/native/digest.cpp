@@ -1,6 +1,6 @@
-// Prints a digest of the bits that every rule, variant and dtype makes, bare and within the whole
-// step (unscaled, clipped by norm and value, averaged, copied out): the same text on every
-// instruction set (FUSEDSTEP_ISA) and, cross-compiled and under qemu-user, on every architecture.
+// Prints a digest of the bits of every rule, variant and dtype, bare and in a full step (unscaled,
+// clipped by norm and value, averaged, copied): the same text on every instruction set
+// (FUSEDSTEP_ISA) and, cross-compiled and run under qemu-user, on every architecture.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -14,10 +14,10 @@ using namespace fusedstep;
 namespace {
 
 constexpr std::size_t kSize = 1003;
-constexpr std::size_t kRowSize = 59;  // of 17 rows
+constexpr std::size_t kRowSize = 59;  // 17 rows
 constexpr int kSteps = 5;
 
-// Numbers between -1 and 1, from integers alone.
+// Numbers in [-1, 1), computed from integers.
 template <class T>
 std::vector<T> numbers(std::uint64_t seed) {
   std::vector<T> values(kSize);

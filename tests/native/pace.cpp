@@ -1,6 +1,6 @@
-// Lets Pace choose on machines that are made up, and counts what its steps take against the best
-// number of threads there. Prints one line a machine: its name, and the mean time of a step over
-// the best one's, after the machine was learnt.
+// Runs Pace on simulated machines and compares its steps with the best number of threads. Prints
+// one line per machine: its name, and the mean time per step relative to the best, after a learning
+// phase.
 #include "threads/pace.hpp"
 
 #include <algorithm>
@@ -15,9 +15,9 @@ namespace {
 std::mt19937_64 random_bits(1);
 double uniform() { return double(random_bits() >> 11) / double(std::uint64_t{1} << 53); }
 
-using Machine = std::function<double(int threads)>;  // seconds a step
+using Machine = std::function<double(int threads)>;  // seconds per step
 
-// Of `seconds` of steps, all that were made after a tenth of them.
+// Mean over the steps after the first tenth of `seconds`.
 double mean_step(const Machine& machine, int limit, double seconds) {
   constexpr std::size_t kBytes = 1 << 20;
   Pace pace(limit, false);
@@ -25,7 +25,7 @@ double mean_step(const Machine& machine, int limit, double seconds) {
   while (all < seconds) {
     const Threads threads = pace.threads();
     const double time = machine(threads.count);
-    pace.took(threads, kBytes, time);
+    pace.record(threads, kBytes, time);
     all += time;
     if (all > 0.1 * seconds) {
       late += time;

@@ -1,6 +1,6 @@
-// Cuts random lists of tensors anywhere and counts: every element (or row) of every tensor must be
-// in exactly one piece, so that each stream is read once and written once, and no cache line in
-// two but where a row must not be cut.
+// Cuts random lists of tensors at random places and checks that every element (or row) is in
+// exactly one piece, so that each stream is read and written once, and that no cache line is in two
+// pieces, except where a row must stay whole.
 #include "engine/plan.hpp"
 
 #include <algorithm>
@@ -20,10 +20,10 @@ bool fail(const char* what, std::size_t tensor) {
   return false;
 }
 
-// `cuts`: between which lines the whole is cut, rising, with both ends.
+// `cuts`: ascending line numbers, including both ends.
 bool check(const std::vector<Plan::Tensor>& tensors, const Plan& plan,
            const std::vector<std::size_t>& cuts, bool rows) {
-  std::vector<std::size_t> done(tensors.size(), 0);  // elements dealt so far, in order
+  std::vector<std::size_t> done(tensors.size(), 0);  // elements seen so far, in order
   std::vector<std::uintptr_t> last(tensors.size(), 0);
   bool right = true;
   for (std::size_t part = 0; part + 1 < cuts.size(); ++part) {
@@ -59,7 +59,7 @@ int main() {
     for (Plan::Tensor& t : tensors) {
       t.item_size = (below(2) == 0 ? 4 : 8) * (rows ? 1 + below(std::size_t{1} << below(16)) : 1);
       const std::size_t size = below(4) == 0 ? 0 : below(std::size_t{1} << below(22)) + 1;
-      // Never touched: a plan is about addresses.
+      // Never dereferenced: a plan only uses addresses.
       const std::uintptr_t address = (std::uintptr_t{1} << 40) + below(1024) * t.item_size;
       t.param = {reinterpret_cast<void*>(address), size * t.item_size};
       t.bytes = t.param.bytes * (2 + below(4));

@@ -1,9 +1,9 @@
-// The pool's own source under a scheduler that tries the orders in which its threads can go on
-// (model/): a thread that comes late or never, one that is stopped between taking a part and doing
-// it, one that is early for the next job, callers side by side, threads that cannot be started.
+// The pool's own source under a scheduler that explores the interleavings of its threads (model/):
+// threads that are late or never arrive, that are preempted between taking a part and running it,
+// or that are early for the next job; concurrent callers; threads that cannot be started.
 //
-// Wanted in every order: each unit is done once, before run() returns; nobody is waited for who has
-// taken no part; nobody does a part, or reads a context, of a job that is over.
+// Required in every interleaving: each unit is done once, before run() returns; run() waits only
+// for threads that have taken a part; no thread runs a part, or reads a context, of a finished job.
 #include <cstdio>
 #include <memory>
 #include <vector>
@@ -22,7 +22,7 @@ struct Job {
 void body(void* context, std::size_t first, std::size_t last) {
   Job& job = *static_cast<Job*>(context);
   model::check(!job.is_over, "a part of a job that is over");
-  model::point();  // stopped with a part in hand
+  model::point();  // preempted while holding a part
   model::check(first < last && last <= job.done.size(), "a part of other units");
   for (std::size_t i = first; i < last; ++i) ++job.done[i];
   model::check(!job.is_over, "a job was over too early");
@@ -36,7 +36,7 @@ struct Setting {
 };
 
 std::unique_ptr<Pool> pool;
-std::vector<std::unique_ptr<Job>> all;  // of an execution: a late thread may look at what is over
+std::vector<std::unique_ptr<Job>> all;  // per execution: late threads may look at finished jobs
 
 void program(const Setting& s) {
   pool = std::make_unique<Pool>();

@@ -1,5 +1,5 @@
-// Callers side by side, jobs of random shape, on the real pool: for ThreadSanitizer, and for time
-// limits. Every unit must be done once; neighbours of a part write beside each other.
+// Concurrent callers with jobs of random shape on the real pool, under ThreadSanitizer and time
+// limits. Every unit must be done once; neighbouring parts write to adjacent memory.
 #include <cstdio>
 #include <random>
 #include <thread>
@@ -20,7 +20,7 @@ bool call(Pool& pool, unsigned seed) {
   std::mt19937 random(seed);
   for (int k = 0; k < 2000; ++k) {
     const std::size_t units = 1 + random() % 100;
-    std::vector<int> done(units, 0);  // gone when the job is over
+    std::vector<int> done(units, 0);  // freed when the job is over
     const int threads = 1 + int(random() % 6), limit = threads + int(random() % 3);
     pool.run({units, 0, body, done.data(), random() % 2 == 0}, 1 + random() % 9, threads, limit);
     for (const int times : done)
@@ -33,7 +33,7 @@ bool call(Pool& pool, unsigned seed) {
 }  // namespace
 
 int main() {
-  auto& pool = *new Pool;  // never ends, as in the library
+  auto& pool = *new Pool;  // never destroyed, as in the library
   std::vector<std::thread> callers;
   std::vector<char> right(3, 0);
   for (unsigned i = 0; i < 3; ++i)

@@ -31,9 +31,9 @@ void plain(const void* rule, const Block& block) {
   for (std::size_t i = 0; i < block.count; ++i) descent(p[i], g[i], sum[i]);
 }
 
-void whole(const void* rule, const void* around, const Block& block) {
+void full(const void* rule, const void* extras, const Block& block) {
   const Descent descent = *static_cast<const Descent*>(rule);
-  const auto& [adjust, average] = *static_cast<const Around<float>*>(around);
+  const auto& [adjust, average] = *static_cast<const Extras<float>*>(extras);
   float* const p = static_cast<float*>(block.param);
   float* const sum = static_cast<float*>(block.state[0]);
   float* const mean = static_cast<float*>(block.average);
@@ -51,7 +51,7 @@ void prepare(const double* scalars, std::int64_t, FunctorBytes* out) {
 
 RuleInfo describe() {
   static RuleSweeps sweeps{};
-  sweeps.of[0][0] = {plain, whole, nullptr, nullptr};
+  sweeps.of[0][0] = {plain, full, nullptr, nullptr};
   RuleInfo info{};
   info.name = "descent";
   info.scalars = {{"lr"}};

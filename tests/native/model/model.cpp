@@ -20,12 +20,12 @@ struct Thread {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStack]};
   std::function<void()> body;
-  std::function<bool()> ready;  // empty: can go on
+  std::function<bool()> ready;  // empty: runnable
   bool is_helper = false, is_over = false;
   bool can_go_on() const { return !is_over && (!ready || ready()); }
 };
 
-// One execution: who went on at each point, as far as it is given, and then the same one as before.
+// One execution: the thread chosen at each point, as prescribed; then the current one continues.
 struct Choice {
   std::size_t taken, options;
 };
@@ -60,7 +60,7 @@ bool callers_are_over() {
   return true;
 }
 
-// The thread to go on; the number of threads where none can.
+// The thread to run next; the number of threads if none is runnable.
 std::size_t next() {
   std::vector<std::size_t> able;
   const bool is_early = search->helpers_come_late && !callers_are_over();
@@ -90,12 +90,12 @@ void execute(const std::function<void()>& program) {
     current = next();
     if (current == threads.size()) break;
     swapcontext(&scheduler, &threads[current]->context);
-    if (steps > 100000) failure = "it does not end";
+    if (steps > 100000) failure = "no progress";
   }
-  if (failure.empty() && !callers_are_over()) failure = "nobody can go on";
+  if (failure.empty() && !callers_are_over()) failure = "deadlock";
 }
 
-// The next path in depth-first order; false where there is none.
+// The next path in depth-first order; false if there is none.
 bool advance() {
   while (!path.empty() && path.back().taken + 1 == path.back().options) path.pop_back();
   if (path.empty()) return false;

@@ -1,5 +1,5 @@
-// A scheduler that runs a program of several threads in every order, or in a random one: threads
-// are coroutines, and one goes on at a time, from one point() to the next.
+// A scheduler that runs a multithreaded program in every interleaving, or in random ones: threads
+// are coroutines, and one runs at a time, from one point() to the next.
 #pragma once
 
 #include <chrono>
@@ -11,22 +11,22 @@
 namespace model {
 
 extern std::chrono::nanoseconds time;  // starts at 0 in every execution
-extern int most_helpers;               // start() of one more throws std::system_error
+extern int most_helpers;               // start() of more throws std::system_error
 
 // Called by the threads of the program.
-void point();                                   // another thread may go on here
-void wait(const std::function<bool()>& ready);  // nobody goes on with this one before
+void point();                                   // another thread may run here
+void wait(const std::function<bool()>& ready);  // blocks this thread until ready
 void start(std::function<void()> body, bool is_helper);
 void check(bool right, const char* what);
 
 struct Search {
-  int preemptions = 2;             // how often a thread that could go on is stopped, at most
-  long random_orders = 0;          // instead of every order with so many preemptions
-  bool helpers_come_late = false;  // none goes on before the others are at their end
+  int preemptions = 2;             // maximum number of preemptions of a runnable thread
+  long random_orders = 0;          // if positive: random orders instead of all
+  bool helpers_come_late = false;  // helpers run only after all callers have ended
 };
 
-// Runs `program`, whose threads are those that it starts, in all orders of the search. Fails where
-// a check fails or nobody can go on. How many orders there were; prints what failed, and -1.
+// Runs `program`, whose threads are those that it starts, in all orders of the search. Fails if a
+// check fails or on deadlock. Returns the number of orders, or -1 after printing the failure.
 long explore(const Search& search, const std::function<void()>& program);
 
 }  // namespace model

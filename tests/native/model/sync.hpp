@@ -1,6 +1,5 @@
-// Stands in the place of cpp/sync.hpp: every access to what threads share is a point where the
-// scheduler of model.hpp may let another thread go on. Memory is sequentially consistent here;
-// what weaker orders do is for ThreadSanitizer.
+// Replaces cpp/threads/sync.hpp: every access to shared state is a scheduling point of model.hpp.
+// Memory is sequentially consistent here; weaker orderings are left to ThreadSanitizer.
 #pragma once
 
 #include <chrono>
@@ -70,11 +69,11 @@ class Atomic {
 
 class Parking {
  public:
-  void announce() {
+  void prepare_sleep() {
     model::point();
     asleep_ = true;
   }
-  void withdraw() {
+  void cancel_sleep() {
     model::point();
     asleep_ = false;
   }
