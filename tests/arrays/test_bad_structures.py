@@ -38,7 +38,7 @@ def test_step_without_gradients():
         if unbind:
             opt.bind([np.ones(2)])
             opt.bind(None)
-        with refused(opt, RuntimeError, "expected step(grads), or bind(grads) first"):
+        with refused(opt, RuntimeError, "call step(grads), or bind(grads) first"):
             opt.step()
 
 
