@@ -40,6 +40,7 @@ def test_step_without_gradients():
             opt.bind(None)
         with refused(opt, RuntimeError, "call step(grads), or bind(grads) first"):
             opt.step()
+    assert opt.step_count == 0
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def sweeps(functions, isa, rule):
     return {
         name: body
         for name, body in functions[isa].items()
-        if re.search(rf"sweep<.*fusedstep::{cls}<", name)
+        if re.search(rf"SweepsOf<fusedstep::{cls}<.*::(plain|full|probe)\(", name)
     }
 
 
@@ -105,8 +105,8 @@ def test_what_goes_around_the_rule_is_vectorised(functions, isa):
         bodies = [body for name, body in functions[isa].items() if re.search(place, name)]
         return any(packed(body, operation, REGISTERS[isa]) for body in bodies)
 
-    assert any_in("combine_sets<|stage_gradient<|run_whole<", "div")
-    assert any_in("combine_sets<|add_sets<|add_weighted<|stage_gradient<|run_whole<", "mul")
+    assert any_in("combine_sets<|stage_gradient<|Drive<", "div")
+    assert any_in("combine_sets<|add_sets<|add_weighted<|stage_gradient<|Drive<", "mul")
     assert any_in("add_squares<|measure<|visit_block<", "mul")
     assert any_in("add_squares<|measure<|visit_block<", "add")
 
