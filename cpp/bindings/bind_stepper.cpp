@@ -32,34 +32,7 @@ class HostStepper : public PyStepper<HostSpace> {
 
 }  // namespace
 
-static void bind_specs(py::module_& m) {
-  const py::kw_only named;
-  py::class_<GroupOptions>(m, "GroupOptions", "The options of one group, as the rule reads them.")
-      .def(py::init([](std::vector<double> scalars, unsigned variant, double coupled_weight_decay,
-                       bool maximize, std::optional<double> max_grad_norm,
-                       std::optional<double> max_grad_value) {
-             return GroupOptions{std::move(scalars), variant,       coupled_weight_decay,
-                                 maximize,           max_grad_norm, max_grad_value};
-           }),
-           named, py::arg("scalars") = std::vector<double>(), py::arg("variant") = 0,
-           py::arg("coupled_weight_decay") = 0.0, py::arg("maximize") = false,
-           py::arg("max_grad_norm") = py::none(), py::arg("max_grad_value") = py::none())
-      .def_readonly("variant", &GroupOptions::variant)
-      .def_readonly("coupled_weight_decay", &GroupOptions::coupled_weight_decay);
-  py::class_<TensorSpec>(m, "TensorSpec", "One parameter, and what else a step writes for it.")
-      .def(py::init([](std::string name, py::object param, std::vector<py::object> states,
-                       std::size_t group, py::object average, py::object copy) {
-             return TensorSpec{std::move(name), std::move(param),   std::move(states),
-                               group,           std::move(average), std::move(copy)};
-           }),
-           named, py::arg("name"), py::arg("param"), py::arg("states") = std::vector<py::object>(),
-           py::arg("group") = 0, py::arg("average") = py::none(), py::arg("copy") = py::none())
-      .def_readonly("name", &TensorSpec::name)
-      .def_readonly("param", &TensorSpec::param);
-}
-
 void bind_stepper(py::module_& m) {
-  bind_specs(m);
   using Bound = HostStepper;
   py::class_<Bound> c(m, "Stepper", "Parameters, their state and their counters under one rule.");
   c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),

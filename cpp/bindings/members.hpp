@@ -4,8 +4,6 @@
 // `data`, `size`, `dtype` and extent()), Rows and ScaleArgument, and the checks of HostSpace.
 #pragma once
 
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -17,6 +15,7 @@
 #include "engine/roster.hpp"
 #include "messages.hpp"
 #include "narrow.hpp"
+#include "specs.hpp"
 
 namespace fusedstep::bindings {
 
@@ -24,15 +23,6 @@ namespace fusedstep::bindings {
 constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
 
 constexpr const char* kInUse = "the optimizer is in use by another call";
-
-// The specification of one parameter.
-struct TensorSpec {
-  std::string name;
-  py::object param;
-  std::vector<py::object> states;  // in the order of RuleInfo.states
-  std::size_t group = 0;
-  py::object average, copy;  // or None
-};
 
 template <class Space>
 class Members {

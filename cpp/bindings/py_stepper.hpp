@@ -10,15 +10,6 @@
 
 namespace fusedstep::bindings {
 
-// The options of one group.
-struct GroupOptions {
-  std::vector<double> scalars;  // in the order of RuleInfo.scalars
-  unsigned variant = 0;
-  double coupled_weight_decay = 0.0;
-  bool maximize = false;
-  std::optional<double> max_grad_norm, max_grad_value;
-};
-
 template <class Space>
 class PyStepper {
  public:

@@ -3,9 +3,10 @@ The compiled core of fusedstep. Private: use the package's own names.
 """
 from __future__ import annotations
 import collections.abc
+import fusedstep._specs
 import numpy.typing
 import typing
-__all__: list[str] = ['GroupOptions', 'RuleInfo', 'Stepper', 'TensorSpec', 'available_isas', 'compiler', 'fill_buffers', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
+__all__: list[str] = ['RuleInfo', 'Stepper', 'available_isas', 'compiler', 'fill_buffers', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
 class RuleInfo:
     """
     A rule as the compiled registry describes it.
@@ -38,37 +39,13 @@ class RuleInfo:
         """
         The names of the state, by variant.
         """
-class GroupOptions:
-    """
-    The options of one group, as the rule reads them.
-    """
-    def __init__(self, *, scalars: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], variant: typing.SupportsInt | typing.SupportsIndex = 0, coupled_weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, maximize: bool = False, max_grad_norm: typing.SupportsFloat | typing.SupportsIndex | None = None, max_grad_value: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
-        ...
-    @property
-    def coupled_weight_decay(self) -> float:
-        ...
-    @property
-    def variant(self) -> int:
-        ...
-class TensorSpec:
-    """
-    One parameter, and what else a step writes for it.
-    """
-    def __init__(self, *, name: str, param: typing.Any, states: collections.abc.Sequence[typing.Any] = [], group: typing.SupportsInt | typing.SupportsIndex = 0, average: typing.Any = None, copy: typing.Any = None) -> None:
-        ...
-    @property
-    def name(self) -> str:
-        ...
-    @property
-    def param(self) -> typing.Any:
-        ...
 class Stepper:
     """
     Parameters, their state and their counters under one rule.
     """
     def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter') -> None:
         ...
-    def add(self, groups: collections.abc.Sequence[GroupOptions], tensors: collections.abc.Sequence[TensorSpec]) -> None:
+    def add(self, groups: collections.abc.Sequence[fusedstep._specs.GroupOptions], tensors: collections.abc.Sequence[fusedstep._specs.TensorSpec]) -> None:
         ...
     def bind(self, gradients: typing.Any) -> None:
         ...
@@ -76,13 +53,13 @@ class Stepper:
         ...
     def is_frozen(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> bool:
         ...
-    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], options: collections.abc.Sequence[GroupOptions], of_params: bool = False) -> None:
+    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], options: collections.abc.Sequence[fusedstep._specs.GroupOptions], of_params: bool = False) -> None:
         ...
     def set_counters(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
         ...
-    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, options: GroupOptions) -> None:
+    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, options: fusedstep._specs.GroupOptions) -> None:
         ...
-    def set_groups(self, options: collections.abc.Sequence[GroupOptions]) -> None:
+    def set_groups(self, options: collections.abc.Sequence[fusedstep._specs.GroupOptions]) -> None:
         ...
     def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
         ...

@@ -3,7 +3,7 @@ The compiled core of fusedstep for CUDA devices. Private: use the package's own 
 """
 from __future__ import annotations
 import collections.abc
-import fusedstep._core
+import fusedstep._specs
 import numpy.typing
 import typing
 __all__: list[str] = ['Stepper', 'check', 'device_count', 'device_name', 'from_numpy', 'is_capturing', 'kind_of', 'to_numpy', 'why_no_device']
@@ -15,7 +15,7 @@ class Stepper:
         """
         `stream()` is the number of the current stream; `scalar(dtype)` an array of one number.
         """
-    def add(self, groups: collections.abc.Sequence[fusedstep._core.GroupOptions], tensors: collections.abc.Sequence[fusedstep._core.TensorSpec]) -> None:
+    def add(self, groups: collections.abc.Sequence[fusedstep._specs.GroupOptions], tensors: collections.abc.Sequence[fusedstep._specs.TensorSpec]) -> None:
         ...
     def bind(self, gradients: typing.Any) -> None:
         ...
@@ -23,13 +23,13 @@ class Stepper:
         ...
     def is_frozen(self, tensor: typing.SupportsInt | typing.SupportsIndex) -> bool:
         ...
-    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], options: collections.abc.Sequence[fusedstep._core.GroupOptions], of_params: bool = False) -> None:
+    def restore(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], values: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], options: collections.abc.Sequence[fusedstep._specs.GroupOptions], of_params: bool = False) -> None:
         ...
     def set_counters(self, step_count: typing.SupportsInt | typing.SupportsIndex, steps: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
         ...
-    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, options: fusedstep._core.GroupOptions) -> None:
+    def set_group(self, index: typing.SupportsInt | typing.SupportsIndex, options: fusedstep._specs.GroupOptions) -> None:
         ...
-    def set_groups(self, options: collections.abc.Sequence[fusedstep._core.GroupOptions]) -> None:
+    def set_groups(self, options: collections.abc.Sequence[fusedstep._specs.GroupOptions]) -> None:
         ...
     def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
         ...

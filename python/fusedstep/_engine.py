@@ -9,13 +9,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from fusedstep import _core
 from fusedstep._autograd import WrittenTensors
 from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._options import Number, Switch
 from fusedstep._pipeline import StepResult
 from fusedstep._snapshot import Expected, Snapshot
 from fusedstep._spaces.space import Space
+from fusedstep._specs import GroupOptions, TensorSpec
 from fusedstep._tree import Tree
 
 __all__ = ["Engine", "HoldsEngine"]
@@ -77,7 +77,7 @@ class Engine:
     def add(
         self,
         tree: Tree,
-        options: Sequence[_core.GroupOptions],
+        options: Sequence[GroupOptions],
         buffers: Sequence[dict[str, Any]],
         copies: Mapping[str, object] = MappingProxyType({}),
         groups: Sequence[Group] = (),
@@ -107,10 +107,10 @@ class Engine:
         if interrupt is not None:
             raise interrupt
 
-    def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> _core.TensorSpec:
+    def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> TensorSpec:
         if self._averaging:
-            return _core.TensorSpec(name=tree.names[i], param=own["average"])
-        return _core.TensorSpec(
+            return TensorSpec(name=tree.names[i], param=own["average"])
+        return TensorSpec(
             name=tree.names[i],
             param=tree.leaves[i],
             states=[array for name, array in own.items() if name != "ema"],
@@ -120,7 +120,7 @@ class Engine:
         )
 
     def _note_tensors(
-        self, specs: Sequence[_core.TensorSpec], here: int, copies: Mapping[str, object]
+        self, specs: Sequence[TensorSpec], here: int, copies: Mapping[str, object]
     ) -> None:
         tensors = self.tensors or WrittenTensors()
         for i, spec in enumerate(specs, here):

@@ -8,6 +8,7 @@ from typing import Any
 from fusedstep import _core
 from fusedstep._options import rate_at
 from fusedstep._rule import Rule
+from fusedstep._specs import GroupOptions
 
 __all__ = ["Group", "core_options", "follow_schedules", "replace"]
 
@@ -103,7 +104,7 @@ class Group(Mapping[str, Any]):
         replace([self], [values], lambda new: self._core.set_group(self._number, *new))
 
 
-def core_options(group: Group) -> _core.GroupOptions:
+def core_options(group: Group) -> GroupOptions:
     """The group's options for the next step, as the compiled core takes them."""
     return group._rule.group_options(group._values, group.lr)
 
@@ -118,7 +119,7 @@ def follow_schedules(groups: Sequence[Group]) -> None:
 def replace(
     groups: Sequence[Group],
     values: Sequence[dict[str, Any]],
-    apply: Callable[[list[_core.GroupOptions]], None],
+    apply: Callable[[list[GroupOptions]], None],
     step: int | None = None,
 ) -> None:
     """Give groups other values (of `step`, the next by default): all, or none where `apply` raises.

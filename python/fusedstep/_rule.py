@@ -8,6 +8,7 @@ from typing import Any
 
 from fusedstep import _core
 from fusedstep._options import Option
+from fusedstep._specs import GroupOptions
 
 __all__ = ["Rule", "refuse_unknown"]
 
@@ -50,12 +51,12 @@ class Rule:
         """The names of the state arrays of each parameter under these options."""
         return self.info.states[self.variant(values)]
 
-    def group_options(self, values: Mapping[str, Any], lr: float) -> _core.GroupOptions:
+    def group_options(self, values: Mapping[str, Any], lr: float) -> GroupOptions:
         """The options for the compiled core, at a learning rate."""
         numbers = _scalars(values) | {"lr": lr}
         # Unless an option says otherwise, a rule that reads the decay does not have it coupled.
         own = "weight_decay" in self.info.scalars and values.get("decoupled_weight_decay", True)
-        return _core.GroupOptions(
+        return GroupOptions(
             scalars=[numbers[name] for name in self.info.scalars],
             variant=self.variant(values),
             coupled_weight_decay=0.0 if own else numbers["weight_decay"],

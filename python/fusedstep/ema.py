@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fusedstep import _core
 from fusedstep._engine import Engine, HoldsEngine
 from fusedstep._options import Number, Switch
 from fusedstep._snapshot import Snapshot, require_keys
 from fusedstep._spaces.choose import space_of
+from fusedstep._specs import GroupOptions
 from fusedstep._tree import Tree
 
 __all__ = ["EMA", "Averages"]
@@ -145,7 +145,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
             averaging=True,
         )
         buffers = [{"average": average} for average in averages]
-        self._engine.add(tree, [_core.GroupOptions(scalars=[self._decay])], buffers)
+        self._engine.add(tree, [GroupOptions(scalars=[self._decay])], buffers)
         self._engine.core.bind(tree.leaves)
 
     def update(self, values: object = None) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import fusedstep as fs
 from fusedstep import _core
+from fusedstep._specs import GroupOptions, TensorSpec
 
 __all__ = [
     "BETA1",
@@ -84,9 +85,9 @@ def roofline(n_states: int, average: bool = False) -> Make:
         stepper = _core.Stepper("roofline")
         stepper.set_policy(False, False, False, 0.5 if average else 0.0)
         stepper.add(
-            [_core.GroupOptions(variant=n_states)],  # a variant per number of states
+            [GroupOptions(variant=n_states)],  # a variant per number of states
             [
-                _core.TensorSpec(
+                TensorSpec(
                     name=name,
                     param=p,
                     states=own[:n_states],

@@ -1,0 +1,73 @@
+// The options of a group and the specification of a parameter, read from objects of the classes of
+// fusedstep/_specs.py by the names of their fields. They are no classes of pybind11, which ends the
+// process where memory runs out while an instance is registered.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fusedstep::bindings {
+
+namespace py = pybind11;
+
+struct GroupOptions {
+  std::vector<double> scalars;  // in the order of RuleInfo.scalars
+  unsigned variant = 0;
+  double coupled_weight_decay = 0.0;
+  bool maximize = false;
+  std::optional<double> max_grad_norm, max_grad_value;
+};
+
+struct TensorSpec {
+  std::string name;
+  py::object param;
+  std::vector<py::object> states;  // in the order of RuleInfo.states
+  std::size_t group = 0;
+  py::object average, copy;  // or None
+};
+
+template <class Field>
+void read_field(py::handle object, const char* name, Field& field) {
+  field = py::cast<Field>(py::object(object.attr(name)));
+}
+
+}  // namespace fusedstep::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<fusedstep::bindings::GroupOptions> {
+  PYBIND11_TYPE_CASTER(fusedstep::bindings::GroupOptions,
+                       const_name("fusedstep._specs.GroupOptions"));
+  bool load(handle from, bool) {
+    using fusedstep::bindings::read_field;
+    read_field(from, "scalars", value.scalars);
+    read_field(from, "variant", value.variant);
+    read_field(from, "coupled_weight_decay", value.coupled_weight_decay);
+    read_field(from, "maximize", value.maximize);
+    read_field(from, "max_grad_norm", value.max_grad_norm);
+    read_field(from, "max_grad_value", value.max_grad_value);
+    return true;
+  }
+};
+
+template <>
+struct type_caster<fusedstep::bindings::TensorSpec> {
+  PYBIND11_TYPE_CASTER(fusedstep::bindings::TensorSpec, const_name("fusedstep._specs.TensorSpec"));
+  bool load(handle from, bool) {
+    using fusedstep::bindings::read_field;
+    read_field(from, "name", value.name);
+    read_field(from, "param", value.param);
+    read_field(from, "states", value.states);
+    read_field(from, "group", value.group);
+    read_field(from, "average", value.average);
+    read_field(from, "copy", value.copy);
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail
