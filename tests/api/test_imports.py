@@ -19,7 +19,7 @@ CPP = ROOT / "cpp"
 # these may import it.
 LAYERS = (
     ("_core", "_cuda"),
-    ("_autograd", "_checks", "_environment", "_tree", "cuda"),
+    ("_autograd", "_checks", "_environment", "_specs", "_tree", "cuda"),
     ("_options", "data", "schedules"),
     ("_pipeline", "_rule", "_spaces"),
     ("_config", "_group"),
