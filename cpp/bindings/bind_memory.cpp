@@ -5,7 +5,7 @@
 #include <string>
 
 #include "../fill.hpp"
-#include "arrays.hpp"
+#include "host/arrays.hpp"
 #include "module.hpp"
 
 namespace fusedstep::bindings {
@@ -27,7 +27,7 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
                                                    const std::vector<py::object>& like,
                                                    std::size_t copies, const std::string& rowwise) {
   if (names.size() != like.size()) throw std::invalid_argument("one name an array");
-  std::vector<CheckedArray> models;
+  std::vector<HostArray> models;
   std::vector<Extent> extents;
   for (std::size_t i = 0; i < like.size(); ++i) {
     const Subject subject{role.c_str(), names[i]};
@@ -49,14 +49,14 @@ void fill_buffers(const std::vector<py::object>& buffers, double value,
                   const std::vector<py::object>& values) {
   if (!values.empty() && values.size() != buffers.size())
     throw std::invalid_argument("one value a buffer");
-  std::vector<CheckedArray> kept;
+  std::vector<HostArray> kept;
   std::vector<FilledArray> arrays;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     const Subject subject{"buffer", "number " + std::to_string(i)};
-    const CheckedArray to = kept.emplace_back(check_numbers(buffers[i], subject, true));
+    const HostArray to = kept.emplace_back(check_numbers(buffers[i], subject, true));
     const void* from = nullptr;
     if (!values.empty())
-      from = kept.emplace_back(check_companion(values[i], to, subject, /*writeable=*/false)).data;
+      from = kept.emplace_back(check_like(values[i], to, subject, /*writeable=*/false)).data;
     arrays.push_back({to.extent(), to.dtype, from});
   }
   const py::gil_scoped_release unlocked;

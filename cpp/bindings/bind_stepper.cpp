@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "../team.hpp"
-#include "host_space.hpp"
+#include "host/space.hpp"
 #include "module.hpp"
 #include "py_stepper.hpp"
 

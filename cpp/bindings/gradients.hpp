@@ -43,8 +43,8 @@ class Gradients {
       const Array& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
       Array& checked = arrays_[i * set_count + set];
-      if (!members.space.take_twin(item, param, checked)) {
-        checked = members.space.check_companion(item, param, subject, /*writeable=*/false);
+      if (!members.space.take_matching(item, param, checked)) {
+        checked = members.space.check_like(item, param, subject, /*writeable=*/false);
         foreign_ = foreign_ || checked.source;
       }
       // Allocators give the same place again and again.

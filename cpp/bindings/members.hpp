@@ -177,7 +177,7 @@ class Members {
       const bool of_rows = rule.rowwise && slot != kAverage;
       const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
       addition.states.push_back(
-          space.check_companion(object, of_rows ? model : target, what, /*writeable=*/true));
+          space.check_like(object, of_rows ? model : target, what, /*writeable=*/true));
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);

@@ -7,6 +7,7 @@
 #include "../process.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
+#include "rows.hpp"
 
 namespace fusedstep::bindings {
 
@@ -108,7 +109,7 @@ class PyStepper {
       throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, got " +
                             engine_.rule().name +
                             ", whose steps depend on norms over a whole array");
-    auto checked = members_.space.check_rows(indices, rows, members_.params[tensor], name);
+    auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
     members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
     members_.check_written();
     if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) return py::none();
@@ -255,7 +256,7 @@ class PyStepper {
   // Without the lock of Python from here on: who waits for a device may wait for somebody's Python.
   template <class OfCall>
   py::object run(const OfCall& gradients) {
-    members_.space.expect_outcome(engine_);
+    members_.space.prepare_result(engine_);
     Outcome outcome;
     {
       const py::gil_scoped_release unlocked;
