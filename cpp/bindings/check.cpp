@@ -21,11 +21,11 @@ bool is_expected_dtype(const Description& array, const Expected& expected) {
                                const Subject& subject) {
   switch (expected.dtype) {
     case Holds::numbers:
-      refuse(PyExc_TypeError, subject, "dtype " + number_types_text(), array.dtype_text);
+      refuse(PyExc_TypeError, subject, "dtype " + number_types_text(), array.dtype_text());
     case Holds::numbers_of_model:
       refuse(PyExc_TypeError, subject,
              std::string("dtype ") + name_of(expected.like->dtype) + " like " + subject.like,
-             array.dtype_text);
+             array.dtype_text());
     case Holds::bfloat16:
       break;
   }
@@ -66,7 +66,7 @@ void check_array(const Description& array, const Expected& expected, const Subje
     refuse_device(array.device, like->device, subject.like, subject);
   if (!is_expected_dtype(array, expected)) refuse_dtype(array, expected, subject);
   if (!array.is_native)
-    refuse(PyExc_ValueError, subject, "native byte order", "dtype " + array.dtype_text);
+    refuse(PyExc_ValueError, subject, "native byte order", "dtype " + array.dtype_text());
   if (like != nullptr && array.shape != like->shape)
     refuse(PyExc_ValueError, subject, "shape " + tuple_text(like->shape) + " like " + subject.like,
            tuple_text(array.shape));

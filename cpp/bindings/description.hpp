@@ -25,10 +25,10 @@ struct Description {
   py::object owner;   // NumPy's array; on a device, the object that was passed
   py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
   void* data = nullptr;
-  Sizes shape, strides;    // strides in bytes
-  std::string dtype;       // its name in NumPy
-  std::string dtype_text;  // how messages show it, byte order included
-  std::size_t item = 1;    // bytes of one element
+  Sizes shape, strides;       // strides in bytes
+  std::string dtype;          // its name in NumPy
+  std::string dtype_in_full;  // with byte order and fields, where that is more than the name
+  std::size_t item = 1;       // bytes of one element
   int order = 0;
   int device = -1;        // -1: the host, or unknown, as it may be of an empty array
   bool is_native = true;  // byte order
@@ -36,6 +36,7 @@ struct Description {
 
   bool is_on_device() const { return origin != Origin::numpy; }
   std::size_t size() const;
+  const std::string& dtype_text() const { return dtype_in_full.empty() ? dtype : dtype_in_full; }
   std::string layout_text() const;
 };
 

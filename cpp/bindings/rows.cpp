@@ -25,7 +25,7 @@ void check_indices(const Description& indices, const Subject& subject) {
   const bool is_integer = indices.dtype == "int32" || indices.dtype == "int64";
   if (!is_integer || !indices.is_native || indices.shape.size() != 1)
     refuse(PyExc_TypeError, subject, kIndices,
-           "dtype " + indices.dtype_text + " of " + std::to_string(indices.shape.size()) +
+           "dtype " + indices.dtype_text() + " of " + std::to_string(indices.shape.size()) +
                " dimensions");
 }
 

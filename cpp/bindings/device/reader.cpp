@@ -226,7 +226,6 @@ Description read_device_array(py::handle object, const Subject& subject,
   try {
     Description result = read(object, subject, expected, stream);
     result.owner = py::reinterpret_borrow<py::object>(object);
-    result.dtype_text = result.dtype;
     result.order = order_of(result.shape, result.strides, result.item);
     return result;
   } catch (py::error_already_set& error) {

@@ -41,8 +41,8 @@ bool source_has_moved(const HostArray& checked) {
 
 HostArray::HostArray(Description&& description)
     : CheckedArray(std::move(description)),
-      descr(this->array().dtype()),
-      rows(rows_of(this->array())) {}
+      descr(py::reinterpret_borrow<py::object>(py::detail::array_proxy(owner.ptr())->descr)),
+      rows(description.shape.empty() ? 1 : static_cast<std::size_t>(description.shape[0])) {}
 
 HostArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
   Description array = read_numbers(object, subject);

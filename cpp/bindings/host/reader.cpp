@@ -17,19 +17,19 @@ bool is_native(const py::dtype& dtype) {
   return dtype.byteorder() != (little ? '>' : '<');
 }
 
-// NumPy's name for its integers and floating-point numbers, without asking Python; else empty.
-std::string number_name(const py::dtype& dtype) {
-  if (dtype.num() >= kUserDefined) return "";
-  const std::string bits = std::to_string(8 * dtype.itemsize());
+// Names that NumPy would have to be asked for in Python; null: not one of these.
+const char* name_of_number(const py::dtype& dtype) {
+  if (dtype.num() >= kUserDefined) return nullptr;
+  const auto bytes = dtype.itemsize();
   switch (dtype.kind()) {
     case 'f':
-      return "float" + bits;
+      return bytes == 4 ? "float32" : bytes == 8 ? "float64" : nullptr;
     case 'i':
-      return "int" + bits;
+      return bytes == 4 ? "int32" : bytes == 8 ? "int64" : nullptr;
     case 'u':
-      return "uint" + bits;
+      return bytes == 2 ? "uint16" : nullptr;
     default:
-      return "";
+      return nullptr;
   }
 }
 
@@ -76,14 +76,15 @@ py::object from_list(py::handle list) {
 }  // namespace
 
 py::array as_array(py::handle object, const Subject& subject) {
+  static PyTypeObject *masked = nullptr, *generic = nullptr;
   if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
     return py::reinterpret_borrow<py::array>(object);
   if (py::isinstance<py::array>(object)) {
-    if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray")))
+    if (is_of(object, masked, "numpy.ma", "MaskedArray"))
       refuse(PyExc_TypeError, subject, "a plain NumPy array", "a masked array");
     return py::reinterpret_borrow<py::array>(object);
   }
-  if (py::isinstance(object, py::module_::import("numpy").attr("generic")))
+  if (is_of(object, generic, "numpy", "generic"))
     refuse(PyExc_TypeError, subject, "an array", "a NumPy scalar: use np.asarray(...)");
   if (!py::hasattr(object, "__dlpack__"))
     refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that supports DLPack)",
@@ -107,21 +108,19 @@ Description describe(const py::array& array) {
   result.data = py::detail::array_proxy(array.ptr())->data;
   result.shape.assign(array.shape(), array.shape() + array.ndim());
   result.strides.assign(array.strides(), array.strides() + array.ndim());
-  result.item = static_cast<std::size_t>(array.itemsize());
+  result.item = static_cast<std::size_t>(dtype.itemsize());
   result.order = array.flags() & kOrders;
   result.is_native = is_native(dtype);
   result.is_writeable = array.writeable();
-  result.dtype = number_name(dtype);
-  const bool is_number = !result.dtype.empty();
-  if (!is_number) result.dtype = text_of(dtype.attr("name"));
-  result.dtype_text = is_number && result.is_native ? result.dtype : text_of(dtype);
+  const char* const name = name_of_number(dtype);
+  result.dtype = name != nullptr ? name : text_of(dtype.attr("name"));
+  if (name == nullptr || !result.is_native) result.dtype_in_full = text_of(dtype);
   return result;
 }
 
 Description read_array(py::handle object, const Subject& subject) {
-  const py::array array = as_array(object, subject);
-  Description result = describe(array);
-  if (!array.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
+  Description result = describe(as_array(object, subject));
+  if (!result.owner.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
   return result;
 }
 
@@ -130,7 +129,7 @@ Description read_numbers(py::handle object, const Subject& subject) {
     return read_array(object, subject);
   } catch (const py::error_already_set&) {
     Description result;
-    result.dtype = result.dtype_text = dtype_name(object);
+    result.dtype = dtype_name(object);
     if (result.dtype == "bfloat16") return result;
     throw;
   }
