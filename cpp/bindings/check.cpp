@@ -47,18 +47,19 @@ void check_memory(const Description& array, const Subject& subject) {
 
 }  // namespace
 
-CheckedArray::CheckedArray(Description&& description)
-    : owner(std::move(description.owner)),
-      source(std::move(description.source)),
-      data(description.data),
-      size(description.size()),
-      item(description.item),
-      order(description.order) {
+Form::Form(const Description& description)
+    : size(description.size()), item(description.item), order(description.order) {
   if (const NumberType* const type = find_number_type(description.dtype)) {
     dtype = type->dtype;
     code = type->code;
   }
 }
+
+CheckedArray::CheckedArray(Description&& description)
+    : Form(description),
+      owner(std::move(description.owner)),
+      source(std::move(description.source)),
+      data(description.data) {}
 
 void check_array(const Description& array, const Expected& expected, const Subject& subject) {
   const Model* const like = expected.like;

@@ -10,21 +10,29 @@
 
 namespace fusedstep::bindings {
 
-// An array that passed the checks, with what a later step needs to see that it has not changed.
-struct CheckedArray {
-  py::object owner;   // NumPy's array; on a device, the object that was passed
-  py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
-  void* data = nullptr;
+// What matching arrays have in common.
+struct Form {
   std::size_t size = 0;
   std::size_t item = 0;                // bytes of one element
   DType dtype = DType::float32;        // not of working copies
   std::uint8_t code = dlpack::kFloat;  // of its dtype, in DLPack
   int order = 0;
 
+  Form() = default;
+  explicit Form(const Description& description);
+};
+
+// An array that passed the checks, with what a later step needs to see that it has not changed.
+struct CheckedArray : Form {
+  py::object owner;   // NumPy's array; on a device, the object that was passed
+  py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
+  void* data = nullptr;
+
   CheckedArray() = default;
   // Does not check.
   explicit CheckedArray(Description&& description);
 
+  void set_form(const Form& form) { static_cast<Form&>(*this) = form; }
   Extent extent() const { return {data, size * item}; }
 };
 

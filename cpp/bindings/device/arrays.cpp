@@ -141,11 +141,7 @@ bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& ou
   if (address == 0 && target.size != 0) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
   out.data = reinterpret_cast<void*>(address);
-  out.size = target.size;
-  out.item = target.item;
-  out.dtype = target.dtype;
-  out.code = target.code;
-  out.order = target.order;
+  out.set_form(target);
   out.device = target.device;
   out.origin = target.origin;
   out.is_writeable = true;

@@ -111,11 +111,7 @@ bool take_matching(py::handle object, const HostArray& target, HostArray& out) {
   if (!is_numpy) out.owner = target.owner;
   out.descr = target.descr;
   out.data = data;
-  out.size = target.size;
-  out.item = target.item;
-  out.dtype = target.dtype;
-  out.code = target.code;
-  out.order = target.order;
+  out.set_form(target);
   return true;
 }
 
