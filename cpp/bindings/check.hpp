@@ -36,7 +36,7 @@ struct CheckedArray : Form {
   Extent extent() const { return {data, size * item}; }
 };
 
-// What an array is held against: its parameter.
+// What an array must be like: its parameter.
 struct Model {
   DType dtype = DType::float32;
   Sizes shape;
@@ -66,7 +66,7 @@ inline bool is_elsewhere(int device, int other) {
 [[noreturn]] void refuse_device(int device, int expected, const std::string& like,
                                 const Subject& subject);
 
-// Rows are read one after another.
+// The parameter of rows has them one after another in memory: C order, at least one dimension.
 [[noreturn]] void refuse_rows(const Model& param, const Subject& subject,
                               const std::string& what_for);
 [[noreturn]] void refuse_read_only(const Subject& subject);

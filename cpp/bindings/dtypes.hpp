@@ -1,6 +1,7 @@
 // The dtypes of arrays by their names: what kernels compute in, and how bfloat16 may come.
 #pragma once
 
+#include <iterator>
 #include <optional>
 #include <string>
 
