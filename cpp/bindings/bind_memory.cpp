@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "arrays.hpp"
 #include "engine/fill.hpp"
+#include "host/arrays.hpp"
 #include "module.hpp"
 
 namespace fusedstep::bindings {
@@ -27,14 +27,14 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
                                                    const std::vector<py::object>& like,
                                                    std::size_t copies, const std::string& rowwise) {
   if (names.size() != like.size()) throw std::invalid_argument("expected one name per array");
-  std::vector<CheckedArray> models;
+  std::vector<HostArray> models;
   std::vector<BufferRequest> requests;
   for (std::size_t i = 0; i < like.size(); ++i) {
     const Subject subject{role.c_str(), names[i]};
     models.push_back(check_numbers(like[i], subject, /*writeable=*/false));
     if (!rowwise.empty()) models.back() = one_a_row(models.back(), subject, rowwise);
-    const CheckedArray& model = models.back();
-    requests.push_back({model.data, std::vector(copies, bytes_of(model.dtype, model.size))});
+    const HostArray& model = models.back();
+    requests.push_back({model.data, std::vector(copies, bytes_of(model.format, model.size))});
   }
   const Buffers buffers = allocate_in_phase(requests);
   std::vector<std::vector<py::array>> result(like.size());
@@ -50,14 +50,14 @@ void fill_buffers(const std::vector<py::object>& buffers, double value,
                   const std::vector<py::object>& values) {
   if (!values.empty() && values.size() != buffers.size())
     throw std::invalid_argument("expected one value per buffer");
-  std::vector<CheckedArray> kept;
+  std::vector<HostArray> kept;
   std::vector<FilledArray> arrays;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     const Subject subject{"buffer", "number " + std::to_string(i)};
-    const CheckedArray to = kept.emplace_back(check_numbers(buffers[i], subject, true));
+    const HostArray to = kept.emplace_back(check_numbers(buffers[i], subject, true));
     const void* from = nullptr;
     if (!values.empty())
-      from = kept.emplace_back(check_companion(values[i], to, subject, /*writeable=*/false)).data;
+      from = kept.emplace_back(check_like(values[i], to, subject, /*writeable=*/false)).data;
     arrays.push_back({to.stored(), to.size, from});
   }
   const py::gil_scoped_release unlocked;

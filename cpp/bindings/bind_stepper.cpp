@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "host_space.hpp"
+#include "host/space.hpp"
 #include "module.hpp"
 #include "py_stepper.hpp"
 #include "threads/team.hpp"

@@ -4,7 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "device_space.hpp"
+#include "device/space.hpp"
 #include "py_stepper.hpp"
 
 namespace fusedstep::bindings {

@@ -45,7 +45,7 @@ struct ExchangeTable {
   void* allocate;
   void* managed_from_object;
   void* object_from_managed;
-  int (*tensor_from_object)(void* object, Tensor* out);  // lent: valid while nothing else runs
+  int (*tensor_from_object)(void* object, Tensor* out);  // borrowed: valid while nothing else runs
   int (*current_stream)(std::int32_t device_type, std::int32_t device, void** out);
 };
 

@@ -43,8 +43,8 @@ class Gradients {
       const Checked& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
       Checked& checked = arrays_[i * set_count + set];
-      if (!members.space.take_twin(item, param, checked)) {
-        checked = members.space.check_companion(item, param, subject, /*writeable=*/false);
+      if (!members.space.take_matching(item, param, checked)) {
+        checked = members.space.check_like(item, param, subject, /*writeable=*/false);
         through_dlpack_ = through_dlpack_ || checked.source;
       }
       // Allocators tend to return the same address.

@@ -106,7 +106,7 @@ class Members {
   py::array ready_value(const Checked& target, const py::array& value) const {
     const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
     py::array result =
-        py::module_::import("numpy").attr("asarray")(value, name_of(target.dtype), order);
+        py::module_::import("numpy").attr("asarray")(value, name_of(target.format), order);
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
     const Extent extent{result.data(), size * target.item};
@@ -164,7 +164,7 @@ class Members {
       const bool of_rows = rule.rowwise && slot != kAverage;
       const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
       addition.states.push_back(
-          space.check_companion(object, of_rows ? model : target, what, /*writeable=*/true));
+          space.check_like(object, of_rows ? model : target, what, /*writeable=*/true));
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);

@@ -13,7 +13,7 @@ namespace py = pybind11;
 struct Subject {
   const char* role;  // "parameter", "gradient of", "state of"; or "", of what has a name of its own
   const std::string& name;
-  const char* like = "its parameter";  // what a companion must resemble
+  const char* like = "its parameter";  // what it must be like
   std::string text() const { return *role == 0 ? name : std::string(role) + " '" + name + "'"; }
 };
 

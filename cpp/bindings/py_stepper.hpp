@@ -6,6 +6,7 @@
 
 #include "gradients.hpp"
 #include "members.hpp"
+#include "rows.hpp"
 #include "threads/process.hpp"
 
 namespace fusedstep::bindings {
@@ -105,7 +106,7 @@ class PyStepper {
       throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, got " +
                             engine_.rule().name +
                             ", whose steps depend on norms over a whole array");
-    auto checked = members_.space.check_rows(indices, rows, members_.params[tensor], name);
+    auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
     members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
     members_.check_written();
     if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) return py::none();
@@ -252,7 +253,7 @@ class PyStepper {
   // Releases the GIL: waiting for a device may mean waiting for another thread's Python code.
   template <class OfCall>
   py::object run(const OfCall& gradients) {
-    members_.space.expect_outcome(engine_);
+    members_.space.prepare_result(engine_);
     StepResult result;
     {
       const py::gil_scoped_release unlocked;

@@ -1,7 +1,5 @@
 #include "rows.hpp"
 
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -10,50 +8,47 @@ namespace fusedstep::bindings {
 namespace {
 
 template <class Integer>
-std::vector<std::int64_t> widened(const py::array& a) {
-  std::vector<std::int64_t> result(static_cast<std::size_t>(a.size()));
-  const auto* const bytes = static_cast<const std::byte*>(a.data());
+std::vector<std::int64_t> widened(const Description& indices) {
+  std::vector<std::int64_t> result(indices.size());
+  const auto* const bytes = static_cast<const std::byte*>(indices.data);
   for (std::size_t i = 0; i < result.size(); ++i) {
-    Integer value;  // an array of indices may have any stride
-    std::memcpy(&value, bytes + std::ptrdiff_t(i) * a.strides(0), sizeof value);
+    Integer value;
+    std::memcpy(&value, bytes + std::ptrdiff_t(i) * indices.strides[0], sizeof value);
     result[i] = value;
   }
   return result;
 }
 
-// What NumPy makes of a list; null where that is nothing.
-py::object from_list(py::handle list) {
-  try {
-    return py::module_::import("numpy").attr("asarray")(list);
-  } catch (const py::error_already_set&) {
-    return {};
-  }
-}
-
 }  // namespace
 
-std::vector<std::int64_t> row_numbers(py::handle indices, std::size_t limit,
+void check_indices(const Description& indices, const Subject& subject) {
+  const bool is_integer = indices.dtype == "int32" || indices.dtype == "int64";
+  if (!is_integer || !indices.is_native || indices.shape.size() != 1)
+    refuse(PyExc_TypeError, subject, kIndices,
+           "dtype " + indices.dtype_text() + " of " + std::to_string(indices.shape.size()) +
+               " dimensions");
+}
+
+std::vector<std::int64_t> row_numbers(const Description& indices, std::size_t limit,
                                       const Subject& subject) {
-  const char* const expected = "a one-dimensional array of int32 or int64";
-  const bool listed = py::isinstance<py::list>(indices) || py::isinstance<py::tuple>(indices);
-  if (listed && py::len(indices) == 0) return {};  // NumPy would make floats of it
-  const py::object given =
-      listed ? from_list(indices) : py::reinterpret_borrow<py::object>(indices);
-  if (!given || !(py::isinstance<py::array>(given) || py::hasattr(given, "__dlpack__")))
-    refuse(PyExc_TypeError, subject, expected, type_name(indices));
-  const py::array a = as_array(given, subject);
-  const bool is_integer = a.dtype().kind() == 'i' && (a.itemsize() == 4 || a.itemsize() == 8);
-  const bool is_native = py::cast<bool>(a.dtype().attr("isnative"));
-  if (!is_integer || !is_native || a.ndim() != 1)
-    refuse(PyExc_TypeError, subject, expected,
-           "dtype " + text_of(a.dtype()) + " of " + std::to_string(a.ndim()) + " dimensions");
   std::vector<std::int64_t> result =
-      a.itemsize() == 4 ? widened<std::int32_t>(a) : widened<std::int64_t>(a);
+      indices.dtype == "int32" ? widened<std::int32_t>(indices) : widened<std::int64_t>(indices);
   for (std::size_t i = 0; i < result.size(); ++i)
     if (result[i] < 0 || static_cast<std::uint64_t>(result[i]) >= limit)
       refuse(PyExc_IndexError, subject, "0 <= index < " + std::to_string(limit),
              std::to_string(result[i]) + " at position " + std::to_string(i));
   return result;
+}
+
+void check_row_values(const Model& values, const Model& param, std::size_t count,
+                      const Subject& subject) {
+  Sizes shape = param.shape;
+  shape[0] = static_cast<py::ssize_t>(count);
+  const bool same_dtype = values.format == param.format;
+  if (!same_dtype || values.shape != shape || (values.order & kC) == 0)
+    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, subject,
+           name_of(param.format) + (" of shape " + tuple_text(shape)) + " in C order",
+           name_of(values.format) + (" of shape " + tuple_text(values.shape)));
 }
 
 RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
@@ -77,34 +72,6 @@ RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t r
   }
   gradients.first.push_back(gradients.sets.size());
   return gradients;
-}
-
-CheckedRows<CheckedArray> check_rows(py::handle indices, py::handle rows, const CheckedArray& param,
-                                     const std::string& name) {
-  check_rows_unchanged(param, {"parameter", name});
-  const py::array target = param.array();
-  if (target.ndim() == 0 || (param.order & py::array::c_style) == 0)
-    refuse_rows(param, {"parameter", name}, "step_rows");
-  const auto limit = static_cast<std::size_t>(target.shape(0));
-  const std::vector<std::int64_t> numbers = row_numbers(indices, limit, {"indices of", name});
-
-  CheckedRows<CheckedArray> result;
-  result.values = check_numbers(rows, {"rows of", name}, /*writeable=*/false);
-  const py::array values = result.values.array();
-  std::vector<py::ssize_t> shape(target.shape(), target.shape() + target.ndim());
-  shape[0] = static_cast<py::ssize_t>(numbers.size());
-  const bool same_shape =
-      values.ndim() == target.ndim() && std::equal(shape.begin(), shape.end(), values.shape());
-  const bool same_dtype = result.values.dtype == param.dtype;
-  if (!same_dtype || !same_shape || (values.flags() & py::array::c_style) == 0)
-    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, {"rows of", name},
-           text_of(target.dtype()) + " of shape " + text_of(py::tuple(py::cast(shape))) +
-               " in C order",
-           text_of(values.dtype()) + " of shape " + text_of(values.attr("shape")));
-
-  result.gradients =
-      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, result.values.stored());
-  return result;
 }
 
 }  // namespace fusedstep::bindings

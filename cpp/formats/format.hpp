@@ -17,17 +17,19 @@ enum class Format : unsigned char { float32, float64, bfloat16 };
 struct FormatInfo {
   const char* name;   // as in NumPy and torch
   Compute compute;    // the type it is widened to
-  bool native;        // stored as computed: kernels read it in place
-  bool param;         // allowed for parameters, gradients and state
+  bool native;        // stored as computed: kernels step over it in place, as they do over
+                      // parameters, gradients and state
   std::size_t bytes;  // per element
 };
 
 // One entry per format, in the order of the enumeration.
 constexpr FormatInfo kFormats[] = {
-    {"float32", Compute::float32, true, true, 4},
-    {"float64", Compute::float64, true, true, 8},
-    {"bfloat16", Compute::float32, false, false, 2},
+    {"float32", Compute::float32, true, 4},
+    {"float64", Compute::float64, true, 8},
+    {"bfloat16", Compute::float32, false, 2},
 };
+
+constexpr std::size_t kFormatCount = sizeof kFormats / sizeof *kFormats;
 
 constexpr const FormatInfo& info_of(Format format) {
   return kFormats[static_cast<std::size_t>(format)];

@@ -103,9 +103,9 @@ def test_what_waits_is_refused_while_a_graph_is_captured(opt, monkeypatch):
         (lambda: skips.step(grads), "cannot read the step counters while a CUDA graph is captured"),
         (
             lambda: opt.step_rows("w", device_array(np.array([0])), device_array(floats(1, 3))),
-            "indices of 'w' on the device: expected outside of the capture",
+            "indices of 'w' on the device: not possible while a CUDA graph is captured",
         ),
-        (opt.state_dict, "a copy from the device: expected outside of the capture"),
+        (opt.state_dict, "a copy from the device: not possible while a CUDA graph is captured"),
     ):
         with pytest.raises(ValueError, match=f"^{words}"):
             call()
@@ -121,8 +121,8 @@ def test_a_gradient_of_a_stream_outside_of_the_capture(opt, monkeypatch):
     before = [to_numpy(array).tobytes() for array in opt.params.values()]
     for stream in (1, 2, 7):
         grad = Fake(floats(2, 3), stream=stream)
-        words = "expected an array of a stream that takes part in the capture, got one of a stream "
-        refused(ValueError, f"gradient of 'w': {words}that does not", opt.step, {"w": grad})
+        words = "expected an array from a stream that takes part in the capture, got one from a "
+        refused(ValueError, f"gradient of 'w': {words}stream that does not", opt.step, {"w": grad})
     assert [to_numpy(array).tobytes() for array in opt.params.values()] == before
     opt.step({"w": Fake(floats(2, 3), stream=CAPTURING)})
 

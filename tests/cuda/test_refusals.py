@@ -74,14 +74,14 @@ PARAMETERS = {
     "nowhere": (
         lambda: Fake(floats(3), data=(64, False)),
         ValueError,
-        "expected memory on a CUDA device, got an address that is on none (Fake)",
+        "expected memory on a CUDA device, got an address on no CUDA device (Fake)",
     ),
     "strides": (
         lambda: Fake(floats(3), strides=(4, 4)),
         TypeError,
         (
             "expected a CUDA array that can be viewed without a copy, got Fake "
-            "(one stride a dimension)"
+            "(shape and strides differ in length)"
         ),
     ),
     "no data": (
@@ -185,7 +185,7 @@ GRADIENTS = {
     "another accelerator": (
         lambda: FakeDLPack(floats(2, 3), kind=10),
         TypeError,
-        "expected memory on cuda:0 like its parameter, got an array on DLPack's device type 10",
+        "expected memory on cuda:0 like its parameter, got an array on DLPack device type 10",
     ),
     "no array": (
         lambda: [1.0],
@@ -215,7 +215,7 @@ GRADIENTS = {
         ValueError,
         (
             "expected memory on a CUDA device, "
-            "got shape (2, 3) with strides (12, 4) without memory (its storage was let go?)"
+            "got shape (2, 3) with strides (12, 4) without memory (has its storage been freed?)"
         ),
     ),
     "raises": (

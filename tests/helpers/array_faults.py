@@ -73,7 +73,7 @@ def broadcast(a):
     return np.lib.stride_tricks.as_strided(a[0].copy(), a.shape, (0, a.itemsize))
 
 
-AN_ARRAY = "a NumPy array (or a CPU array that speaks DLPack)"
+AN_ARRAY = "a NumPy array (or a CPU array that supports DLPack)"
 CAME_STRIDES = "shape {shape} with strides ("
 
 # What no array of numbers may be.
@@ -177,7 +177,7 @@ PARAMETER_FAULTS = {
             else (
                 TypeError,
                 "an array that NumPy can view through DLPack without a copy",
-                "Exporter (that takes NumPy 2.1",
+                "Exporter (requires NumPy >= 2.1",
             )
         ),
     ),

@@ -1,25 +1,16 @@
-#include "device_objects.hpp"
+#include "reader.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
+
+#include "bindings/host/reader.hpp"
+#include "bindings/rows.hpp"
 
 namespace fusedstep::bindings {
 namespace {
-
-using Sizes = std::vector<py::ssize_t>;
-
-Sizes c_strides(const Sizes& shape, std::size_t item) {
-  Sizes strides(shape.size());
-  auto step = static_cast<py::ssize_t>(item);
-  for (std::size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
-  return strides;
-}
-
-std::string tuple_text(const Sizes& sizes) { return text_of(py::tuple(py::cast(sizes))); }
 
 // Work on `stream` from here on follows what `producer` holds.
 void wait_for(std::uintptr_t producer, int device, const Subject& subject, cuda::Stream stream) {
@@ -30,21 +21,21 @@ void wait_for(std::uintptr_t producer, int device, const Subject& subject, cuda:
   if (before == stream || (is_default && stream == nullptr)) return;
   const cuda::OnDevice on(std::max(device, 0));
   if (cuda::is_capturing(stream) && (is_default || !cuda::is_capturing(before)))
-    refuse(PyExc_ValueError, subject, "an array of a stream that takes part in the capture",
-           "one of a stream that does not");
+    refuse(PyExc_ValueError, subject, "an array from a stream that takes part in the capture",
+           "one from a stream that does not");
   cuda::order(before, stream);
 }
 
 // torch has a current stream; whoever works on another one has to wait for it.
-void wait_for_torch(const DeviceObject& object, const Subject& subject, cuda::Stream stream) {
+void wait_for_torch(const Description& object, const Subject& subject, cuda::Stream stream) {
   const py::object current =
       py::module_::import("torch.cuda").attr("current_stream")(object.device);
   wait_for(py::cast<std::uintptr_t>(current.attr("cuda_stream")), object.device, subject, stream);
 }
 
-DeviceObject from_torch(py::handle object, const Subject& subject, cuda::Stream stream) {
+Description from_torch(py::handle object, const Subject& subject, cuda::Stream stream) {
   if (is_negated(object)) throw py::type_error(kNegated);
-  DeviceObject result;
+  Description result;
   result.origin = Origin::torch;
   result.dtype = text_of(object.attr("dtype"));
   result.dtype = result.dtype.substr(result.dtype.find('.') + 1);
@@ -62,9 +53,9 @@ bool is_read_only(const py::dict& interface) {
   return py::cast<bool>(py::cast<py::tuple>(interface["data"])[1]);
 }
 
-DeviceObject from_interface(py::handle object, const py::dict& interface, const Subject& subject,
-                            cuda::Stream stream) {
-  DeviceObject result;
+Description from_interface(py::handle object, const py::dict& interface, const Subject& subject,
+                           cuda::Stream stream) {
+  Description result;
   result.origin = is_cupy(object) ? Origin::cupy : Origin::interface;
   result.shape = py::cast<Sizes>(interface["shape"]);
   const auto typestr = py::cast<std::string>(interface["typestr"]);
@@ -73,21 +64,22 @@ DeviceObject from_interface(py::handle object, const py::dict& interface, const 
   result.dtype = typestr[0] == '>' ? typestr : text_of(dtype.attr("name"));
   const auto data = py::cast<py::tuple>(interface["data"]);
   result.data = reinterpret_cast<void*>(py::cast<std::uintptr_t>(data[0]));
-  result.writeable = !is_read_only(interface);
+  result.is_writeable = !is_read_only(interface);
   const auto optional = [&](const char* key) -> py::object {
     return interface.contains(key) ? py::object(interface[key]) : py::none();
   };
   const py::object strides = optional("strides"), producer = optional("stream");
   result.strides =
       strides.is_none() ? c_strides(result.shape, result.item) : py::cast<Sizes>(strides);
-  if (result.strides.size() != result.shape.size()) throw py::value_error("one stride a dimension");
+  if (result.strides.size() != result.shape.size())
+    throw py::value_error("shape and strides differ in length");
   if (!optional("mask").is_none())
     refuse(PyExc_TypeError, subject, "a CUDA array without a mask", "a masked one");
   if (result.size() != 0) {
     result.device = cuda::device_of(result.data);
     if (result.device < 0)
       refuse(PyExc_ValueError, subject, "memory on a CUDA device",
-             "an address that is on none (" + type_name(object) + ")");
+             "an address on no CUDA device (" + type_name(object) + ")");
     if (!producer.is_none())
       wait_for(py::cast<std::uintptr_t>(producer), result.device, subject, stream);
   }
@@ -109,12 +101,12 @@ std::string dtype_text(const dlpack::Tensor& tensor) {
     case dlpack::kBool:
       return "bool";
     default:
-      return "DLPack's type " + std::to_string(tensor.code);
+      return "DLPack type code " + std::to_string(tensor.code);
   }
 }
 
-// Asks for a capsule as DLPack 1 has it, or as it was before. 1 is how DLPack calls the default.
-// Some give none while another device is the current one.
+// Asks for a capsule of DLPack 1, or of an older version. 1 is DLPack's number of the default
+// stream. Some libraries export nothing while another device is the current one.
 py::object capsule_of(py::handle object, int device, cuda::Stream stream) {
   const cuda::OnDevice on(std::max(device, 0));
   const auto number = stream == nullptr ? 1 : reinterpret_cast<std::uintptr_t>(stream);
@@ -128,25 +120,26 @@ py::object capsule_of(py::handle object, int device, cuda::Stream stream) {
   return object.attr("__dlpack__")(py::arg("stream") = number);
 }
 
-// The capsule is kept as it came: one that nobody renamed lets go of its memory when it dies.
-DeviceObject from_dlpack(py::handle object, int device, cuda::Stream stream) {
-  DeviceObject result;
+// The capsule is kept as it came: unless it was renamed, it frees its memory when it dies.
+Description from_dlpack(py::handle object, int device, cuda::Stream stream) {
+  Description result;
   result.origin = Origin::dlpack;
-  result.capsule = capsule_of(object, device, stream);
+  result.source = capsule_of(object, device, stream);
   const dlpack::Tensor* tensor = nullptr;
-  PyObject* const capsule = result.capsule.ptr();
+  PyObject* const capsule = result.source.ptr();
   if (PyCapsule_IsValid(capsule, "dltensor_versioned") != 0) {
     const auto* const managed =
         static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
     if (managed->major > 1)
-      throw py::type_error("DLPack " + std::to_string(managed->major) + " is not known here");
-    if ((managed->flags & dlpack::kIsCopied) != 0) throw py::type_error("it is a copy");
-    result.writeable = (managed->flags & dlpack::kReadOnly) == 0;
+      throw py::type_error("requires DLPack <= 1; found " + std::to_string(managed->major));
+    if ((managed->flags & dlpack::kIsCopied) != 0)
+      throw py::type_error("__dlpack__ returned a copy");
+    result.is_writeable = (managed->flags & dlpack::kReadOnly) == 0;
     tensor = &managed->tensor;
   } else if (PyCapsule_IsValid(capsule, "dltensor") != 0) {
     tensor = &static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule, "dltensor"))->tensor;
   } else {
-    throw py::type_error("__dlpack__ gave no capsule of DLPack");
+    throw py::type_error("__dlpack__ returned no DLPack capsule");
   }
   result.dtype = dtype_text(*tensor);
   result.item = static_cast<std::size_t>(tensor->bits * tensor->lanes + 7) / 8;
@@ -162,7 +155,7 @@ DeviceObject from_dlpack(py::handle object, int device, cuda::Stream stream) {
   return result;
 }
 
-// What a refusal calls an object that is not on a device.
+// What messages call an object that is not on a device.
 std::string on_cpu(py::handle object) {
   return "an array on the CPU (" +
          (is_torch(object) ? "torch." + type_name(object) : type_name(object)) + ")";
@@ -177,8 +170,8 @@ py::object attribute(py::handle object, const char* name) {
   return py::reinterpret_steal<py::object>(found);
 }
 
-DeviceObject read(py::handle object, const Subject& subject, const std::string& expected,
-                  cuda::Stream stream) {
+Description read(py::handle object, const Subject& subject, const std::string& expected,
+                 cuda::Stream stream) {
   if (is_torch(object)) {
     if (!py::cast<bool>(object.attr("is_cuda")))
       refuse(PyExc_TypeError, subject, expected,
@@ -193,7 +186,7 @@ DeviceObject read(py::handle object, const Subject& subject, const std::string& 
   if (py::isinstance<py::array>(object)) refuse(PyExc_TypeError, subject, expected, on_cpu(object));
   const py::object interface = attribute(object, "__cuda_array_interface__");
   const py::object where = attribute(object, "__dlpack_device__");
-  // An interface without a stream does not say when the numbers are there: DLPack waits for them.
+  // An interface without a stream does not say when its data are ready: DLPack waits for them.
   const bool by_interface =
       interface && (!where || is_cupy(object) || py::dict(interface).contains("stream"));
   if (by_interface) return from_interface(object, py::dict(interface), subject, stream);
@@ -208,57 +201,65 @@ DeviceObject read(py::handle object, const Subject& subject, const std::string& 
       break;
     default:
       refuse(PyExc_TypeError, subject, expected,
-             "an array on DLPack's device type " + std::to_string(place.first));
+             "an array on DLPack device type " + std::to_string(place.first));
   }
-  DeviceObject result = from_dlpack(object, place.second, stream);
-  if (interface)  // old capsules do not tell
-    result.writeable = result.writeable && !is_read_only(py::dict(interface));
+  Description result = from_dlpack(object, place.second, stream);
+  if (interface)  // old capsules cannot say so
+    result.is_writeable = result.is_writeable && !is_read_only(py::dict(interface));
   return result;
 }
 
 }  // namespace
-
-std::size_t DeviceObject::size() const {
-  return std::accumulate(
-      shape.begin(), shape.end(), std::size_t{1},
-      [](std::size_t a, py::ssize_t b) { return a * static_cast<std::size_t>(b); });
-}
-
-std::string DeviceObject::shape_text() const { return tuple_text(shape); }
-
-std::string DeviceObject::layout_text() const {
-  return "shape " + tuple_text(shape) + " with strides " + tuple_text(strides);
-}
 
 bool is_cupy(py::handle object) {
   static PyTypeObject* type = nullptr;
   return is_of(object, type, "cupy", "ndarray");
 }
 
-DeviceObject read_object(py::handle object, const Subject& subject, const std::string& expected,
-                         cuda::Stream stream) {
-  // What goes wrong in somebody's protocol is told with the array's name. Refusals name it already.
+Description read_device_array(py::handle object, const Subject& subject,
+                              const std::string& expected, cuda::Stream stream) {
+  // Errors of another library's protocol get the array's name. Refusals have it already.
   const auto blame = [&](const std::string& why) {
     return subject.text() + ": expected a CUDA array that can be viewed without a copy, got " +
            type_name(object) + " (" + why + ")";
   };
   try {
-    return read(object, subject, expected, stream);
+    Description result = read(object, subject, expected, stream);
+    result.owner = py::reinterpret_borrow<py::object>(object);
+    result.order = order_of(result.shape, result.strides, result.item);
+    return result;
   } catch (py::error_already_set& error) {
     const std::string text = text_of(error.value());
     if (!error.matches(PyExc_Exception) || text.rfind(subject.text(), 0) == 0) throw;
     py::raise_from(error, PyExc_TypeError, blame(text).c_str());
     throw py::error_already_set();
-  } catch (const py::builtin_exception& error) {  // what a protocol gave is of another type
+  } catch (const py::builtin_exception& error) {  // the protocol returned another type
     throw py::type_error(blame(error.what()));
   }
+}
+
+Description read_indices(py::handle indices, const Subject& subject, cuda::Stream stream) {
+  const Description array = read_device_array(indices, subject, kIndices, stream);
+  check_indices(array, subject);
+  if ((array.order & kC) == 0)
+    refuse(PyExc_ValueError, subject, "contiguous indices on the device", array.layout_text());
+  refuse_while_capturing(subject.text() + " on the device", stream);
+  const py::array copy(py::dtype(array.dtype), array.shape);
+  Description result = describe(copy);
+  {
+    const py::gil_scoped_release unlocked;
+    const cuda::OnDevice on(std::max(array.device, 0));
+    if (array.size() != 0)
+      cuda::copy_out(result.data, array.data, array.size() * array.item, stream);
+  }
+  return result;
 }
 
 void refuse_while_capturing(const std::string& what, cuda::Stream stream) {
   if (cuda::is_capturing(stream))
     throw py::value_error(what +
-                          ": expected outside of the capture of a CUDA graph, since it waits for "
-                          "the device, got inside of one");
+                          ": not possible while a CUDA graph is captured, because it waits for the "
+                          "device; do it outside of the capture");
 }
 
 std::intptr_t address_now(py::handle object, Origin origin) {

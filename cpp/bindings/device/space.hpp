@@ -1,9 +1,10 @@
 // Arrays on a CUDA device.
 #pragma once
 
+#include "arrays.hpp"
+#include "bindings/host/reader.hpp"
+#include "bindings/rows.hpp"
 #include "cuda/stepper.hpp"
-#include "device_arrays.hpp"
-#include "rows.hpp"
 
 namespace fusedstep::bindings {
 
@@ -19,10 +20,10 @@ class DeviceSpace {
   DeviceSpace(py::function current_stream, py::function scalar)
       : current_stream_(std::move(current_stream)), scalar_(std::move(scalar)) {}
 
-  // Every call hears anew which stream is current, under the lock of its optimizer.
+  // Every call asks which stream is current, under the lock of its optimizer.
   void enter(Engine& engine, const std::vector<DeviceArray>& params);
-  // Makes the arrays that a step tells its outcome in; none where it measures nothing.
-  void expect_outcome(Engine& engine);
+  // Makes the arrays that a step writes its result to; none where it measures nothing.
+  void prepare_result(Engine& engine);
   static bool knows_counters(const Engine& engine) { return engine.knows_counters(); }
 
   Scale scale_of(const py::object& value);
@@ -30,9 +31,9 @@ class DeviceSpace {
   DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable) const {
     return bindings::check_numbers(object, subject, writeable, stream_);
   }
-  DeviceArray check_companion(py::handle object, const DeviceArray& target, const Subject& subject,
-                              bool writeable) const {
-    return bindings::check_companion(object, target, subject, writeable, stream_);
+  DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
+                         bool writeable) const {
+    return bindings::check_like(object, target, subject, writeable, stream_);
   }
   DeviceArray check_copy(py::handle object, const DeviceArray& target,
                          const Subject& subject) const {
@@ -46,12 +47,14 @@ class DeviceSpace {
                            const DeviceArray& array, const Subject& subject) {
     bindings::check_beside(first, first_name, array, subject);
   }
-  // `indices` may lie on the device: they are read, which waits for it.
-  CheckedRows<DeviceArray> check_rows(py::handle indices, py::handle rows, const DeviceArray& param,
-                                      const std::string& name) const;
-  // Another library's current stream is another one: its arrays go the slow way, which waits.
-  bool take_twin(py::handle object, const DeviceArray& target, DeviceArray& out) const {
-    return target.origin == leader_ && bindings::take_twin(object, target, out);
+  // NumPy's, or on the device: then they are copied, which waits for it.
+  Description read_indices(py::handle indices, const Subject& subject) const {
+    return py::isinstance<py::array>(indices) ? bindings::read_indices(indices, subject)
+                                              : bindings::read_indices(indices, subject, stream_);
+  }
+  // Arrays of a library with another current stream go the slow way, which waits.
+  bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out) const {
+    return target.origin == origin_ && bindings::take_matching(object, target, out);
   }
   static void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
@@ -76,7 +79,7 @@ class DeviceSpace {
   py::function current_stream_, scalar_;
   cuda::Stream stream_ = nullptr;
   int device_ = -1;                    // of the parameters
-  Origin leader_ = Origin::interface;  // of the first parameter, whose library's stream it is
+  Origin origin_ = Origin::interface;  // of the first parameter, whose library's stream it is
   py::object applied_ = py::none(), grad_norm_ = py::none();
   py::object scale_;  // what the last step read its scale from
 };

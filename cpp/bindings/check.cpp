@@ -1,0 +1,110 @@
+#include "check.hpp"
+
+#include <utility>
+
+namespace fusedstep::bindings {
+namespace {
+
+bool is_expected_dtype(const Description& array, const Expected& expected) {
+  switch (expected.dtype) {
+    case Holds::numbers:
+      return format_called(array.dtype).has_value();
+    case Holds::numbers_of_model:
+      return array.dtype == name_of(expected.like->format);
+    case Holds::bfloat16:
+      return holds_bfloat16(array.dtype, array.is_on_device());
+  }
+  return false;
+}
+
+[[noreturn]] void refuse_dtype(const Description& array, const Expected& expected,
+                               const Subject& subject) {
+  switch (expected.dtype) {
+    case Holds::numbers:
+      refuse(PyExc_TypeError, subject, "dtype " + formats_text(), array.dtype_text());
+    case Holds::numbers_of_model:
+      refuse(PyExc_TypeError, subject,
+             std::string("dtype ") + name_of(expected.like->format) + " like " + subject.like,
+             array.dtype_text());
+    case Holds::bfloat16:
+      break;
+  }
+  refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", array.dtype);
+}
+
+void check_memory(const Description& array, const Subject& subject) {
+  if (array.size() == 0) return;
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(array.data) % array.item;
+  if (offset != 0)
+    refuse(PyExc_ValueError, subject,
+           "an aligned array (address divisible by " + std::to_string(array.item) + ")",
+           "an address " + std::to_string(offset) + " bytes off");
+  if (array.data == nullptr)
+    refuse(PyExc_ValueError, subject,
+           array.is_on_device() ? "memory on a CUDA device" : "memory on the CPU",
+           array.layout_text() + " without memory (has its storage been freed?)");
+}
+
+}  // namespace
+
+Form::Form(const Description& description)
+    : size(description.size()), item(description.item), order(description.order) {
+  const bool is_copy = holds_bfloat16(description.dtype, description.is_on_device());
+  format = is_copy ? Format::bfloat16 : format_called(description.dtype).value();
+  code = dlpack_code(format);
+}
+
+CheckedArray::CheckedArray(Description&& description)
+    : Form(description),
+      owner(std::move(description.owner)),
+      source(std::move(description.source)),
+      data(description.data) {}
+
+void check_array(const Description& array, const Expected& expected, const Subject& subject) {
+  const Model* const like = expected.like;
+  if (like != nullptr && is_elsewhere(array.device, like->device))
+    refuse_device(array.device, like->device, subject.like, subject);
+  if (!is_expected_dtype(array, expected)) refuse_dtype(array, expected, subject);
+  if (!array.is_native)
+    refuse(PyExc_ValueError, subject, "native byte order", "dtype " + array.dtype_text());
+  if (like != nullptr && array.shape != like->shape)
+    refuse(PyExc_ValueError, subject, "shape " + tuple_text(like->shape) + " like " + subject.like,
+           tuple_text(array.shape));
+  if (expected.writeable && !array.is_writeable) refuse_read_only(subject);
+  if (like == nullptr && array.order == 0)
+    refuse(PyExc_ValueError, subject, "a contiguous array (C or Fortran order)",
+           array.layout_text());
+  if (like != nullptr && (array.order & like->order) == 0)
+    refuse(PyExc_ValueError, subject,
+           std::string("a contiguous array in ") + ((like->order & kC) != 0 ? "C" : "Fortran") +
+               " order like " + subject.like,
+           array.layout_text());
+  check_memory(array, subject);
+}
+
+void check_takes_copy(Format param, const Subject& subject) {
+  if (param != Format::float32)
+    refuse(PyExc_TypeError, subject, "a float32 parameter",
+           std::string("one of ") + name_of(param));
+}
+
+void refuse_device(int device, int expected, const std::string& like, const Subject& subject) {
+  refuse(PyExc_ValueError, subject, "memory on " + device_text(expected) + " like " + like,
+         "memory on " + device_text(device));
+}
+
+void refuse_rows(const Model& param, const Subject& subject, const std::string& what_for) {
+  refuse(PyExc_ValueError, subject, "an array of rows in C order for " + what_for,
+         "shape " + tuple_text(param.shape) + ((param.order & kC) != 0 ? "" : " in Fortran order"));
+}
+
+void refuse_read_only(const Subject& subject) {
+  refuse(PyExc_ValueError, subject, "a writeable array", "a read-only one");
+}
+
+void refuse_changed(const Subject& subject) {
+  refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
+         "one that was resized, retyped or reallocated since");
+}
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,76 @@
+// What may be handed to a kernel, wherever it lies. Every refusal names the array, what was
+// expected and what came.
+#pragma once
+
+#include <cstdint>
+
+#include "description.hpp"
+#include "dtypes.hpp"
+#include "engine/memory.hpp"
+
+namespace fusedstep::bindings {
+
+// What matching arrays have in common.
+struct Form {
+  std::size_t size = 0;
+  std::size_t item = 0;  // bytes of one element
+  Format format = Format::float32;
+  std::uint8_t code = dlpack::kFloat;  // of its dtype, in DLPack
+  int order = 0;
+
+  Form() = default;
+  explicit Form(const Description& description);
+};
+
+// An array that passed the checks, with what a later step needs to see that it has not changed.
+struct CheckedArray : Form {
+  py::object owner;   // NumPy's array; on a device, the object that was passed
+  py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
+  void* data = nullptr;
+
+  CheckedArray() = default;
+  // Does not check.
+  explicit CheckedArray(Description&& description);
+
+  void set_form(const Form& form) { static_cast<Form&>(*this) = form; }
+  Array stored() const { return {data, nullptr, format}; }
+  Extent extent() const { return {data, size * item}; }
+};
+
+// What an array must be like: its parameter.
+struct Model {
+  Format format = Format::float32;
+  Sizes shape;
+  int order = 0;
+  int device = -1;
+};
+
+enum class Holds { numbers, numbers_of_model, bfloat16 };
+
+struct Expected {
+  Holds dtype = Holds::numbers;
+  const Model* like = nullptr;  // whose device, shape and order it must have; null: anything goes
+  bool writeable = false;
+};
+
+// Throws unless the array is of the expected dtype, native, contiguous, aligned, in memory, and all
+// that `expected` says.
+void check_array(const Description& array, const Expected& expected, const Subject& subject);
+
+// A working copy is one of a float32 parameter.
+void check_takes_copy(Format param, const Subject& subject);
+
+// Arrays without a device fit anywhere.
+inline bool is_elsewhere(int device, int other) {
+  return device >= 0 && other >= 0 && device != other;
+}
+[[noreturn]] void refuse_device(int device, int expected, const std::string& like,
+                                const Subject& subject);
+
+// The parameter of rows has them one after another in memory: C order, at least one dimension.
+[[noreturn]] void refuse_rows(const Model& param, const Subject& subject,
+                              const std::string& what_for);
+[[noreturn]] void refuse_read_only(const Subject& subject);
+[[noreturn]] void refuse_changed(const Subject& subject);
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,186 @@
+#include "arrays.hpp"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace fusedstep::bindings {
+namespace {
+
+std::string on_device_of(const DeviceArray& target, const Subject& subject) {
+  return "memory on " + device_text(target.device) + " like " + subject.like;
+}
+
+// Names that are looked up in every step.
+PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
+
+py::object get(py::handle object, PyObject* name) {
+  return py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), name));
+}
+
+py::object call(py::handle object, PyObject* name) {
+  PyObject* const self = object.ptr();
+  return py::reinterpret_steal<py::object>(PyObject_VectorcallMethod(name, &self, 1, nullptr));
+}
+
+bool is_number(const py::object& number, int value) {
+  return number && PyLong_Check(number.ptr()) != 0 && PyLong_AsLong(number.ptr()) == value;
+}
+
+bool equal(const py::object& a, const py::object& b) {
+  return a && (a.is(b) || PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ) == 1);
+}
+
+// The same of what is described in C.
+bool matches(const dlpack::Tensor& tensor, const DeviceArray& target) {
+  return tensor.device_type == dlpack::kCUDA && tensor.device_id == target.device &&
+         dlpack::has_form(tensor, target.code, target.item, target.shape.data(),
+                          target.shape.size(), (target.order & kC) == 0);
+}
+
+bool matches_torch(py::handle object, const DeviceArray& target) {
+  static PyObject *const dtype = interned("dtype"), *const shape = interned("shape"),
+                         *const device = interned("get_device"),
+                         *const contiguous = interned("is_contiguous"),
+                         *const negated = interned("is_neg");
+  return is_torch(object) && get(object, dtype).is(target.own_dtype) &&
+         equal(get(object, shape), target.own_shape) &&
+         is_number(call(object, device), target.device) &&
+         call(object, contiguous).is(py::bool_(true)) && call(object, negated).is(py::bool_(false));
+}
+
+bool matches_cupy(py::handle object, const DeviceArray& target) {
+  static PyObject *const dtype = interned("dtype"), *const shape = interned("shape"),
+                         *const data = interned("data"), *const device = interned("device_id"),
+                         *const flags = interned("flags"),
+                         *const contiguous = interned("c_contiguous");
+  if (!is_cupy(object) || !get(object, dtype).is(target.own_dtype) ||
+      !equal(get(object, shape), target.own_shape))
+    return false;
+  const py::object memory = get(object, data), order = get(object, flags);
+  return memory && order && is_number(get(memory, device), target.device) &&
+         get(order, contiguous).is(py::bool_(true));
+}
+
+}  // namespace
+
+DeviceArray::DeviceArray(Description&& description)
+    : CheckedArray(std::move(description)),
+      device(size == 0 ? -1 : description.device),
+      origin(description.origin),
+      is_writeable(description.is_writeable),
+      shape(std::move(description.shape)) {
+  if (origin == Origin::torch || origin == Origin::cupy) {
+    own_dtype = owner.attr("dtype");
+    own_shape = owner.attr("shape");
+  }
+}
+
+DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
+                          cuda::Stream stream) {
+  Description array = read_device_array(
+      object, subject, "a CUDA array (torch, CuPy, __cuda_array_interface__ or DLPack)", stream);
+  check_array(array, {Holds::numbers, nullptr, writeable}, subject);
+  return DeviceArray(std::move(array));
+}
+
+DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
+                       bool writeable, cuda::Stream stream) {
+  Description array = read_device_array(object, subject, on_device_of(target, subject), stream);
+  const Model model = model_of(target);
+  check_array(array, {Holds::numbers_of_model, &model, writeable}, subject);
+  return DeviceArray(std::move(array));
+}
+
+DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
+                       cuda::Stream stream) {
+  check_takes_copy(target.format, subject);
+  Description array = read_device_array(object, subject, on_device_of(target, subject), stream);
+  const Model model = model_of(target);
+  check_array(array, {Holds::bfloat16, &model, /*writeable=*/true}, subject);
+  return DeviceArray(std::move(array));
+}
+
+DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
+                      const std::string& what_for) {
+  if ((param.order & kC) == 0) refuse_rows(model_of(param), subject, what_for);
+  DeviceArray result = param;
+  result.shape = {param.shape.empty() ? 1 : param.shape[0]};
+  result.size = static_cast<std::size_t>(result.shape[0]);
+  result.order = kOrders;
+  return result;
+}
+
+Model model_of(const DeviceArray& array) {
+  return {array.format, array.shape, array.order, array.device};
+}
+
+void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,
+                  const Subject& subject) {
+  if (is_elsewhere(array.device, first.device))
+    refuse_device(array.device, first.device, Subject{"parameter", first_name}.text(), subject);
+}
+
+bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out) {
+  dlpack::Tensor tensor;
+  const bool described = target.origin == Origin::torch && is_torch(object) &&
+                         dlpack::describe_numbers(object, tensor);
+  const bool known = described
+                         ? matches(tensor, target)
+                         : (target.order & kC) != 0 &&
+                               ((target.origin == Origin::torch && matches_torch(object, target)) ||
+                                (target.origin == Origin::cupy && matches_cupy(object, target)));
+  if (!known) {
+    PyErr_Clear();  // the slow way says what is wrong
+    return false;
+  }
+  const std::intptr_t address = described ? reinterpret_cast<std::intptr_t>(dlpack::address(tensor))
+                                          : address_now(object, target.origin);
+  if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
+  if (address == 0 && target.size != 0) return false;
+  out.owner = py::reinterpret_borrow<py::object>(object);
+  out.data = reinterpret_cast<void*>(address);
+  out.set_form(target);
+  out.device = target.device;
+  out.origin = target.origin;
+  out.is_writeable = true;
+  return true;
+}
+
+void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
+  // Where nothing lies, libraries call the place one thing or another.
+  if (checked.size != 0 && checked.origin != Origin::dlpack &&
+      address_now(checked.owner, checked.origin) != reinterpret_cast<std::intptr_t>(checked.data))
+    refuse_changed(subject);
+  if (writeable && !checked.is_writeable) refuse_read_only(subject);
+}
+
+static py::array host_array(const DeviceArray& array) {
+  const py::object empty = py::module_::import("numpy").attr("empty");
+  return empty(py::tuple(py::cast(array.shape)), name_of(array.format),
+               (array.order & kC) != 0 ? "C" : "F");
+}
+
+py::array copy_out_of(const DeviceArray& array, cuda::Stream stream) {
+  refuse_while_capturing("a copy from the device", stream);
+  py::array result = host_array(array);
+  void* const to = result.mutable_data();
+  const py::gil_scoped_release unlocked;
+  const cuda::OnDevice on(std::max(array.device, 0));
+  if (array.size != 0) cuda::copy_out(to, array.data, array.size * array.item, stream);
+  return result;
+}
+
+void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream stream) {
+  const py::array ordered = py::module_::import("numpy").attr("asarray")(
+      value, name_of(array.format), (array.order & kC) != 0 ? "C" : "F");
+  if (static_cast<std::size_t>(ordered.size()) != array.size)
+    throw std::invalid_argument("a value has its array's shape");
+  const void* const from = ordered.data();
+  const py::gil_scoped_release unlocked;
+  const cuda::OnDevice on(std::max(array.device, 0));
+  if (array.size != 0) cuda::copy_in(array.data, from, array.size * array.item, stream);
+}
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,45 @@
+// Checked arrays on a CUDA device.
+#pragma once
+
+#include <string>
+
+#include "bindings/check.hpp"
+#include "reader.hpp"
+
+namespace fusedstep::bindings {
+
+struct DeviceArray : CheckedArray {
+  int device = -1;  // -1: an empty array, which fits anywhere
+  Origin origin = Origin::interface;
+  bool is_writeable = false;
+  // Of parameters and what is read slowly; a gradient's are its parameter's.
+  Sizes shape;
+  py::object own_dtype, own_shape;  // torch's and CuPy's, to compare others with
+
+  DeviceArray() = default;
+  explicit DeviceArray(Description&& description);
+};
+
+// What the functions of these names in host/arrays.hpp do.
+DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
+                          cuda::Stream stream);
+DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
+                       bool writeable, cuda::Stream stream);
+DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
+                       cuda::Stream stream);
+DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
+                      const std::string& what_for);
+Model model_of(const DeviceArray& array);
+void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,
+                  const Subject& subject);
+// For torch's and CuPy's arrays beside one of the same library.
+bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out);
+// torch's and CuPy's arrays report their address; one with __cuda_array_interface__ is asked for it
+// again; the memory of a DLPack capsule cannot move.
+void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable);
+
+// NumPy copies, in the array's memory order; both ways the bytes are the array's own.
+py::array copy_out_of(const DeviceArray& array, cuda::Stream stream);
+void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream stream);
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,71 @@
+// Checked arrays in the memory of the CPU.
+#pragma once
+
+#include "bindings/check.hpp"
+
+namespace fusedstep::bindings {
+
+// `owner` is a NumPy array, though not a py::array, whose default is an array of its own.
+struct HostArray : CheckedArray {
+  py::object descr;  // its dtype
+  // False: `source` was compared in C and has no NumPy view; `owner` is its parameter's.
+  bool is_viewed = true;
+  std::size_t rows = 1;  // along the first axis
+
+  HostArray() = default;
+  explicit HostArray(Description&& description);
+
+  py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
+};
+
+// An array of numbers that kernels run over; writeable where it is updated in place.
+HostArray check_numbers(py::handle object, const Subject& subject, bool writeable);
+
+// An array that is read beside `target` (or, with `writeable`, updated beside it): the same dtype,
+// shape and order.
+HostArray check_like(py::handle object, const HostArray& target, const Subject& subject,
+                     bool writeable);
+
+// An array of bfloat16, or of the same bits as uint16, in the target's shape and order: the working
+// copy of a float32 parameter.
+HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject);
+
+// What the states of a row-wise rule, one number a row, are held against: not to be read. Throws
+// where the rows of `param` are not in C order; `what_for` is for the message.
+HostArray one_a_row(const HostArray& param, const Subject& subject, const std::string& what_for);
+
+// As the array is now: its owner may have reshaped it.
+Model model_of(const HostArray& array);
+
+// check_like() for what nearly always comes, and is only read: a plain NumPy array with the
+// target's own dtype object, shape and order, or what describes itself in C as such an array.
+// False: ask check_like().
+bool take_matching(py::handle object, const HostArray& target, HostArray& out);
+
+// check_unchanged() takes a reshaped array as it is, since its elements are where they were; its
+// rows may not be.
+void check_rows_unchanged(const HostArray& checked, const Subject& subject);
+
+// What is_unchanged() does not find in NumPy's struct: throws what has changed. A view through
+// DLPack stays as it is, so it is asked of its source.
+void check_slowly(const HostArray& checked, const Subject& subject, bool writeable);
+
+// Whether a plain NumPy array is as it was. Every step asks this of every array, so it reads
+// NumPy's struct itself (as pybind11 declares it).
+inline bool is_unchanged(const HostArray& checked, bool writeable) {
+  const auto* const array = py::detail::array_proxy(checked.owner.ptr());
+  std::size_t size = 1;
+  for (int i = 0; i < array->nd; ++i) size *= static_cast<std::size_t>(array->dimensions[i]);
+  const int locked = writeable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ & ~array->flags : 0;
+  return array->data == checked.data && array->descr == checked.descr.ptr() &&
+         size == checked.size && (array->flags & kOrders) == checked.order && locked == 0;
+}
+
+// Throws where an array was reallocated, reshaped to another size, retyped or locked since it was
+// checked: all that its owner can still do to it.
+inline void check_unchanged(const HostArray& checked, const Subject& subject, bool writeable) {
+  if (checked.source || !is_unchanged(checked, writeable))
+    check_slowly(checked, subject, writeable);
+}
+
+}  // namespace fusedstep::bindings

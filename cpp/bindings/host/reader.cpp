@@ -1,0 +1,152 @@
+#include "reader.hpp"
+
+#include <cstdint>
+
+#include "bindings/exchange.hpp"
+#include "bindings/rows.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+constexpr int kUserDefined = 24;  // NumPy's own dtypes with a type number have a lower one
+
+// A native order may be spelled '=' or out, as in arrays from ctypes or an old pickle.
+bool is_native(const py::dtype& dtype) {
+  const std::uint16_t one = 1;
+  const bool little = *reinterpret_cast<const unsigned char*>(&one) == 1;
+  return dtype.byteorder() != (little ? '>' : '<');
+}
+
+// Names that NumPy would have to be asked for in Python; null: not one of these.
+const char* name_of_number(const py::dtype& dtype) {
+  if (dtype.num() >= kUserDefined) return nullptr;
+  const auto bytes = dtype.itemsize();
+  switch (dtype.kind()) {
+    case 'f':
+      return bytes == 4 ? "float32" : bytes == 8 ? "float64" : nullptr;
+    case 'i':
+      return bytes == 4 ? "int32" : bytes == 8 ? "int64" : nullptr;
+    case 'u':
+      return bytes == 2 ? "uint16" : nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+// What NumPy may view: of a tensor that requires gradients, a detached one in the same memory.
+py::object viewable(py::handle object) {
+  if (is_negated(object)) {
+    PyErr_SetString(PyExc_BufferError, kNegated);
+    throw py::error_already_set();
+  }
+  const bool followed = py::hasattr(object, "requires_grad") && py::hasattr(object, "detach") &&
+                        py::cast<bool>(py::bool_(object.attr("requires_grad")));
+  return followed ? object.attr("detach")() : py::reinterpret_borrow<py::object>(object);
+}
+
+// NumPy before 2.1 cannot be told not to copy, and locks what it views.
+py::array view_through_dlpack(py::handle object) {
+  const py::module_ numpy = py::module_::import("numpy");
+  const auto version = py::cast<std::string>(numpy.attr("__version__"));
+  const int major = std::stoi(version);
+  const int minor = std::stoi(version.substr(version.find('.') + 1));
+  if (major < 2 || (major == 2 && minor < 1)) {
+    PyErr_SetString(PyExc_TypeError, ("requires NumPy >= 2.1; found " + version).c_str());
+    throw py::error_already_set();
+  }
+  return numpy.attr("from_dlpack")(viewable(object), py::arg("copy") = false);
+}
+
+// "torch.bfloat16" is called bfloat16 elsewhere.
+std::string dtype_name(py::handle object) {
+  if (!py::hasattr(object, "dtype")) return "";
+  const std::string name = text_of(object.attr("dtype"));
+  return name.substr(name.rfind('.') + 1);
+}
+
+// What NumPy makes of a list; null where that is nothing.
+py::object from_list(py::handle list) {
+  try {
+    return py::module_::import("numpy").attr("asarray")(list);
+  } catch (const py::error_already_set&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+py::array as_array(py::handle object, const Subject& subject) {
+  static PyTypeObject *masked = nullptr, *generic = nullptr;
+  if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
+    return py::reinterpret_borrow<py::array>(object);
+  if (py::isinstance<py::array>(object)) {
+    if (is_of(object, masked, "numpy.ma", "MaskedArray"))
+      refuse(PyExc_TypeError, subject, "a plain NumPy array", "a masked array");
+    return py::reinterpret_borrow<py::array>(object);
+  }
+  if (is_of(object, generic, "numpy", "generic"))
+    refuse(PyExc_TypeError, subject, "an array", "a NumPy scalar: use np.asarray(...)");
+  if (!py::hasattr(object, "__dlpack__"))
+    refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that supports DLPack)",
+           type_name(object));
+  try {
+    return view_through_dlpack(object);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;  // Ctrl-C is no property of the array
+    const std::string what = subject.text() + ": expected an array that NumPy can view through " +
+                             "DLPack without a copy, got " + type_name(object) + " (" +
+                             text_of(error.value()) + ")";
+    py::raise_from(error, PyExc_TypeError, what.c_str());
+    throw py::error_already_set();
+  }
+}
+
+Description describe(const py::array& array) {
+  Description result;
+  const py::dtype dtype = array.dtype();
+  result.owner = array;
+  result.data = py::detail::array_proxy(array.ptr())->data;
+  result.shape.assign(array.shape(), array.shape() + array.ndim());
+  result.strides.assign(array.strides(), array.strides() + array.ndim());
+  result.item = static_cast<std::size_t>(dtype.itemsize());
+  result.order = array.flags() & kOrders;
+  result.is_native = is_native(dtype);
+  result.is_writeable = array.writeable();
+  const char* const name = name_of_number(dtype);
+  result.dtype = name != nullptr ? name : text_of(dtype.attr("name"));
+  if (name == nullptr || !result.is_native) result.dtype_in_full = text_of(dtype);
+  return result;
+}
+
+Description read_array(py::handle object, const Subject& subject) {
+  Description result = describe(as_array(object, subject));
+  if (!result.owner.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
+  return result;
+}
+
+Description read_numbers(py::handle object, const Subject& subject) {
+  try {
+    return read_array(object, subject);
+  } catch (const py::error_already_set&) {
+    Description result;
+    result.dtype = dtype_name(object);
+    if (result.dtype == "bfloat16") return result;
+    throw;
+  }
+}
+
+Description read_indices(py::handle indices, const Subject& subject) {
+  const bool listed = py::isinstance<py::list>(indices) || py::isinstance<py::tuple>(indices);
+  // NumPy would make floats of an empty list.
+  if (listed && py::len(indices) == 0)
+    return describe(py::array(py::dtype::of<std::int64_t>(), Sizes{0}));
+  const py::object given =
+      listed ? from_list(indices) : py::reinterpret_borrow<py::object>(indices);
+  if (!given || !(py::isinstance<py::array>(given) || py::hasattr(given, "__dlpack__")))
+    refuse(PyExc_TypeError, subject, kIndices, type_name(indices));
+  Description result = read_array(given, subject);
+  check_indices(result, subject);
+  return result;
+}
+
+}  // namespace fusedstep::bindings

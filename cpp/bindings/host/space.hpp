@@ -1,0 +1,70 @@
+// Arrays in the memory of the CPU: NumPy's, and what NumPy can view.
+#pragma once
+
+#include <cstring>
+
+#include "arrays.hpp"
+#include "bindings/rows.hpp"
+#include "engine/stepper.hpp"
+#include "reader.hpp"
+
+namespace fusedstep::bindings {
+
+struct HostSpace {
+  using Engine = Stepper;
+  using Array = HostArray;
+  using ScaleArgument = double;
+
+  static Scale scale_of(double value) { return {value}; }
+
+  static HostArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
+    return bindings::check_numbers(object, subject, writeable);
+  }
+  static HostArray check_like(py::handle object, const HostArray& target, const Subject& subject,
+                              bool writeable) {
+    return bindings::check_like(object, target, subject, writeable);
+  }
+  static HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject) {
+    return bindings::check_copy(object, target, subject);
+  }
+  static HostArray one_a_row(const HostArray& param, const Subject& subject,
+                             const std::string& what_for) {
+    return bindings::one_a_row(param, subject, what_for);
+  }
+  // There is one host.
+  static void check_beside(const HostArray&, const std::string&, const HostArray&, const Subject&) {
+  }
+  static Description read_indices(py::handle indices, const Subject& subject) {
+    return bindings::read_indices(indices, subject);
+  }
+  static bool take_matching(py::handle object, const HostArray& target, HostArray& out) {
+    return bindings::take_matching(object, target, out);
+  }
+  static void check_unchanged(const HostArray& checked, const Subject& subject, bool writeable) {
+    bindings::check_unchanged(checked, subject, writeable);
+  }
+  static void check_rows_unchanged(const HostArray& checked, const Subject& subject) {
+    bindings::check_rows_unchanged(checked, subject);
+  }
+
+  static py::object copy_of(const HostArray& array) { return array.owner.attr("copy")("K"); }
+  // The value is as Members::ready_value() makes it.
+  static void assign(const HostArray& array, const py::array& value) {
+    const void* const from = value.data();
+    const py::gil_scoped_release unlocked;
+    if (array.size != 0) std::memcpy(array.data, from, array.size * array.item);
+  }
+
+  // For a device alone: which stream a call runs on, and where a step writes what it reports.
+  static void enter(Engine&, const std::vector<HostArray>&) {}
+  static void prepare_result(Engine&) {}
+  static void groups_changed(Engine&) {}
+  static bool knows_counters(const Engine&) { return true; }
+  // What a step reports: None where nobody asked.
+  static py::object result(const StepResult& result) {
+    if (!result.grad_norm) return py::none();
+    return py::make_tuple(result.applied, *result.grad_norm);
+  }
+};
+
+}  // namespace fusedstep::bindings
