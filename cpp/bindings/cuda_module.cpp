@@ -56,7 +56,7 @@ PYBIND11_MODULE(_cuda, m) {
       "kind_of",
       [](const py::object& array) {
         const DeviceArray checked = numbers_of(array, 0);
-        return std::make_pair(py::dtype(fusedstep::name_of(checked.dtype)), checked.shape);
+        return std::make_pair(py::dtype(fusedstep::name_of(checked.format)), checked.shape);
       },
       py::arg("array"), "Its dtype, as NumPy's, and its shape.");
   m.def(
