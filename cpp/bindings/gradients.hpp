@@ -16,16 +16,21 @@ class Gradients {
   bool present = false;
   std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
 
-  void clear() {
+  // Releases the arrays. Their addresses stay in `sets` until the next call: allocators tend to
+  // return them again, and they are known not to overlap anything that the step writes.
+  void release() {
     present = through_dlpack_ = false;
     arrays_.clear();
+  }
+  // To be called where a step writes other memory than before.
+  void reset() {
+    release();
     sets.clear();
   }
 
-  // Takes the `set`-th gradient of every parameter. `passed_at`: address of each tensor's last
-  // gradient, known not to overlap anything that the step writes.
+  // Takes the `set`-th gradient of every parameter.
   void collect(py::handle gradients, std::size_t set, std::size_t set_count,
-               const Members<Space>& members, std::vector<const void*>& passed_at) {
+               const Members<Space>& members) {
     // A tuple, since it cannot be changed during the iteration.
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
     if (!items) throw py::error_already_set();
@@ -36,10 +41,17 @@ class Gradients {
                             std::to_string(count));
     present = true;
     arrays_.resize(count * set_count);
-    sets.resize(count * set_count);
+    if (sets.size() != count * set_count || set_count_ != set_count) {
+      sets.assign(count * set_count, {});
+      set_count_ = set_count;
+    }
     for (std::size_t i = 0; i < count; ++i) {
       const py::handle item = items[i];
-      if (item.is_none()) continue;
+      Array& array = sets[i * set_count + set];
+      if (item.is_none()) {
+        array = {};
+        continue;
+      }
       const Checked& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
       Checked& checked = arrays_[i * set_count + set];
@@ -47,11 +59,8 @@ class Gradients {
         checked = members.space.check_like(item, param, subject, /*writeable=*/false);
         through_dlpack_ = through_dlpack_ || checked.source;
       }
-      // Allocators tend to return the same address.
-      if (passed_at[i] != checked.data)
+      if (array.data != checked.data)
         members.refuse_overlap(members.occupied, checked, subject, {});
-      passed_at[i] = checked.data;
-      Array& array = sets[i * set_count + set];
       array = checked.stored();
       // An empty array may have a null address, but null means None.
       if (checked.size == 0) array.data = param.owner.ptr();
@@ -97,6 +106,7 @@ class Gradients {
   }
 
  private:
+  std::size_t set_count_ = 0;    // that `sets` is laid out for
   bool through_dlpack_ = false;  // some came through __dlpack__
   std::vector<Checked> arrays_;  // without data for None
 };

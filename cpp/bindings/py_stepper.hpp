@@ -26,10 +26,9 @@ class PyStepper {
     const Exclusive lock(*this);
     std::vector<Group> groups;
     for (const GroupOptions& own : options) groups.push_back(make_group(own));
-    std::vector<const void*> passed_at(members_.params.size() + specs.size());
     members_.add(groups, specs);
-    passed_at_ = std::move(passed_at);
-    bound_.clear();
+    bound_.reset();
+    passed_.reset();
   }
 
   std::size_t tensor_count() const { return members_.params.size(); }
@@ -58,7 +57,7 @@ class PyStepper {
     const Exclusive lock(*this);
     Gradients<Space> checked;
     if (!gradients.is_none()) {
-      checked.collect(gradients, 0, 1, members_, passed_at_);
+      checked.collect(gradients, 0, 1, members_);
       checked.check_collected(1, members_);
     }
     bound_ = std::move(checked);
@@ -76,7 +75,7 @@ class PyStepper {
       return execute(bound_, 1, nullptr, 1.0, scale, zero);
     }
     const Release release(passed_);
-    passed_.collect(gradients, 0, 1, members_, passed_at_);
+    passed_.collect(gradients, 0, 1, members_);
     passed_.check_collected(1, members_);
     return execute(passed_, 1, nullptr, 1.0, scale, zero);
   }
@@ -89,8 +88,7 @@ class PyStepper {
     if (const auto misfit = misfit_of(weights, divisor))
       refuse_misfit(*misfit, engine_.tensors(), [](const Tensor&) { return true; });
     const std::size_t count = sets.size();
-    for (std::size_t k = 0; k < count; ++k)
-      passed_.collect(sets[k], k, count, members_, passed_at_);
+    for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_);
     for (std::size_t i = 0; i < members_.params.size(); ++i)
       passed_.check_all_or_none(i, count, members_);
     passed_.check_collected(count, members_);
@@ -204,7 +202,7 @@ class PyStepper {
   class Release {
    public:
     explicit Release(Gradients<Space>& gradients) : gradients_(gradients) {}
-    ~Release() { gradients_.clear(); }
+    ~Release() { gradients_.release(); }
     Release(const Release&) = delete;
     Release& operator=(const Release&) = delete;
 
@@ -279,8 +277,6 @@ class PyStepper {
     return read();
   }
 
-  // Each tensor's last gradient address, known not to overlap anything that a step writes.
-  std::vector<const void*> passed_at_;
   Gradients<Space> bound_, passed_;
   static constexpr int kFree = -1;
   std::atomic<int> holder_{kFree};  // owner of the current call: fork_count() of its process

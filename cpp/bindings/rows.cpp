@@ -60,6 +60,7 @@ RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t r
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return numbers[a] < numbers[b]; });
+  gradients.sets.reserve(order.size());
   auto* const bytes = static_cast<std::byte*>(values.data);
   for (const std::size_t place : order) {
     const auto row = static_cast<std::size_t>(numbers[place]);

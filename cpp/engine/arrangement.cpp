@@ -30,6 +30,7 @@ bool Arrangement::is_arranged(const Roster& roster, const GradientSets& gradient
 void Arrangement::arrange(const RowGradients& gradients) {
   is_valid_ = false;
   participants_.clear();
+  participants_.reserve(gradients.rows.size());
   for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
     const std::size_t first_set = gradients.first[i];
     participants_.push_back({gradients.tensor, gradients.rows[i] * gradients.row_size,

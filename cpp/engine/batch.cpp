@@ -21,7 +21,7 @@ void Batch::arrange() {
   arranged_ = false;  // until it is complete
   extents_.clear();
   for (const Task& task : tasks)
-    extents_.push_back({{task.address(), task.participant.size * task.item_bytes()},
+    extents_.push_back({{task.address(), task.participant->size * task.item_bytes()},
                         task.item_bytes() * task.tensor->row_size,
                         task.bytes});
   plan_.build(extents_);
@@ -61,9 +61,9 @@ void Batch::reserve_norms(std::size_t slots) {
   std::vector<std::size_t> first{0};
   gradient_bytes_ = 0;
   for (const Task& task : tasks) {
-    first.push_back(first.back() + reduce_blocks(task.participant.size));
+    first.push_back(first.back() + reduce_blocks(task.participant->size));
     gradient_bytes_ +=
-        task.participant.size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
+        task.participant->size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
   }
   sums_.resize(first.back());
   others_.resize(first.back());
@@ -100,7 +100,7 @@ void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
                        cohort.driver->measure(
-                           batch.part_of(task), cohort.gradient, task.participant.size, from, to,
+                           batch.part_of(task), cohort.gradient, task.participant->size, from, to,
                            batch.sums_.data() + offset, batch.finite_.data() + offset);
                      });
 }
@@ -111,7 +111,7 @@ void Batch::probe_blocks(void* self, std::size_t first, std::size_t last) {
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
                        cohort.driver->probe(*cohort.sweeps, &cohort.functor, batch.part_of(task),
-                                            cohort.gradient, task.participant.size, from, to,
+                                            cohort.gradient, task.participant->size, from, to,
                                             batch.sums_.data() + offset,
                                             batch.others_.data() + offset);
                      });
@@ -130,7 +130,7 @@ double Batch::norm(std::size_t group) noexcept {
   std::fill(slots_.begin(), slots_.end(), 0.0);
   for (std::size_t i = 0; i < tasks.size(); ++i)
     if (group == kAllGroups || cohorts[tasks[i].cohort].group == group)
-      slots_[tasks[i].participant.slot] = task_sums_[i];
+      slots_[tasks[i].participant->slot] = task_sums_[i];
   return std::sqrt(tree_sum(slots_.data(), slots_.size()));
 }
 

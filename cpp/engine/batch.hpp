@@ -31,14 +31,14 @@ struct Cohort {
 
 struct Task {
   const TensorView* tensor;
-  Participant participant;
+  const Participant* participant;  // of the arrangement
   std::size_t cohort;
   std::size_t bytes;  // touched by the step
   bool is_bare;       // an element-wise rule without average or copy
 
   std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }
   const std::byte* address() const {
-    return static_cast<const std::byte*>(tensor->param.data) + participant.first * item_bytes();
+    return static_cast<const std::byte*>(tensor->param.data) + participant->first * item_bytes();
   }
 };
 
@@ -84,8 +84,8 @@ class Batch {
   void visit_blocks(std::size_t first, std::size_t last, Visit visit);
   Threads threads_for(std::size_t bytes) const;
   Part part_of(const Task& task) const {
-    return {task.tensor, task.participant.first,
-            cohorts[task.cohort].sets + task.participant.first_set};
+    return {task.tensor, task.participant->first,
+            cohorts[task.cohort].sets + task.participant->first_set};
   }
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 

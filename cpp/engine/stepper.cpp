@@ -89,7 +89,7 @@ void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t
   const Tensor& tensor = tensors_[participant.tensor];
   const bool is_bare = !rule().rowwise && !tensor.view.average && !tensor.view.copy;
   batch.tasks.push_back(
-      {&tensor.view, participant, cohort, participant.size * bytes_per_element(tensor), is_bare});
+      {&tensor.view, &participant, cohort, participant.size * bytes_per_element(tensor), is_bare});
 }
 
 // Bytes that a step reads and writes; the gradient has the parameter's format.
@@ -168,7 +168,7 @@ StepResult Stepper::sweep() noexcept {
     result.grad_norm = batch.norm();
     if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {
       result.applied = false;
-      result.nonfinite = batch.tasks[batch.first_nonfinite()].participant.tensor;
+      result.nonfinite = batch.tasks[batch.first_nonfinite()].participant->tensor;
       return result;
     }
     clip(*result.grad_norm);
@@ -176,10 +176,10 @@ StepResult Stepper::sweep() noexcept {
   if (rule().layerwise) batch.probe();
   batch.run(policy_.ema_decay);
   if (next_ == &dense_) {
-    for (const Task& task : batch.tasks) ++steps_[task.participant.tensor];
+    for (const Task& task : batch.tasks) ++steps_[task.participant->tensor];
     ++step_count_;
   } else {
-    ++steps_[batch.tasks[0].participant.tensor];
+    ++steps_[batch.tasks[0].participant->tensor];
     dense_.arrangement.invalidate();  // its tensor's step count has changed
   }
   return result;

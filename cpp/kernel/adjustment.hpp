@@ -50,6 +50,7 @@ template <class T>
 struct Extras {
   Adjustment<T> adjust;
   EMA<T, 0> average;
+  T* unread;  // stands in for the average of a tensor without one; as long as a stage
 };
 
 // 1 / scale if multiplying by it equals dividing by scale to the bit (powers of two), else 0.

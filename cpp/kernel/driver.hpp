@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,13 +16,6 @@ namespace {
 
 constexpr std::size_t kCacheLine = 64;
 
-template <class T>
-std::array<void*, kMaxStates> states_at(const TensorView& tensor, std::size_t i) {
-  std::array<void*, kMaxStates> states;
-  for (std::size_t k = 0; k < kMaxStates; ++k) states[k] = elements<T>(tensor.state[k], i);
-  return states;
-}
-
 // Number of elements of [begin, end) before the parameter's first full cache line. State shares its
 // parameter's address modulo 64, so one alignment peel serves all streams; without it every 64-byte
 // access of every stream splits two lines (2.4x from cache, docs/decisions.md).
@@ -34,28 +26,25 @@ std::size_t peel(const T* param, std::size_t begin, std::size_t end) {
   return std::min(end - begin, to_line);
 }
 
-// The bare rule: no gradient adjustment, no average, no copy.
+// The bare rule over elements [begin, end) of a part: no gradient adjustment, no average, no copy.
+// `state_at`: the index of the first element's state; all of them have that of a row-wise rule.
+template <class T>
+FUSEDSTEP_HD void run_bare(const Sweeps& sweeps, const void* rule, const Part& part,
+                           std::size_t begin, std::size_t end, std::size_t state_at, bool rowwise) {
+  const TensorView& tensor = *part.tensor;
+  const T* const gradient = elements<const T>(part.sets[0], 0);
+  const std::size_t at = part.first + begin;
+  const std::size_t head = peel(elements<const T>(tensor.param, at), begin, end);
+  if (head != 0) sweeps.plain(rule, tensor, at, state_at, gradient + begin, head);
+  if (const std::size_t rest = end - begin - head; rest != 0)
+    sweeps.plain(rule, tensor, at + head, rowwise ? state_at : state_at + head,
+                 gradient + begin + head, rest);
+}
+
 template <class T>
 void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, std::size_t begin,
                  std::size_t end) {
-  const TensorView& tensor = *part.tensor;
-  const std::size_t i = part.first + begin;
-  Block block;
-  T* const param = elements<T>(tensor.param, i);
-  block.param = param;
-  block.gradient = elements<const T>(part.sets[0], begin);
-  block.state = states_at<T>(tensor, i);
-  block.count = end - begin;
-  if (const std::size_t head = peel(param, begin, end); head != 0) {
-    block.count = head;
-    sweeps.plain(rule, block);
-    block.count = end - begin - head;
-    block.param = param + head;
-    block.gradient = static_cast<const T*>(block.gradient) + head;
-    for (void*& state : block.state)
-      state = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(state) + head * sizeof(T));
-  }
-  if (block.count != 0) sweeps.plain(rule, block);
+  run_bare<T>(sweeps, rule, part, begin, end, part.first + begin, false);
 }
 
 // One rule over one part of a tensor, with every option of a step.
@@ -74,7 +63,7 @@ class Drive {
     if (rowwise_)
       run_rows(ema_decay, begin, end);
     else
-      run_elements(ema_decay, begin, end);
+      run_elements(ema_decay, begin, end, part_.first + begin);
   }
 
   void probe(std::size_t size, std::size_t first, std::size_t last, double* param_sums,
@@ -86,10 +75,9 @@ class Drive {
       const std::size_t end = std::min(size, at + kReduceBlock);
       double param_lanes[kLanes] = {}, direction_lanes[kLanes] = {};
       visit_block<T>(part_.sets, gradient_, at, end, [&](const T* g, std::size_t n) {
-        Block stage = block_at(at, n, g);
-        stage.direction = direction;
-        sweeps_.probe(rule_, &adjust, stage);
-        add_squares(n, static_cast<const T*>(stage.param), T(1), param_lanes);
+        const std::size_t i = part_.first + at;
+        sweeps_.probe(rule_, tensor_, i, g, n, &adjust, direction);
+        add_squares(n, elements<const T>(tensor_.param, i), T(1), param_lanes);
         add_squares(n, direction, T(1), direction_lanes);
         at += n;
       });
@@ -104,44 +92,35 @@ class Drive {
   // Per row: sum of squares, states, then the elements, from cache.
   void run_rows(double ema_decay, std::size_t first, std::size_t last) {
     const std::size_t size = tensor_.row_size, rows_before = part_.first / size;
+    const bool bare = gradient_.is_plain() && !gradient_.zero && !tensor_.average && !tensor_.copy;
     for (std::size_t row = first; row < last; ++row) {
-      const std::size_t begin = row * size, end = begin + size;
-      row_states_ = states_at<T>(tensor_, rows_before + row);
+      const std::size_t begin = row * size, end = begin + size, state_at = rows_before + row;
       const double mean_square =
           sum_squares<T>(part_, gradient_, begin, end) / static_cast<double>(size);
-      sweeps_.settle(rule_, mean_square, row_states_);
-      run_elements(ema_decay, begin, end);
+      sweeps_.settle(rule_, tensor_, state_at, mean_square);
+      if (bare)
+        run_bare<T>(sweeps_, rule_, part_, begin, end, state_at, true);
+      else
+        run_elements(ema_decay, begin, end, state_at);
     }
   }
 
   // In stages that stay in L1.
-  void run_elements(double ema_decay, std::size_t begin, std::size_t end) {
+  void run_elements(double ema_decay, std::size_t begin, std::size_t end, std::size_t state_at) {
     alignas(kCacheLine) T staged[kStaged];
-    alignas(kCacheLine) T unread[kStaged];  // dummy if there is no average
+    alignas(kCacheLine) T unread[kStaged];
     if (!tensor_.average) std::fill_n(unread, kStaged, T(0));
-    const Extras<T> extras{Adjustment<T>(gradient_), EMA<T, 0>({ema_decay}, 1)};
-    const std::size_t head =
-        peel(elements<const T>(tensor_.param, part_.first + begin), begin, end);
+    const Extras<T> extras{Adjustment<T>(gradient_), EMA<T, 0>({ema_decay}, 1), unread};
+    std::size_t at = part_.first + begin;
+    const std::size_t head = peel(elements<const T>(tensor_.param, at), begin, end);
     for (std::size_t n = head != 0 ? head : std::min(end - begin, kStaged); begin < end;
-         begin += n, n = std::min(end - begin, kStaged)) {
-      Block stage = block_at(begin, n, stage_gradient(gradient_, part_.sets, begin, n, staged));
-      stage.average = tensor_.average ? elements<T>(tensor_.average, part_.first + begin) : unread;
-      sweeps_.full(rule_, &extras, stage);
+         begin += n, at += n, n = std::min(end - begin, kStaged)) {
+      const T* const gradient = stage_gradient(gradient_, part_.sets, begin, n, staged);
+      sweeps_.full(rule_, tensor_, at, state_at, gradient, n, &extras);
+      if (!rowwise_) state_at += n;
       if (gradient_.zero) zero_gradients<T>(gradient_, part_.sets, begin, n);
-      if (tensor_.copy)
-        copy_out(n, static_cast<const T*>(stage.param), tensor_.copy, part_.first + begin);
+      if (tensor_.copy) copy_out(n, elements<const T>(tensor_.param, at), tensor_.copy, at);
     }
-  }
-
-  // Elements [begin, begin + n) of the part.
-  Block block_at(std::size_t begin, std::size_t n, const T* gradient) const {
-    const std::size_t i = part_.first + begin;
-    Block block;
-    block.count = n;
-    block.param = elements<T>(tensor_.param, i);
-    block.gradient = gradient;
-    block.state = rowwise_ ? row_states_ : states_at<T>(tensor_, i);
-    return block;
   }
 
   const Sweeps& sweeps_;
@@ -150,7 +129,6 @@ class Drive {
   const TensorView& tensor_;
   const Gradient& gradient_;
   const bool rowwise_;
-  std::array<void*, kMaxStates> row_states_;
 };
 
 template <class T>

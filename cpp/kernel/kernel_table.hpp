@@ -12,26 +12,21 @@
 
 namespace fusedstep {
 
-// A run of elements and the arrays that one loop over them touches, in the compute type. For a
-// row-wise rule, a state points to the row's single number.
-struct Block {
-  std::size_t count;
-  void* param;
-  const void* gradient;
-  std::array<void*, kMaxStates> state;
-  void* average;    // only for Sweeps::full
-  void* direction;  // only for Sweeps::probe, which writes it
-};
-
-// The loops of one rule, variant and type. `rule` points to the functor, `adjust` and `extras` to
-// an Adjustment<T> and an Extras<T> (adjustment.hpp).
+// The loops of one rule, variant and type, over the elements [at, at + count) of a tensor, whose
+// arrays are stored as computed. Its states are indexed from `state_at` on: `at`, or the row of a
+// row-wise rule. `rule` points to the functor; `gradient` to that of the first element. As many
+// arguments as registers: through memory, tensors of 64 elements took 1.5 times as long.
 struct Sweeps {
-  void (*plain)(const void* rule, const Block& block);
-  void (*full)(const void* rule, const void* extras, const Block& block);
-  // First sweep of a layer-wise rule, else null.
-  void (*probe)(const void* rule, const void* adjust, const Block& block);
+  void (*plain)(const void* rule, const TensorView& tensor, std::size_t at, std::size_t state_at,
+                const void* gradient, std::size_t count);
+  // With the work before and after the rule: `extras` points to an Extras<T>.
+  void (*full)(const void* rule, const TensorView& tensor, std::size_t at, std::size_t state_at,
+               const void* gradient, std::size_t count, const void* extras);
+  // First sweep of a layer-wise rule, else null: `adjust` points to an Adjustment<T>.
+  void (*probe)(const void* rule, const TensorView& tensor, std::size_t at, const void* gradient,
+                std::size_t count, const void* adjust, void* direction);
   // Row-wise rules, else null: updates the states of a row from its mean squared gradient.
-  void (*settle)(const void* rule, double mean_square, const std::array<void*, kMaxStates>& state);
+  void (*settle)(const void* rule, const TensorView& tensor, std::size_t row, double mean_square);
 };
 
 constexpr std::size_t kMaxVariants = 1u << kMaxFlags;

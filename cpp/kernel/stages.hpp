@@ -19,12 +19,6 @@ namespace {
 constexpr std::size_t kSetsAtOnce = 4;     // streams that prefetchers follow at once
 constexpr std::size_t kStageBytes = 8192;  // fits in L1 with the streams it feeds
 
-// Pointer to element i of an array stored in its compute type; arbitrary if the array is absent.
-template <class T>
-T* elements(const Array& array, std::size_t i) {
-  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));
-}
-
 // out = weight * set + ..., or out + weight * set + ..., set by set.
 template <bool Start, class T, class... Sets>
 void add_weighted(std::size_t n, const T* weights, T* out, const T* first, Sets... others) {

@@ -19,13 +19,13 @@ struct Single {
 };
 
 template <class Rule, std::size_t I, class T>
-auto state_of(const Block& block, T*) {
+auto state_of(const TensorView& tensor, std::size_t state_at) {
   if constexpr (!Rule::kStates.state[I].used)
     return Single<T>{};
   else if constexpr (is_rowwise<Rule>)
-    return Single<T>{*static_cast<const T*>(block.state[I])};
+    return Single<T>{*elements<const T>(tensor.state[I], state_at)};
   else
-    return static_cast<T*>(block.state[I]);
+    return elements<T>(tensor.state[I], state_at);
 }
 
 // A rule fused with its extras.
@@ -55,17 +55,20 @@ template <class Rule, class T, std::size_t... I>
 struct SweepsOf<Rule, T, std::index_sequence<I...>> {
   static const Rule& functor(const void* rule) { return *static_cast<const Rule*>(rule); }
 
-  static void plain(const void* rule, const Block& block) {
-    T* const param = static_cast<T*>(block.param);
-    sweep(functor(rule), block.count, param, static_cast<const T*>(block.gradient),
-          state_of<Rule, I>(block, param)...);
+  static void plain(const void* rule, const TensorView& tensor, std::size_t at,
+                    [[maybe_unused]] std::size_t state_at, const void* gradient,
+                    std::size_t count) {
+    sweep(functor(rule), count, elements<T>(tensor.param, at), static_cast<const T*>(gradient),
+          state_of<Rule, I, T>(tensor, state_at)...);
   }
 
-  static void full(const void* rule, const void* extras, const Block& block) {
-    T* const param = static_cast<T*>(block.param);
+  static void full(const void* rule, const TensorView& tensor, std::size_t at,
+                   [[maybe_unused]] std::size_t state_at, const void* gradient, std::size_t count,
+                   const void* extras) {
     const Fused<Rule, T> all{functor(rule), *static_cast<const Extras<T>*>(extras)};
-    sweep(all, block.count, param, static_cast<const T*>(block.gradient),
-          static_cast<T*>(block.average), state_of<Rule, I>(block, param)...);
+    T* const average = tensor.average ? elements<T>(tensor.average, at) : all.extras.unread;
+    sweep(all, count, elements<T>(tensor.param, at), static_cast<const T*>(gradient), average,
+          state_of<Rule, I, T>(tensor, state_at)...);
   }
 
   template <class... States>
@@ -77,16 +80,16 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
       direction[i] = rule.probe(param[i], adjust(gradient[i], param[i]), state[i]...);
   }
 
-  static void probe(const void* rule, const void* adjust, const Block& block) {
-    T* const param = static_cast<T*>(block.param);
-    sweep_probe(functor(rule), *static_cast<const Adjustment<T>*>(adjust), block.count, param,
-                static_cast<const T*>(block.gradient), static_cast<T*>(block.direction),
-                state_of<Rule, I>(block, param)...);
+  static void probe(const void* rule, const TensorView& tensor, std::size_t at,
+                    const void* gradient, std::size_t count, const void* adjust, void* direction) {
+    sweep_probe(functor(rule), *static_cast<const Adjustment<T>*>(adjust), count,
+                elements<const T>(tensor.param, at), static_cast<const T*>(gradient),
+                static_cast<T*>(direction), state_of<Rule, I, T>(tensor, at)...);
   }
 
-  static void settle(const void* rule, double mean_square,
-                     const std::array<void*, kMaxStates>& state) {
-    functor(rule).settle(mean_square, *static_cast<T*>(state[I])...);
+  static void settle(const void* rule, const TensorView& tensor, std::size_t row,
+                     double mean_square) {
+    functor(rule).settle(mean_square, *elements<T>(tensor.state[I], row)...);
   }
 
   static constexpr Sweeps all() {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "formats/format.hpp"
 #include "rules/rule.hpp"
@@ -26,6 +27,12 @@ struct Part {
   std::size_t first;  // element of the tensor that is the part's element 0
   const Array* sets;  // one gradient per set, for the part's elements
 };
+
+// Elements of an array that is stored as computed, from index i on; anything if it is absent.
+template <class T>
+FUSEDSTEP_HD T* elements(const Array& array, std::size_t i) {
+  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));
+}
 
 // Norms of a part under a layer-wise rule: set by its first sweep, read by its second.
 struct Norms {

@@ -23,22 +23,24 @@ struct Descent {
   }
 };
 
-void plain(const void* rule, const Block& block) {
+void plain(const void* rule, const TensorView& tensor, std::size_t at, std::size_t state_at,
+           const void* gradient, std::size_t count) {
   const Descent descent = *static_cast<const Descent*>(rule);
-  float* const p = static_cast<float*>(block.param);
-  float* const sum = static_cast<float*>(block.state[0]);
-  const float* const g = static_cast<const float*>(block.gradient);
-  for (std::size_t i = 0; i < block.count; ++i) descent(p[i], g[i], sum[i]);
+  float* const p = elements<float>(tensor.param, at);
+  float* const sum = elements<float>(tensor.state[0], state_at);
+  const float* const g = static_cast<const float*>(gradient);
+  for (std::size_t i = 0; i < count; ++i) descent(p[i], g[i], sum[i]);
 }
 
-void full(const void* rule, const void* extras, const Block& block) {
+void full(const void* rule, const TensorView& tensor, std::size_t at, std::size_t state_at,
+          const void* gradient, std::size_t count, const void* extras) {
   const Descent descent = *static_cast<const Descent*>(rule);
-  const auto& [adjust, average] = *static_cast<const Extras<float>*>(extras);
-  float* const p = static_cast<float*>(block.param);
-  float* const sum = static_cast<float*>(block.state[0]);
-  float* const mean = static_cast<float*>(block.average);
-  const float* const g = static_cast<const float*>(block.gradient);
-  for (std::size_t i = 0; i < block.count; ++i) {
+  const auto& [adjust, average, unread] = *static_cast<const Extras<float>*>(extras);
+  float* const p = elements<float>(tensor.param, at);
+  float* const sum = elements<float>(tensor.state[0], state_at);
+  float* const mean = tensor.average ? elements<float>(tensor.average, at) : unread;
+  const float* const g = static_cast<const float*>(gradient);
+  for (std::size_t i = 0; i < count; ++i) {
     descent(p[i], adjust(g[i], p[i]), sum[i]);
     average(mean[i], p[i]);
   }
