@@ -11,6 +11,15 @@
 namespace fusedstep {
 namespace {
 
+// elements(), hiding from the compiler how the pointer came about: else the loop keeps an index of
+// its own for each stream (2.75 instead of 2.5 instructions per parameter of Adam with AVX2).
+template <class T>
+FUSEDSTEP_HD T* stream(const Array& array, std::size_t i) {
+  T* first = elements<T>(array, i);
+  asm("" : "+r"(first));
+  return first;
+}
+
 // Placeholder for an array of states: for states that a variant lacks, or the state of a row.
 template <class T>
 struct Single {
@@ -25,7 +34,7 @@ auto state_of(const TensorView& tensor, std::size_t state_at) {
   else if constexpr (is_rowwise<Rule>)
     return Single<T>{*elements<const T>(tensor.state[I], state_at)};
   else
-    return elements<T>(tensor.state[I], state_at);
+    return stream<T>(tensor.state[I], state_at);
 }
 
 // A rule fused with its extras.
@@ -58,7 +67,7 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
   static void plain(const void* rule, const TensorView& tensor, std::size_t at,
                     [[maybe_unused]] std::size_t state_at, const void* gradient,
                     std::size_t count) {
-    sweep(functor(rule), count, elements<T>(tensor.param, at), static_cast<const T*>(gradient),
+    sweep(functor(rule), count, stream<T>(tensor.param, at), static_cast<const T*>(gradient),
           state_of<Rule, I, T>(tensor, state_at)...);
   }
 
@@ -66,8 +75,8 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
                    [[maybe_unused]] std::size_t state_at, const void* gradient, std::size_t count,
                    const void* extras) {
     const Fused<Rule, T> all{functor(rule), *static_cast<const Extras<T>*>(extras)};
-    T* const average = tensor.average ? elements<T>(tensor.average, at) : all.extras.unread;
-    sweep(all, count, elements<T>(tensor.param, at), static_cast<const T*>(gradient), average,
+    T* const average = tensor.average ? stream<T>(tensor.average, at) : all.extras.unread;
+    sweep(all, count, stream<T>(tensor.param, at), static_cast<const T*>(gradient), average,
           state_of<Rule, I, T>(tensor, state_at)...);
   }
 
@@ -83,7 +92,7 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
   static void probe(const void* rule, const TensorView& tensor, std::size_t at,
                     const void* gradient, std::size_t count, const void* adjust, void* direction) {
     sweep_probe(functor(rule), *static_cast<const Adjustment<T>*>(adjust), count,
-                elements<const T>(tensor.param, at), static_cast<const T*>(gradient),
+                stream<const T>(tensor.param, at), static_cast<const T*>(gradient),
                 static_cast<T*>(direction), state_of<Rule, I, T>(tensor, at)...);
   }
 
