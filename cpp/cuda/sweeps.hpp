@@ -35,31 +35,6 @@ FUSEDSTEP_HD Rule make_rule(const GroupOptions& group, std::int64_t t) {
   return Rule(scalars, t);
 }
 
-// Thread 0 makes this step's functor, for the whole block.
-template <class Rule>
-FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
-  block.each([&](unsigned thread) {
-    if (thread != 0) return;
-    Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
-    if constexpr (is_layerwise<Rule>)
-      rule.scale(sweep.norms[work.index].param, sweep.norms[work.index].direction);
-    std::memcpy(work.rule.bytes, &rule, sizeof rule);
-  });
-}
-
-template <class Rule>
-FUSEDSTEP_HD Rule rule_of(const Work& work) {
-  return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
-}
-
-// The arrays of a task, offset to its first element.
-struct Streams {
-  void* param;
-  void* state[kMaxStates];  // for a row-wise rule, from its first row's state
-  void* average;
-  void* copy;
-};
-
 template <class T>
 FUSEDSTEP_HD void* from_element(const Array& array, std::uint64_t i) {
   return array ? static_cast<T*>(array.data) + i : nullptr;
@@ -79,6 +54,24 @@ FUSEDSTEP_HD Streams streams_of(const Task& task) {
   return streams;
 }
 
+// Thread 0 makes this step's functor, for the whole block.
+template <class Rule, class T>
+FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
+  block.each([&](unsigned thread) {
+    if (thread != 0) return;
+    Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
+    if constexpr (is_layerwise<Rule>)
+      rule.scale(sweep.norms[work.index].param, sweep.norms[work.index].direction);
+    std::memcpy(work.rule.bytes, &rule, sizeof rule);
+    work.streams = streams_of<Rule, T>(work.task);
+  });
+}
+
+template <class Rule>
+FUSEDSTEP_HD Rule rule_of(const Work& work) {
+  return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
+}
+
 // What a thread needs to update elements of one task; in registers, like Source.
 template <class Rule, class T>
 struct Updater {
@@ -93,7 +86,7 @@ struct Updater {
       : rule(rule_of<Rule>(work)),
         adjust(adjustment<T>(work)),
         source(sweep, work),
-        streams(streams_of<Rule, T>(work.task)),
+        streams(work.streams),
         ema({sweep.ema_decay}, 1),
         zero(sweep.zero) {}
 
@@ -215,7 +208,8 @@ FUSEDSTEP_HD bool move_chunk(Block block, const Sweep& sweep, Work& work, Move m
     with_variant<Tag>(
         work.group.variant, work.task.compute,
         [&](auto* which, auto number) {
-          prepare_rule<std::remove_pointer_t<decltype(which)>>(block, sweep, work);
+          prepare_rule<std::remove_pointer_t<decltype(which)>, decltype(number)>(block, sweep,
+                                                                                 work);
           move(which, number);
         },
         std::make_index_sequence<Tag::kVariants>{});
@@ -343,7 +337,7 @@ struct Probe {
   FUSEDSTEP_HD static void probe_chunk(Block block, const Sweep& sweep, Work& work,
                                        std::index_sequence<I...>) {
     const ReduceUnits units(work);
-    const Streams streams = streams_of<Rule, T>(work.task);
+    const Streams streams = work.streams;
     const Source<T> source(sweep, work);
     const Adjustment<T> adjust = adjustment<T>(work);
     const Rule rule = rule_of<Rule>(work);

@@ -11,6 +11,14 @@
 
 namespace fusedstep::cuda {
 
+// The arrays of a task, offset to its first element.
+struct Streams {
+  void* param;
+  void* state[kMaxStates];  // for a row-wise rule, from its first row's state
+  void* average;
+  void* copy;
+};
+
 // A block's chunk, looked up once, and its shared memory.
 struct Work {
   Task task;
@@ -22,6 +30,7 @@ struct Work {
   bool completes;       // this block is the last to sum its task
   bool last;            // this block is the last to finish the sweep
   FunctorBytes rule;
+  Streams streams;  // shared: else each thread takes 96 registers for 80
   Lanes lanes[2];
   double total, other;
   alignas(RunningTree) std::byte trees[kWarps][sizeof(RunningTree)];  // for row-wise rules
