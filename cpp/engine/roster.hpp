@@ -1,5 +1,5 @@
 // The tensors, groups and options of an optimizer, common to all engines. Independent of Python;
-// pointers are trusted (bindings/arrays.hpp checks them).
+// pointers are trusted (bindings/check.hpp checks them).
 #pragma once
 
 #include <array>

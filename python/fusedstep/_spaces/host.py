@@ -39,7 +39,7 @@ class HostSpace:
         copies: int,
         rowwise: str = "",
     ) -> list[list[Any]]:
-        """See Space. Each has its array's address modulo 64; see cpp/memory.hpp."""
+        """See Space. Each has its array's address modulo 64; see cpp/engine/memory.hpp."""
         return list(_core.zeros_in_phase(role, names, leaves, copies, rowwise))
 
     def kind_of(self, array: Any) -> Kind:
