@@ -290,9 +290,11 @@ def schedulefreeadamw(p, g, s, o, t):
 
 
 REFERENCE = {name: globals()[name] for name in registry}
-# Rules whose weight decay is their own.
-OWN_DECAY = {"adamw", "adabelief", "adan", "ademamix", "lion", "lamb", "lars"}
-OWN_DECAY |= {"schedulefreeadamw"}
+
+
+def reads(rule, name):
+    """Whether a rule's reference uses this name: ``weight_decay``, ``sign``."""
+    return name in REFERENCE[rule].__code__.co_names
 
 
 class Run:
@@ -322,7 +324,7 @@ class Run:
                 grad = np.where(grad > limit, limit, np.where(grad < -limit, -limit, grad))
             if o.maximize:
                 grad = -grad
-            own = self.rule in OWN_DECAY or getattr(o, "decoupled_weight_decay", False)
+            own = reads(self.rule, "weight_decay") and getattr(o, "decoupled_weight_decay", True)
             if f(o.weight_decay) and not own:  # one too small for the dtype is none
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
