@@ -14,6 +14,7 @@ class Gradients {
   using Checked = typename Space::Array;
 
   bool present = false;
+  std::size_t set_count = 0;
   std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
 
   // Releases the arrays. Their addresses stay in `sets` until the next call: allocators tend to
@@ -28,8 +29,8 @@ class Gradients {
     sets.clear();
   }
 
-  // Takes the `set`-th gradient of every parameter.
-  void collect(py::handle gradients, std::size_t set, std::size_t set_count,
+  // Takes the gradient of every parameter in set `set` of `count_of_sets`.
+  void collect(py::handle gradients, std::size_t set, std::size_t count_of_sets,
                const Members<Space>& members) {
     // A tuple, since it cannot be changed during the iteration.
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
@@ -40,11 +41,11 @@ class Gradients {
                             std::to_string(members.params.size()) + "), got " +
                             std::to_string(count));
     present = true;
-    arrays_.resize(count * set_count);
-    if (sets.size() != count * set_count || set_count_ != set_count) {
+    if (set_count != count_of_sets || sets.size() != count * set_count) {
+      set_count = count_of_sets;
       sets.assign(count * set_count, {});
-      set_count_ = set_count;
     }
+    arrays_.resize(sets.size());
     for (std::size_t i = 0; i < count; ++i) {
       const py::handle item = items[i];
       Array& array = sets[i * set_count + set];
@@ -67,8 +68,7 @@ class Gradients {
     }
   }
 
-  void check_all_or_none(std::size_t i, std::size_t set_count,
-                         const Members<Space>& members) const {
+  void check_all_or_none(std::size_t i, const Members<Space>& members) const {
     const Array* const first = sets.data() + i * set_count;
     for (std::size_t k = 1; k < set_count; ++k)
       if (bool(first[k]) != bool(first[0]))
@@ -79,18 +79,18 @@ class Gradients {
   }
 
   // __dlpack__ runs arbitrary code, which may have changed an array that was checked before.
-  void check_collected(std::size_t set_count, const Members<Space>& members) const {
-    if (through_dlpack_) check_unchanged(set_count, members);
+  void check_collected(const Members<Space>& members) const {
+    if (through_dlpack_) check_unchanged(members);
   }
 
-  void check_unchanged(std::size_t set_count, const Members<Space>& members) const {
+  void check_unchanged(const Members<Space>& members) const {
     for (std::size_t i = 0; i < arrays_.size(); ++i)
       if (sets[i])
         members.space.check_unchanged(arrays_[i], members.gradient_subject(i / set_count), false);
   }
 
   // Gradients to be zeroed must be writeable and must not overlap each other.
-  void check_zeroable(std::size_t set_count, const Members<Space>& members) const {
+  void check_zeroable(const Members<Space>& members) const {
     Occupied seen;
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
       if (!sets[i]) continue;
@@ -106,7 +106,6 @@ class Gradients {
   }
 
  private:
-  std::size_t set_count_ = 0;    // that `sets` is laid out for
   bool through_dlpack_ = false;  // some came through __dlpack__
   std::vector<Checked> arrays_;  // without data for None
 };

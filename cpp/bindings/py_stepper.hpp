@@ -58,7 +58,7 @@ class PyStepper {
     Gradients<Space> checked;
     if (!gradients.is_none()) {
       checked.collect(gradients, 0, 1, members_);
-      checked.check_collected(1, members_);
+      checked.check_collected(members_);
     }
     bound_ = std::move(checked);
   }
@@ -71,13 +71,13 @@ class PyStepper {
       if (!bound_.present)
         throw std::runtime_error(
             "step() without gradients: call step(grads), or bind(grads) first");
-      bound_.check_unchanged(1, members_);
-      return execute(bound_, 1, nullptr, 1.0, scale, zero);
+      bound_.check_unchanged(members_);
+      return execute(bound_, nullptr, 1.0, scale, zero);
     }
     const Release release(passed_);
     passed_.collect(gradients, 0, 1, members_);
-    passed_.check_collected(1, members_);
-    return execute(passed_, 1, nullptr, 1.0, scale, zero);
+    passed_.check_collected(members_);
+    return execute(passed_, nullptr, 1.0, scale, zero);
   }
 
   // One step over the weighted sum of several gradient sets, divided by `divisor`.
@@ -89,10 +89,9 @@ class PyStepper {
       refuse_misfit(*misfit, engine_.tensors(), [](const Tensor&) { return true; });
     const std::size_t count = sets.size();
     for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_);
-    for (std::size_t i = 0; i < members_.params.size(); ++i)
-      passed_.check_all_or_none(i, count, members_);
-    passed_.check_collected(count, members_);
-    return execute(passed_, count, weights.data(), divisor, scale, zero);
+    for (std::size_t i = 0; i < members_.params.size(); ++i) passed_.check_all_or_none(i, members_);
+    passed_.check_collected(members_);
+    return execute(passed_, weights.data(), divisor, scale, zero);
   }
 
   // One step over some rows of one parameter. None, and no change, if frozen or without rows.
@@ -240,12 +239,13 @@ class PyStepper {
     members_.space.groups_changed(engine_);
   }
 
-  py::object execute(const Gradients<Space>& gradients, std::size_t set_count,
-                     const double* weights, double divisor, const ScaleArgument& scale, bool zero) {
+  py::object execute(const Gradients<Space>& gradients, const double* weights, double divisor,
+                     const ScaleArgument& scale, bool zero) {
     const Scale divides = members_.space.scale_of(scale);
     members_.check_written();
-    if (zero) gradients.check_zeroable(set_count, members_);
-    return run(GradientSets{gradients.sets.data(), set_count, weights, divisor, divides, zero});
+    if (zero) gradients.check_zeroable(members_);
+    return run(
+        GradientSets{gradients.sets.data(), gradients.set_count, weights, divisor, divides, zero});
   }
 
   // Releases the GIL: waiting for a device may mean waiting for another thread's Python code.

@@ -156,8 +156,8 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
     const Cohort& cohort = batch.cohorts[task.cohort];
     const auto update = [&](const FunctorBytes& functor) {
       if (cohort.is_plain && task.is_bare)
-        return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task), begin,
-                                          end);
+        return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),
+                                          cohort.gradient, begin, end);
       cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
                             batch.ema_decay_, begin, end);
     };

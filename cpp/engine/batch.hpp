@@ -34,7 +34,7 @@ struct Task {
   const Participant* participant;  // of the arrangement
   std::size_t cohort;
   std::size_t bytes;  // touched by the step
-  bool is_bare;       // an element-wise rule without average or copy
+  bool is_bare;       // has neither average nor copy
 
   std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }
   const std::byte* address() const {

@@ -87,7 +87,7 @@ void Stepper::prepare(const RowGradients& gradients) {
 
 void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t cohort) const {
   const Tensor& tensor = tensors_[participant.tensor];
-  const bool is_bare = !rule().rowwise && !tensor.view.average && !tensor.view.copy;
+  const bool is_bare = !tensor.view.average && !tensor.view.copy;
   batch.tasks.push_back(
       {&tensor.view, &participant, cohort, participant.size * bytes_per_element(tensor), is_bare});
 }

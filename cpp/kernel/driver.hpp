@@ -26,6 +26,21 @@ std::size_t peel(const T* param, std::size_t begin, std::size_t end) {
   return std::min(end - begin, to_line);
 }
 
+// Per row of a row-wise rule: sum of squares, states, then body(begin, end, row) for its elements,
+// which are in cache.
+template <class T, class Body>
+void visit_rows(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
+                std::size_t first, std::size_t last, Body body) {
+  const std::size_t size = part.tensor->row_size, rows_before = part.first / size;
+  for (std::size_t row = first; row < last; ++row) {
+    const std::size_t begin = row * size, end = begin + size;
+    const double mean_square =
+        sum_squares<T>(part, gradient, begin, end) / static_cast<double>(size);
+    sweeps.settle(rule, *part.tensor, rows_before + row, mean_square);
+    body(begin, end, rows_before + row);
+  }
+}
+
 // The bare rule over elements [begin, end) of a part: no gradient adjustment, no average, no copy.
 // `state_at`: the index of the first element's state; all of them have that of a row-wise rule.
 template <class T>
@@ -42,9 +57,14 @@ FUSEDSTEP_HD void run_bare(const Sweeps& sweeps, const void* rule, const Part& p
 }
 
 template <class T>
-void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, std::size_t begin,
-                 std::size_t end) {
-  run_bare<T>(sweeps, rule, part, begin, end, part.first + begin, false);
+void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
+                 std::size_t begin, std::size_t end) {
+  if (sweeps.settle == nullptr)
+    return run_bare<T>(sweeps, rule, part, begin, end, part.first + begin, /*rowwise=*/false);
+  visit_rows<T>(sweeps, rule, part, gradient, begin, end,
+                [&](std::size_t from, std::size_t to, std::size_t row) {
+                  run_bare<T>(sweeps, rule, part, from, to, row, /*rowwise=*/true);
+                });
 }
 
 // One rule over one part of a tensor, with every option of a step.
@@ -60,10 +80,11 @@ class Drive {
         rowwise_(sweeps.settle != nullptr) {}
 
   void run(double ema_decay, std::size_t begin, std::size_t end) {
-    if (rowwise_)
-      run_rows(ema_decay, begin, end);
-    else
-      run_elements(ema_decay, begin, end, part_.first + begin);
+    if (!rowwise_) return run_elements(ema_decay, begin, end, part_.first + begin);
+    visit_rows<T>(sweeps_, rule_, part_, gradient_, begin, end,
+                  [&](std::size_t from, std::size_t to, std::size_t row) {
+                    run_elements(ema_decay, from, to, row);
+                  });
   }
 
   void probe(std::size_t size, std::size_t first, std::size_t last, double* param_sums,
@@ -88,22 +109,6 @@ class Drive {
 
  private:
   static constexpr std::size_t kStaged = kStageBytes / sizeof(T);
-
-  // Per row: sum of squares, states, then the elements, from cache.
-  void run_rows(double ema_decay, std::size_t first, std::size_t last) {
-    const std::size_t size = tensor_.row_size, rows_before = part_.first / size;
-    const bool bare = gradient_.is_plain() && !gradient_.zero && !tensor_.average && !tensor_.copy;
-    for (std::size_t row = first; row < last; ++row) {
-      const std::size_t begin = row * size, end = begin + size, state_at = rows_before + row;
-      const double mean_square =
-          sum_squares<T>(part_, gradient_, begin, end) / static_cast<double>(size);
-      sweeps_.settle(rule_, tensor_, state_at, mean_square);
-      if (bare)
-        run_bare<T>(sweeps_, rule_, part_, begin, end, state_at, true);
-      else
-        run_elements(ema_decay, begin, end, state_at);
-    }
-  }
 
   // In stages that stay in L1.
   void run_elements(double ema_decay, std::size_t begin, std::size_t end, std::size_t state_at) {

@@ -39,9 +39,9 @@ struct RuleSweeps {
 // Runs the loops of any rule, for one type. Ranges count elements of the part: [begin, end), rows
 // for a row-wise rule; or, for sums, blocks of reduce.hpp.
 struct Driver {
-  // Updates a range under an element-wise rule with no other options.
-  void (*update_bare)(const Sweeps& sweeps, const void* rule, const Part& part, std::size_t begin,
-                      std::size_t end);
+  // Updates a range where the gradients are used as they are, without average or copy.
+  void (*update_bare)(const Sweeps& sweeps, const void* rule, const Part& part,
+                      const Gradient& gradient, std::size_t begin, std::size_t end);
   // Updates a range with every option of a step. `ema_decay` is the decay of the average.
   void (*update)(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
                  double ema_decay, std::size_t begin, std::size_t end);

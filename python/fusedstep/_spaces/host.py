@@ -26,7 +26,7 @@ class HostSpace:
         return _core.Stepper(rule, *words)
 
     def share_threads(self, core: _core.Stepper) -> None:
-        """See Space. Only the thread pool can; see cpp/team.hpp."""
+        """See Space. Only the thread pool can; see cpp/threads/team.hpp."""
         library = _torch_library()
         if library and _core.threading() == "pool":
             core.share_threads(library)
@@ -64,7 +64,7 @@ class HostSpace:
         return _as_numpy(array).copy(order="K")
 
     def fill(self, buffers: Sequence[Any], value: float) -> None:
-        """See Space. On all threads; see cpp/fill.hpp."""
+        """See Space. On all threads; see cpp/engine/fill.hpp."""
         _core.fill_buffers(buffers, value)
 
     def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
