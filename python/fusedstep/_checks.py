@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from fusedstep._messages import shown
+
 __all__ = ["as_integer", "as_number", "is_integer"]
 
 
@@ -22,13 +24,10 @@ def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
 def as_integer(name: str, value: object, at_least: int, at_most: float = math.inf) -> int:
     """Return `value` as an int, or raise TypeError or ValueError."""
     bounds = f">= {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
-    message = f"{name}: expected an integer {bounds}, got {value!r}"
-    if not is_integer(value):
-        raise TypeError(message)
-    integer = int(value)
-    if not at_least <= integer <= at_most:
-        raise ValueError(message)
-    return integer
+    if is_integer(value) and at_least <= (integer := int(value)) <= at_most:
+        return integer
+    error = ValueError if is_integer(value) else TypeError
+    raise error(f"{name}: expected an integer {bounds}, got {shown(value)}")
 
 
 def as_number(
@@ -44,17 +43,18 @@ def as_number(
     `expected` describes in the message what `accepts` accepts. NaN is always refused, infinity
     unless `finite` is False.
     """
-    message = f"{name}: expected {expected}, got {value!r}"
+    given = value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     elif getattr(value, "shape", None) == () and not isinstance(value, np.generic):
         value = value.item() if hasattr(value, "item") else value  # torch, JAX
-    if not (is_integer(value) or isinstance(value, (float, np.floating))):
-        raise TypeError(message)
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond all floats
-        number = math.inf
-    if math.isnan(number) or (finite and math.isinf(number)) or not accepts(number):
-        raise ValueError(message)
-    return number
+    error: type[Exception] = TypeError
+    if is_integer(value) or isinstance(value, (float, np.floating)):
+        error = ValueError
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond all floats
+            number = math.inf
+        if not math.isnan(number) and not (finite and math.isinf(number)) and accepts(number):
+            return number
+    raise error(f"{name}: expected {expected}, got {shown(given)}")

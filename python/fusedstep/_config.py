@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedstep import _core
 from fusedstep._checks import as_integer
+from fusedstep._messages import shown
 from fusedstep._spaces.choose import describe_cuda
 
 __all__ = [
@@ -118,7 +119,7 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
     if mode == "dict":
         return config
     if mode != "text":
-        raise ValueError(f"mode: expected 'text' or 'dict', got {mode!r}")
+        raise ValueError(f"mode: expected 'text' or 'dict', got {shown(mode)}")
     for name, value in config.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k}={v}" for k, v in value.items()) or "-"

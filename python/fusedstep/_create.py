@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from fusedstep._messages import shown, with_guess
 from fusedstep.optimizer import Optimizer, registry
 
 __all__ = ["available", "create"]
@@ -16,12 +17,16 @@ def create(name: str, params: object, **options: Any) -> Optimizer:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         No rule has that name.
     """
-    rule = str(name).lower()
+    if not isinstance(name, str):
+        raise TypeError(f"rule: expected a name (str), got {shown(name)}: create(name, params)")
+    rule = name.lower()
     if rule not in registry:
-        raise ValueError(f"rule: expected one of {', '.join(registry)}, got {name!r}")
+        raise ValueError(
+            f"rule: got {with_guess(name, registry)}; expected one of {', '.join(registry)}"
+        )
     make: Callable[..., Optimizer] = registry[rule]
     return make(params, **options)
 

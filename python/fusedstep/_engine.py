@@ -11,6 +11,7 @@ from typing import Any
 
 from fusedstep._autograd import WrittenTensors
 from fusedstep._group import Group, follow_schedules, replace
+from fusedstep._messages import no_parameter, shown
 from fusedstep._options import Number, Switch
 from fusedstep._pipeline import StepResult
 from fusedstep._snapshot import Expected, Snapshot
@@ -234,14 +235,12 @@ class Engine:
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(
-                    f"{verb}: expected names (str), got {name!r} (of a list: opt.{verb}(*names))"
+                    f"{verb}: expected names (str), got {shown(name)} "
+                    f"(of a list: opt.{verb}(*names))"
                 )
         index = self.tree.index
         if unknown := [name for name in names if name not in index]:
-            raise ValueError(
-                f"{verb}: expected names of parameters ({', '.join(index)}), "
-                f"got {', '.join(map(repr, unknown))}"
-            )
+            raise ValueError(f"{verb}: {no_parameter(unknown, index)}")
         for name in names:
             self.core.freeze(index[name], frozen)
             if self.tensors is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fusedstep import _core
+from fusedstep._messages import shown
 from fusedstep._options import rate_at
 from fusedstep._rule import Rule
 from fusedstep._specs import GroupOptions
@@ -93,8 +94,8 @@ class Group(Mapping[str, Any]):
         if self._rule.initial_state(values) != self._rule.initial_state(self._values):
             name = next(n for n in changes if values[n] != self._values[n])
             raise ValueError(
-                f"{name}: expected {self._values[name]!r} as at construction, since the state "
-                f"started from it, got {values[name]!r}"
+                f"{name}: expected {shown(self._values[name])} as at construction, since the state "
+                f"started from it, got {shown(values[name])}"
             )
         return values
 

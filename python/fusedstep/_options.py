@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from fusedstep._checks import as_number
+from fusedstep._messages import shown
 
 __all__ = [
     "Betas",
@@ -87,9 +88,9 @@ class Numbers:
     def check(self, name: str, value: object) -> tuple[float, ...]:
         """Return the values as a tuple of floats, or raise TypeError or ValueError."""
         if not isinstance(value, (tuple, list)):
-            raise TypeError(f"{name}: expected {self.expected}, got {value!r}")
+            raise TypeError(f"{name}: expected {self.expected}, got {shown(value)}")
         if len(value) != self.count:
-            raise ValueError(f"{name}: expected {self.expected}, got {value!r}")
+            raise ValueError(f"{name}: expected {self.expected}, got {shown(value)}")
         pairs = zip(self.each, value, strict=True)
         return tuple(kind.check(f"{name}[{i}]", item) for i, (kind, item) in enumerate(pairs))
 
@@ -101,7 +102,7 @@ class Switch:
     def check(self, name: str, value: object) -> bool:
         """Return the value as a bool, or raise TypeError."""
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}: expected True or False, got {value!r}")
+            raise TypeError(f"{name}: expected True or False, got {shown(value)}")
         return bool(value)
 
 

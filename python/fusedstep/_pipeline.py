@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from textwrap import fill
 from typing import Any, NamedTuple, TypedDict
 
+from fusedstep._messages import shown
 from fusedstep._options import Limit, Number, Option, Switch
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
 class StepResult(NamedTuple):
     """Whether a step was applied, and the norm of its gradients.
 
+    A result is true where the step was applied: ``if opt.step(grads): ...``. Hooks of torch must
+    return None: make them a ``def`` without ``return`` that calls ``step``.
+
     With parameters on a CUDA device and an option that needs the norm, both are arrays of one
-    number there. The step does not wait for the device; reading them (``bool(result.applied)``)
-    does.
+    number there. The step does not wait for the device; reading them (``if result:``) does.
     """
 
     applied: bool
@@ -33,6 +36,12 @@ class StepResult(NamedTuple):
     """The Euclidean norm of all gradients of the step, after division by ``grad_scale`` and before
     clipping. None without an option that needs it (``max_grad_norm``, ``skip_nonfinite``,
     ``error_if_nonfinite``)."""
+
+    def __bool__(self) -> bool:
+        applied: Any = self.applied
+        if hasattr(applied, "copy_to_host"):  # Numba's arrays have no truth value of their own
+            applied = applied.copy_to_host()
+        return bool(applied)
 
 
 class Pipeline(TypedDict, total=False):
@@ -88,7 +97,7 @@ class Policy:
         if not isinstance(policy.working_copy, (Mapping, type(None))):
             raise TypeError(
                 "working_copy: expected a mapping from parameter names to arrays of bfloat16, "
-                f"got {type(policy.working_copy).__name__}"
+                f"got {shown(policy.working_copy)}"
             )
         return policy
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fusedstep import _core
+from fusedstep._messages import listed, shown
 from fusedstep._options import Option
+from fusedstep._pipeline import Policy
+from fusedstep._slips import option_meant
 from fusedstep._specs import GroupOptions
 
-__all__ = ["Rule", "refuse_unknown"]
+__all__ = ["Rule"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,31 @@ class Rule:
     initial_state: Callable[[Mapping[str, Any]], Mapping[str, float]]
     starts_at_parameter: tuple[str, ...]  # state arrays that start as a copy of the parameter
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options with their defaults."""
+        return {name: option.default for name, option in self.options.items()}
+
+    def refuse_unknown(self, given: Mapping[str, object], known: Mapping[str, Any]) -> None:
+        """Raise TypeError where options are given that are not among the known."""
+        if unknown := [name for name in given if name not in known]:
+            raise TypeError(
+                f"{self.label}: got {listed(unknown, partial(self.option_meant, known=known))}; "
+                f"expected options among {', '.join(known)}"
+            )
+
+    def option_meant(self, name: object, known: Mapping[str, Any]) -> str:
+        """An option that is not among the known, and what was probably meant."""
+        if name in Policy.names():
+            return f"{shown(name)} (of the whole optimizer: {self.label}(params, {name}=...))"
+        return option_meant(name, self.name, known)
+
     def check(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Return the values of all options, or raise TypeError or ValueError.
 
         Options that are not given have their defaults.
         """
-        refuse_unknown(self.label, given, [*self.options])
+        self.refuse_unknown(given, self.defaults)
         values = {
             name: option.check(given.get(name, option.default))
             for name, option in self.options.items()
@@ -63,15 +86,6 @@ class Rule:
             maximize=values["maximize"],
             max_grad_norm=values["max_grad_norm"],
             max_grad_value=values["max_grad_value"],
-        )
-
-
-def refuse_unknown(label: str, given: Mapping[str, object], known: list[str]) -> None:
-    """Raise TypeError where options are given that are not among the known."""
-    if unknown := [name for name in given if name not in known]:
-        raise TypeError(
-            f"{label}: expected options among {', '.join(known)}, "
-            f"got {', '.join(map(repr, unknown))}"
         )
 
 

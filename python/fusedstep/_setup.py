@@ -8,8 +8,9 @@ from typing import Any
 
 from fusedstep._engine import Engine
 from fusedstep._group import Group, core_options
+from fusedstep._messages import no_parameter, shown
 from fusedstep._pipeline import Policy
-from fusedstep._rule import Rule, refuse_unknown
+from fusedstep._rule import Rule
 from fusedstep._spaces.choose import space_of
 from fusedstep._tree import Tree, split_groups
 
@@ -27,13 +28,18 @@ class Setup:
     @classmethod
     def of(cls, rule: Rule, given: dict[str, Any]) -> Setup:
         """Take the options given to a constructor, or raise TypeError or ValueError."""
-        refuse_unknown(rule.label, given, [*rule.options, *Policy.names()])
+        rule.refuse_unknown(given, {**rule.defaults, **vars(Policy())})
         return cls(rule, Policy.take(given), given)
 
     def build(self, params: object) -> Engine:
         """An engine for these parameters, with their state."""
         trees, overrides = split_groups(params)
         tree, policy = Tree(trees), self.policy
+        norms = [own.get("max_grad_norm") for own in (self.defaults, *overrides)]
+        if policy.clip_per_group and all(norm is None for norm in norms):
+            raise ValueError(
+                "clip_per_group: expected max_grad_norm with it, got none in any group"
+            )
         engine = Engine(self.rule.name, space_of(tree.names, tree.leaves), autograd=True)
         engine.core.set_policy(
             policy.skip_nonfinite,
@@ -47,7 +53,7 @@ class Setup:
     def extend(self, engine: Engine, group: object, working_copy: object) -> None:
         """Add one more group, all or nothing."""
         if not (isinstance(group, Mapping) and "params" in group):
-            raise TypeError(f"group: expected a mapping with the key 'params', got {group!r}")
+            raise TypeError(f"group: expected a mapping with the key 'params', got {shown(group)}")
         copies = Policy.take({"working_copy": working_copy}).working_copy
         trees, overrides = split_groups([group], len(engine.groups))
         tree = engine.tree.extended(trees)
@@ -67,10 +73,7 @@ class Setup:
         if not names:
             raise ValueError("params: expected at least one array, got none")
         if unknown := [name for name in copies if name not in names]:
-            raise ValueError(
-                f"working_copy: expected names of parameters ({', '.join(names)}), "
-                f"got {', '.join(map(repr, unknown))}"
-            )
+            raise ValueError(f"working_copy: {no_parameter(unknown, names)}")
         groups = [
             Group(
                 self.rule,

@@ -7,8 +7,17 @@ from types import MappingProxyType
 from typing import Any
 
 from fusedstep._engine import Engine
+from fusedstep._messages import listed, no_parameter
+from fusedstep._slips import state_meant
 
 __all__ = ["StateView"]
+
+
+class _StateOfOne(dict[str, Any]):
+    """The state of one parameter, which says what it has where something else is asked for."""
+
+    def __missing__(self, name: object) -> Any:
+        raise KeyError(f"no state is named {state_meant(name, self)}; there are {listed(self)}")
 
 
 class StateView(Mapping[str, Mapping[str, Any]]):
@@ -20,9 +29,14 @@ class StateView(Mapping[str, Mapping[str, Any]]):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        i = self._engine.tree.index[name]
-        return MappingProxyType({"step": self._engine.core.steps_of(i), **self._engine.buffers[i]})
+    def __getitem__(self, name: object) -> Mapping[str, Any]:
+        index = self._engine.tree.index
+        if not (isinstance(name, str) and name in index):
+            raise KeyError(no_parameter([name], index))
+        i = index[name]
+        return MappingProxyType(
+            _StateOfOne(step=self._engine.core.steps_of(i), **self._engine.buffers[i])
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._engine.tree.index)

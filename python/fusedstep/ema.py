@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedstep._engine import Engine, HoldsEngine
+from fusedstep._messages import shown
 from fusedstep._options import Number, Switch
 from fusedstep._snapshot import Snapshot, require_keys
 from fusedstep._spaces.choose import space_of
@@ -127,7 +128,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
     ) -> None:
         self._decay = Number(high=1.0).check("decay", decay)
         if init not in ("zeros", "copy"):
-            raise ValueError(f"init: expected 'zeros' or 'copy', got {init!r}")
+            raise ValueError(f"init: expected 'zeros' or 'copy', got {shown(init)}")
         self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
             raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")

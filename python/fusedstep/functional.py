@@ -13,11 +13,13 @@ update, from 1.
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any
 
 from fusedstep._autograd import note_written, tensors_among
 from fusedstep._checks import as_integer
 from fusedstep._engine import Engine
+from fusedstep._messages import listed, shown
 from fusedstep._pipeline import WHOLE_STEP
 from fusedstep._spaces.choose import space_of
 from fusedstep._tree import Tree
@@ -56,11 +58,11 @@ class RuleFunction:
         if named := [name for name in options if name in rule.info.states[-1]]:
             raise TypeError(
                 f"{rule.name}: expected states by position, {rule.name}(param, grad, "
-                f"*states, step=...), got {', '.join(f'{name}=' for name in named)}"
+                f"*states, step=...), got {listed(named, '{}='.format)}"
             )
         values = rule.check(options)
         if callable(values["lr"]):
-            raise TypeError(f"lr: expected a number, got {values['lr']!r}")
+            raise TypeError(f"lr: expected a number, got {shown(values['lr'])}")
         group_options = rule.group_options(values, values["lr"])
         expected = rule.info.states[group_options.variant]
         if len(states) != len(expected):
@@ -81,10 +83,16 @@ class RuleFunction:
         return f"<fusedstep.functional.{self.__name__}>"
 
 
+@cache
+def _function_of(cls: Any) -> RuleFunction:  # not of a name: a rule may be registered anew
+    return RuleFunction(cls)
+
+
 def __getattr__(name: str) -> RuleFunction:
     if name not in registry:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return RuleFunction(registry[name])
+        raise AttributeError(f"module {__name__!r} has no attribute {shown(name)}")
+    cls: Any = registry[name]
+    return _function_of(cls)
 
 
 def __dir__() -> list[str]:

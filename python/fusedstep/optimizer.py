@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 from fusedstep import _core
 from fusedstep._engine import HoldsEngine
 from fusedstep._group import Group, replace
+from fusedstep._messages import no_parameter, printable, shown
 from fusedstep._options import Option, Schedule, options_of
 from fusedstep._pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy, StepResult
 from fusedstep._rule import Rule
 from fusedstep._setup import Setup
+from fusedstep._slips import refuse_swapped
 from fusedstep._snapshot import Snapshot, require_keys
 from fusedstep._state import StateView
 from fusedstep.ema import Averages
@@ -124,6 +126,7 @@ class Optimizer(HoldsEngine):
 
     def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
         """Construct from the arguments of a rule's constructor: its `locals()`."""
+        refuse_swapped(type(self).__name__, params, arguments["lr"])
         given = {name: arguments[name] for name in self.options if name in arguments}
         self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
         self._engine = self._setup.build(params)
@@ -139,15 +142,20 @@ class Optimizer(HoldsEngine):
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python would accept a mistake such as `opt.weight_decay = 0.1`, which no step would use.
-        if not (name.startswith("_") or hasattr(type(self), name)):
-            if name in self.options:
-                hint = f"set it by group: opt.groups[i][{name!r}] = ..."
-            elif name in Policy.names():
-                hint = f"it is given at construction: {type(self).__name__}(..., {name}=...)"
-            else:
-                hint = f"there is no such option; there are {', '.join(self.options)}"
-            raise AttributeError(f"{type(self).__name__}.{name} cannot be set: {hint}")
+        if not (name.startswith("_") or hasattr(type(self), name)) and (why := self._refuses(name)):
+            raise AttributeError(f"{type(self).__name__}.{printable(name)} cannot be set: {why}")
         super().__setattr__(name, value)
+
+    def _refuses(self, name: str) -> str:
+        """Why a new attribute is refused: subclasses may have their own, but none like an option."""
+        if name in self.options:
+            return f"set it by group: opt.groups[i][{name!r}] = ..."
+        if name in Policy.names():
+            return f"it is given at construction: {type(self).__name__}(..., {name}=...)"
+        if type(self) is not registry[self.rule]:
+            return ""
+        meant = self.definition.option_meant(name, self.definition.defaults)
+        return f"there is no option {meant}; there are {', '.join(self.options)}"
 
     def step(
         self, grads: object = None, *, grad_scale: float = 1.0, zero_grads: bool = False
@@ -278,8 +286,10 @@ class Optimizer(HoldsEngine):
             An index is negative, or at least the number of rows.
         """
         index = self._engine.tree.index
+        if not isinstance(name, str):
+            raise TypeError(f"name: expected the name of a parameter, got {shown(name)}")
         if name not in index:
-            raise ValueError(f"name: expected one of {', '.join(index)}, got {name!r}")
+            raise ValueError(f"name: {no_parameter([name], index)}")
         return self._engine.step_rows(index[name], indices, rows, grad_scale)
 
     def freeze(self, *names: str) -> None:

@@ -19,9 +19,11 @@ CPP = ROOT / "cpp"
 # these may import it.
 LAYERS = (
     ("_core", "_cuda"),
-    ("_autograd", "_checks", "_environment", "_specs", "_tree", "cuda"),
+    ("_messages",),
+    ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
     ("_options", "data", "schedules"),
-    ("_pipeline", "_rule", "_spaces"),
+    ("_pipeline",),
+    ("_rule", "_spaces"),
     ("_config", "_group"),
     ("_snapshot",),
     ("_engine", "checkpoint"),

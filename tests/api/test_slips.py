@@ -12,7 +12,7 @@ import fusedstep as fs
 @pytest.mark.parametrize(
     ("names", "error", "words"),
     [
-        (("a", "c"), ValueError, r"expected names of parameters \(a, b\), got 'c'"),
+        (("a", "c"), ValueError, r"no parameter is named 'c'; there are a, b$"),
         # No selection is no selection, not all.
         (
             (),
@@ -38,7 +38,11 @@ def test_names_that_cannot_be_frozen(names, error, words):
         ("weight_decay", r"set it by group: opt.groups\[i\]\['weight_decay'\] = ..."),
         ("max_grad_norm", r"set it by group: opt.groups\[i\]\['max_grad_norm'\] = ..."),
         ("ema_decay", r"it is given at construction: SGD\(..., ema_decay=...\)"),
-        ("learning_rate", "there is no such option; there are lr, momentum, "),
+        (
+            "learning_rate",
+            r"there is no option 'learning_rate' \(here: lr\); there are lr, momentum,",
+        ),
+        ("history", r"there is no option 'history'; there are lr, momentum, "),
     ],
 )
 def test_attributes_that_no_step_would_see(name, hint):
@@ -57,12 +61,84 @@ def test_where_the_hints_lead():
     assert np.all(w == 0.5)
 
 
+class Counting(fs.Adam):
+    """A rule with something of its own, as a user writes it."""
+
+    def __init__(self, params, **options):
+        self.history = []
+        super().__init__(params, **options)
+
+
+def test_subclasses_have_attributes_of_their_own():
+    opt = Counting(np.ones(3))
+    opt.history.append(opt.lr)
+    opt.best = 0.5
+    assert (opt.history, opt.best) == ([1e-3], 0.5)
+    for name in ("weight_decay", "ema_decay"):
+        with pytest.raises(AttributeError, match=rf"^Counting.{name} cannot be set: .*{name}"):
+            setattr(opt, name, 0.5)
+
+
+def test_a_result_is_true_where_the_step_was_applied():
+    opt = fs.SGD(np.ones(2), skip_nonfinite=True)
+    assert not opt.step(np.array([np.nan, 1.0]))
+    assert opt.step(np.ones(2))
+    assert fs.SGD(np.ones(2)).step(np.ones(2))
+
+
+class DeviceArray:
+    """A number on a device, as Numba has it: without a truth value of its own."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __len__(self):
+        raise IndexError
+
+    def copy_to_host(self):
+        return np.array(self.value)
+
+
+@pytest.mark.parametrize("array", [np.array, DeviceArray])
+def test_results_on_a_device_have_the_truth_of_their_array(array):
+    assert fs.StepResult(array(True), array(1.0))
+    assert not fs.StepResult(array(False), array(1.0))
+
+
 def test_state_is_written_into_not_replaced():
     opt = fs.Adam({"w": np.ones(3)})
     with pytest.raises(TypeError, match="does not support item assignment"):
         opt.state["w"]["exp_avg"] = np.ones(3)
     opt.state["w"]["exp_avg"][...] = 1.0
     assert np.all(opt.state["w"]["exp_avg"] == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (fs.Adam, "m", r"'m' \(here: exp_avg\); there are step, exp_avg, exp_avg_sq"),
+        (fs.Adam, "v", r"'v' \(here: exp_avg_sq\); "),
+        (fs.Adam, "momentum_buffer", r"'momentum_buffer'; "),
+        (fs.RMSprop, "nu", r"'nu' \(here: square_avg\); there are step, square_avg"),
+        (fs.Adagrad, "accumulator", r"'accumulator' \(here: sum\); "),
+        (fs.Adam, "exp_avgs", r"'exp_avgs' \(did you mean exp_avg\?\); "),
+    ],
+)
+def test_state_by_the_names_of_others(make, name, words):
+    state = make({"w": np.ones(3)}).state
+    with pytest.raises(KeyError, match=f"no state is named {words}"):
+        state["w"][name]
+    assert name not in state["w"]
+    assert state["w"].get(name) is None
+
+
+def test_state_of_a_parameter_that_is_not_there():
+    state = fs.Adam({"enc.w": np.ones(3), "b": np.ones(2)}).state
+    words = r"no parameter is named 'encw' \(did you mean enc.w\?\); there are enc.w, b"
+    with pytest.raises(KeyError, match=words):
+        state["encw"]
+    with pytest.raises(KeyError, match="no parameter is named <ndarray of float64"):
+        state[np.ones(9)]
 
 
 @pytest.mark.parametrize("make", [fs.Adam, fs.EMA])
@@ -164,6 +240,53 @@ def test_rules_are_created_in_any_case():
         assert type(fs.create(name, np.ones(2))) is fs.Adam
 
 
+@pytest.mark.parametrize(
+    ("make", "name", "meant"),
+    [
+        *(
+            (make, name, "lr")
+            for make in (fs.Adam, fs.SGD, fs.Rprop)
+            for name in ("learning_rate", "alpha", "eta")
+        ),
+        (fs.Adam, "epsilon", "eps"),
+        *((fs.Adam, name, "betas[0]") for name in ("beta_1", "beta1", "b1", "momentum")),
+        *((fs.Lion, name, "betas[1]") for name in ("beta_2", "beta2", "b2", "rho")),
+        (fs.Adan, "beta_3", "betas[2]"),
+        (fs.SGD, "beta_1", "momentum"),
+        (fs.Momentum, "momentum", "beta"),
+        (fs.RMSprop, "rho", "alpha"),
+        (fs.Adam, "clipnorm", "max_grad_norm"),
+        (fs.Adam, "clipvalue", "max_grad_value"),
+        (fs.Adam, "decay", "weight_decay or a schedule as lr: fs.schedules"),
+        (fs.Adagrad, "decay", "weight_decay or lr_decay or a schedule as lr: fs.schedules"),
+        (fs.Adam, "fused", "not needed: leave it out"),
+    ],
+)
+def test_options_by_the_names_of_others(make, name, meant):
+    """What was wrong comes first, then what it is here, then all that there is."""
+    with pytest.raises(TypeError) as caught:
+        make(np.ones(3), **{name: 0.5})
+    start = f"{make.__name__}: got '{name}' (here: {meant}); expected options among lr, "
+    assert str(caught.value).startswith(start)
+
+
+def test_misspelt_options():
+    for name, meant in (("weigth_decay", "weight_decay"), ("Lr", "lr"), ("skip_nonfinit", None)):
+        with pytest.raises(TypeError) as caught:
+            fs.Adam(np.ones(3), **{name: 0.5})
+        guess = f"Adam: got '{name}' (did you mean {meant or 'skip_nonfinite'}?); expected "
+        assert str(caught.value).startswith(guess)
+
+
+def test_the_learning_rate_before_the_parameters():
+    params = [np.ones((100, 100)) for _ in range(100)]
+    for rate in (1e-3, 1, fs.schedules.Constant(0.1)):
+        with pytest.raises(TypeError) as caught:
+            fs.Adam(rate, params)
+        assert "they come first, Adam(params, lr=...)" in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
 def test_the_base_is_abstract():
     with pytest.raises(TypeError, match=r"^Optimizer is abstract: use a rule such as fs.Adam\("):
         fs.Optimizer(np.ones(2))
@@ -199,3 +322,8 @@ def test_states_of_functions_are_positional():
         "got exp_avg=, exp_avg_sq=$",
     ):
         fs.functional.adam(np.ones(2), np.ones(2), exp_avg=m, exp_avg_sq=v, step=1)
+
+
+def test_functions_are_made_once():
+    for rule in fs.available():
+        assert getattr(fs.functional, rule) is getattr(fs.functional, rule)

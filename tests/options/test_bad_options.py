@@ -125,8 +125,14 @@ def test_options_that_the_rule_does_not_have(rule):
 
 
 def test_unknown_rules():
-    with pytest.raises(ValueError, match=r"rule: expected one of .*adam, .*, got 'adm'"):
+    with pytest.raises(
+        ValueError, match=r"^rule: got 'adm' \(did you mean adam\?\); expected one of .*adam, "
+    ):
         fs.create("adm", [np.ones(2)])
+    with pytest.raises(
+        TypeError, match=r"^rule: expected a name .*, got \[.*: create\(name, params\)$"
+    ):
+        fs.create([np.ones(2)], "adam")
     with pytest.raises(AttributeError, match="adm"):
         _ = fs.functional.adm
 
