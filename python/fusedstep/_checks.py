@@ -10,7 +10,7 @@ import numpy as np
 
 from fusedstep._messages import shown
 
-__all__ = ["as_integer", "as_number", "is_integer"]
+__all__ = ["as_flag", "as_integer", "as_number", "is_integer"]
 
 
 def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
@@ -19,6 +19,13 @@ def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
     Python counts bool among the integers, and NumPy timedelta64; here both are mistakes.
     """
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
+def as_flag(name: str, value: object) -> bool:
+    """Return `value` as a bool, or raise TypeError: the string "False" would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
+    return bool(value)
 
 
 def as_integer(name: str, value: object, at_least: int, at_most: float = math.inf) -> int:

@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-
-from fusedstep._checks import as_number
+from fusedstep._checks import as_flag, as_number
 from fusedstep._messages import shown
 
 __all__ = [
@@ -101,9 +99,7 @@ class Switch:
 
     def check(self, name: str, value: object) -> bool:
         """Return the value as a bool, or raise TypeError."""
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}: expected True or False, got {shown(value)}")
-        return bool(value)
+        return as_flag(name, value)
 
 
 @dataclass(frozen=True)

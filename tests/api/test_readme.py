@@ -57,6 +57,10 @@ def test_the_readme_has_a_row_for_every_rule():
     assert sorted(row.lower() for row in rows) == fs.available()
 
 
-@pytest.mark.parametrize("module", [fs, fs.ema, fs.data, fs.schedules], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [fs, fs.ema, fs.data.batches, fs.data.standardizer, fs.schedules],
+    ids=lambda m: m.__name__,
+)
 def test_docstring_examples(module):
     assert doctest.testmod(module).failed == 0
