@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fusedstep._checks import as_flag, as_number
 from fusedstep._messages import shown
@@ -56,6 +56,13 @@ class Number:
             return f"a finite number {'>' if self.above else '>='} {self.low:g}"
         return f"{self.low:g} {'<' if self.above else '<='} number < {self.high:g}"
 
+    @property
+    def documented(self) -> str:
+        """The type, as docstrings name it."""
+        if self.high == math.inf:
+            return f"float {'>' if self.above else '>='} {self.low:g}"
+        return f"float in {'(' if self.above else '['}{self.low:g}, {self.high:g})"
+
     def check(self, name: str, value: object) -> float:
         """Return the value as a float, or raise TypeError or ValueError."""
         return as_number(name, value, self.expected, self._accepts)
@@ -83,6 +90,14 @@ class Numbers:
             return f"{self.count} numbers, each {kinds[0]}"
         return f"{self.count} numbers: {', then '.join(kinds)}"
 
+    @property
+    def documented(self) -> str:
+        """The type, as docstrings name it."""
+        kinds = [kind.documented for kind in self.each]
+        if len(set(kinds)) == 1:
+            return kinds[0].replace("float", f"{self.count} floats")
+        return f"a {' and a '.join(kinds)}"
+
     def check(self, name: str, value: object) -> tuple[float, ...]:
         """Return the values as a tuple of floats, or raise TypeError or ValueError."""
         if not isinstance(value, (tuple, list)):
@@ -97,6 +112,8 @@ class Numbers:
 class Switch:
     """True or False."""
 
+    documented: ClassVar[str] = "bool"
+
     def check(self, name: str, value: object) -> bool:
         """Return the value as a bool, or raise TypeError."""
         return as_flag(name, value)
@@ -108,6 +125,11 @@ class Rate:
 
     number: Number = Number()
 
+    @property
+    def documented(self) -> str:
+        """The type, as docstrings name it."""
+        return f"{self.number.documented} or schedule"
+
     def check(self, name: str, value: object) -> float | Schedule:
         """Return the number as a float, the schedule as it is, or raise TypeError or ValueError."""
         return value if callable(value) else self.number.check(name, value)
@@ -116,6 +138,8 @@ class Rate:
 @dataclass(frozen=True)
 class Limit:
     """A number > 0, infinity included, or None for no limit."""
+
+    documented: ClassVar[str] = "float > 0 or None"
 
     def check(self, name: str, value: object) -> float | None:
         """Return the number as a float, or None, or raise TypeError or ValueError."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from textwrap import fill
 from typing import Any, NamedTuple, TypedDict
 
 from fusedstep._messages import shown
@@ -12,7 +11,6 @@ from fusedstep._options import Limit, Number, Option, Switch
 
 __all__ = [
     "GROUP_OPTIONS",
-    "WHOLE_STEP",
     "Pipeline",
     "Policy",
     "StepResult",
@@ -100,11 +98,3 @@ class Policy:
                 f"got {shown(policy.working_copy)}"
             )
         return policy
-
-
-# Appended to the docstring of every rule.
-WHOLE_STEP = "\n\n" + fill(
-    "Every rule also takes the options of the whole step, documented in help(fusedstep.Optimizer): "
-    f"{', '.join(Pipeline.__annotations__)}.",
-    width=96,
-)

@@ -18,9 +18,9 @@ from typing import Any
 
 from fusedstep._autograd import note_written, tensors_among
 from fusedstep._checks import as_integer
+from fusedstep._docstring import of_function
 from fusedstep._engine import Engine
 from fusedstep._messages import listed, shown
-from fusedstep._pipeline import WHOLE_STEP
 from fusedstep._spaces.choose import space_of
 from fusedstep._tree import Tree
 from fusedstep.optimizer import Optimizer, registry
@@ -32,10 +32,9 @@ class RuleFunction:
     def __init__(self, cls: type[Optimizer]) -> None:
         self._rule = cls.definition
         self.__name__ = self.__qualname__ = cls.rule
-        self.__doc__ = (
-            f"One update by {cls.__name__}, in place, of ``param`` and ``states``.\n\n"
-            f"{inspect.cleandoc(cls.__doc__ or '').removesuffix(WHOLE_STEP)}"
-        )
+        if cls.__doc__:  # None under python -OO
+            first = f"One update by {cls.__name__}, in place, of `param` and `states`."
+            self.__doc__ = f"{first}\n\n{of_function(cls.__doc__, cls.options.values())}"
         kind = inspect.Parameter
         self.__signature__ = inspect.Signature(
             [

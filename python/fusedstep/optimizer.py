@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fusedstep import _core
+from fusedstep._docstring import of_class
 from fusedstep._engine import HoldsEngine
 from fusedstep._group import Group, replace
 from fusedstep._messages import no_parameter, printable, shown
 from fusedstep._options import Option, Schedule, options_of
-from fusedstep._pipeline import GROUP_OPTIONS, WHOLE_STEP, Policy, StepResult
+from fusedstep._pipeline import GROUP_OPTIONS, Policy, StepResult
 from fusedstep._rule import Rule
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
@@ -93,11 +93,13 @@ class Optimizer(HoldsEngine):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "rule" in cls.__dict__:
-            cls.options = MappingProxyType({**options_of(cls.__init__), **GROUP_OPTIONS})
+            own = options_of(cls.__init__)
+            cls.options = MappingProxyType({**own, **GROUP_OPTIONS})
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
             if cls.__doc__:  # None under python -OO
-                cls.__doc__ = inspect.cleandoc(cls.__doc__) + WHOLE_STEP
+                bases = [base.__doc__ for base in cls.__mro__[:0:-1] if getattr(base, "rule", "")]
+                cls.__doc__ = of_class(cls.__doc__, own.values(), [doc for doc in bases if doc])
         if cls.rule:
             cls.definition = Rule(
                 cls.rule,

@@ -24,7 +24,7 @@ LAYERS = (
     ("_options", "data", "schedules"),
     ("_pipeline",),
     ("_rule", "_spaces"),
-    ("_config", "_group"),
+    ("_config", "_docstring", "_group"),
     ("_snapshot",),
     ("_engine", "checkpoint"),
     ("_setup", "_state", "ema"),

@@ -71,6 +71,16 @@ OPTAX = {
         {"lr": 1e-2, "weight_decay": 0.1},
     ),
     "nadam": (lambda o: o.nadam(2e-3), {"momentum_decay": 1e9}),
+    "adagrad": (
+        lambda o: o.adagrad(1e-2),
+        {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside_sqrt": True},
+    ),
+    "adadelta": (lambda o: o.adadelta(1.0), {}),
+    # At a constant rate: below is what differs at another.
+    "rmsprop, momentum": (
+        lambda o: o.rmsprop(1e-3, decay=0.99, momentum=0.9),
+        {"lr": 1e-3, "momentum": 0.9, "eps_inside_sqrt": True},
+    ),
 }
 PYTORCH_OPTIMIZER = {
     "lion": (lambda o, p: o.Lion(p, lr=1e-4), {}),
@@ -134,6 +144,103 @@ def test_peers(rule, by, make, options, dtype):
     error = np.abs(ours - theirs)
     allowed = np.finfo(dtype).eps * (STEPS * np.abs(ours) + 64 * (1 + travelled))
     assert np.all(error <= allowed), f"{float(np.max(error / allowed)):.2f} times the bound"
+
+
+def falling(step):
+    return 1e-3 * 0.97**step
+
+
+def amsgrad_after_correction(p, grads):
+    m = v = w = 0.0
+    for t, g in enumerate(grads, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = np.maximum(w, v / (1 - 0.999**t))
+        p = p - 1e-3 * m / (1 - 0.9**t) / (np.sqrt(w) + 1e-8)
+    return p
+
+
+def rmsprop_whose_momentum_is_of_steps(p, grads):
+    v = buf = 0.0
+    for t, g in enumerate(grads):
+        v = 0.99 * v + 0.01 * g * g
+        buf = 0.9 * buf + falling(t) * g / np.sqrt(v + 1e-8)
+        p = p - buf
+    return p
+
+
+def radam_with_eps_in_the_corrected_root(p, grads):
+    m = v = 0.0
+    longest = 2 / 0.001 - 1
+    for t, g in enumerate(grads, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        c2 = 1 - 0.999**t
+        n = longest - 2 * t * 0.999**t / c2
+        move = 1e-3 * m / (1 - 0.9**t)
+        if n > 5:
+            r = np.sqrt((n - 4) * (n - 2) * longest / ((longest - 4) * (longest - 2) * n))
+            move = move * r / (np.sqrt(v / c2) + 1e-2)
+        p = p - move
+    return p
+
+
+def lars_with_the_norm_of_the_sum(p, grads):
+    buf = 0.0
+    for g in grads:
+        d = g + 0.05 * p
+        buf = 0.9 * buf + 1e-3 * np.linalg.norm(p) / np.linalg.norm(d) * d
+        p = p - buf
+    return p
+
+
+def rprop_a_step_late(p, grads):
+    length, previous = np.full(p.shape, 1e-2), np.zeros(p.shape)
+    for g in grads:
+        sign = g * previous
+        turned = sign < 0
+        p = p - np.where(turned, 0.0, np.sign(previous) * length)
+        factor = np.where(sign > 0, 1.2, np.where(turned, 0.5, 1.0))
+        length = np.clip(length * factor, 1e-6, 50.0)
+        previous = np.where(turned, 0.0, g)
+    return p
+
+
+# What the docstrings say of optax 0.2.8 where it computes something else under the same name.
+ELSEWHERE = {
+    "adam": (lambda o: o.amsgrad(1e-3), amsgrad_after_correction, {"amsgrad": True}),
+    "rmsprop": (
+        lambda o: o.rmsprop(falling, decay=0.99, momentum=0.9),
+        rmsprop_whose_momentum_is_of_steps,
+        {"lr": falling, "momentum": 0.9, "eps_inside_sqrt": True},
+    ),
+    "radam": (
+        lambda o: o.radam(1e-3, eps=1e-2),
+        radam_with_eps_in_the_corrected_root,
+        {"eps": 1e-2},
+    ),
+    "lars": (
+        lambda o: o.lars(1.0, weight_decay=0.05),
+        lars_with_the_norm_of_the_sum,
+        {"weight_decay": 0.05},
+    ),
+    "rprop": (lambda o: o.rprop(1e-2), rprop_a_step_late, {}),
+}
+
+
+@pytest.mark.skipif(optax is None, reason="optax is not installed (extra: peers)")
+@pytest.mark.parametrize("rule", ELSEWHERE)
+def test_what_optax_computes_under_the_same_name(rule):
+    make, formula, options = ELSEWHERE[rule]
+    assert "optax" in type(fs.create(rule, np.zeros(1))).__doc__.split("Elsewhere")[1]
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal(503)
+    grads = rng.standard_normal((STEPS, start.size)) * np.exp(rng.standard_normal((STEPS, 1)))
+    theirs = by_optax(make, start, grads)
+    assert theirs == pytest.approx(formula(start, grads), rel=1e-9, abs=1e-9)
+    ours = start.copy()
+    opt = fs.create(rule, ours, **options)
+    for grad in grads:
+        opt.step(grad)
+    assert np.max(np.abs(ours - theirs)) > 1e-6
 
 
 @pytest.mark.skipif(torch is None, reason="torch is not installed (extra: peers)")

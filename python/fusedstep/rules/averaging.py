@@ -25,14 +25,31 @@ class ASGD(Optimizer):
         ax  = ax + mu * (p - ax)
         eta = lr / (1 + lambd * lr * (t - 1))**alpha,    mu = 1 / max(1, t - 1 - t0)
 
-    The average begins after ``t0`` steps; until then it equals the parameter. State: ``ax``, which
-    is to be evaluated: ``opt.state["w"]["ax"]``. Formula and defaults as ``torch.optim.ASGD``: lr
-    1e-2, lambd 1e-4, alpha 0.75, t0 1e6.
+    The average ``ax`` is what is to be evaluated: ``opt.state["w"]["ax"]``. It begins after `t0` steps;
+    until then it equals the parameter.
+
+    Parameters
+    ----------
+    lr
+        The first learning rate, which `lambd` and `alpha` then lower.
+    lambd
+        Decay of the weights, and of the learning rate.
+    alpha
+        The power with which the learning rate falls.
+    t0
+        After how many steps the average begins.
+
+    Notes
+    -----
+    State: ``ax``. Formula and defaults are those of ``torch.optim.ASGD``.
 
     Elsewhere under this name: torch keeps eta and mu in its state (in float32), so that a change of
     lr takes effect one step later than here.
 
-    Source: Polyak & Juditsky 1992, https://doi.org/10.1137/0330046; Bottou 2010
+    References
+    ----------
+    Polyak & Juditsky 1992, https://doi.org/10.1137/0330046
+    Bottou 2010, "Large-Scale Machine Learning with Stochastic Gradient Descent"
     """
 
     rule = "asgd"
@@ -62,18 +79,35 @@ class ScheduleFreeAdamW(Optimizer):
 
     with ``lr' = lr * min(1, t / warmup_steps)``. The parameters hold ``y``, where gradients are
     computed; ``x`` is to be evaluated: :meth:`eval` writes it to the parameters and :meth:`train`
-    restores ``y``, which is computed without ``x``, as in the authors' code. State: ``z``, which
-    starts at the parameters that are passed in, ``exp_avg_sq`` (v). Formula and defaults as in the
-    authors' code: lr 2.5e-3, betas (0.9, 0.999), eps 1e-8,
-    weight_decay 0, warmup_steps 0.
+    restores ``y``.
 
-    ``c`` is computed from the counter and ``warmup_steps``, and assumes a constant ``lr``, as the
+    Parameters
+    ----------
+    lr
+        Learning rate: how far a step goes. Meant to be constant.
+    betas
+        beta1, above 0: how near to the average ``x`` the gradients are computed. beta2: how much of
+        itself the average of the squared gradients keeps at each step.
+    weight_decay
+        How strongly the weights are pulled towards 0, in proportion to the learning rate; the decay
+        is that of ``y`` and does not pass through ``v``.
+    warmup_steps
+        Over how many steps the learning rate rises to `lr`; 0 for none.
+
+    Notes
+    -----
+    State: ``z``, which starts at the parameters that are passed in, ``exp_avg_sq`` (v). ``y`` is
+    computed without ``x``, as in the authors' code, whose formula and defaults these are.
+
+    ``c`` is computed from the counter and `warmup_steps`, and assumes a constant `lr`, as the
     method is meant to be used without a schedule.
 
     Elsewhere under this name: the authors' code sums the rates of past steps; here its ``r`` is 0
     and its ``weight_lr_power`` 2. optax's warm-up starts at a rate of 0.
 
-    Source: Defazio et al. 2024, https://arxiv.org/abs/2405.15682;
+    References
+    ----------
+    Defazio et al. 2024, https://arxiv.org/abs/2405.15682
     https://github.com/facebookresearch/schedule_free
     """
 

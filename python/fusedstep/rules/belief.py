@@ -24,14 +24,28 @@ class AdaBelief(Optimizer):
         s = beta2 * s + (1 - beta2) * (g - m)**2 + eps
         p = p - lr * (m / c1) / (sqrt(s / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
 
-    The weight decay is decoupled. State: ``exp_avg`` (m), ``exp_avg_var`` (s). Formula of the
-    paper, with both its eps; defaults of the authors' code: lr 1e-3, betas (0.9, 0.999), eps 1e-16,
-    weight_decay 0.
+    Parameters
+    ----------
+    betas
+        How much of themselves the average of the gradients (beta1) and that of the squared deviations
+        from it (beta2) keep at each step.
+    eps
+        Added to the second moment at each step, and to its root, so that nothing is divided by 0.
+    weight_decay
+        How strongly the weights are pulled towards 0: each step multiplies them by
+        ``1 - lr * weight_decay`` (decoupled decay).
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_var`` (s). Formula of the paper, with both its eps; defaults of
+    the authors' code.
 
     Elsewhere under this name: the authors' code rectifies as :class:`RAdam` by default
     (``rectify``); optax has one eps for each place, both 1e-16.
 
-    Source: Zhuang et al. 2020, Algorithm 2, https://arxiv.org/abs/2010.07468
+    References
+    ----------
+    Zhuang et al. 2020, Algorithm 2, https://arxiv.org/abs/2010.07468
     """
 
     rule = "adabelief"
@@ -56,15 +70,23 @@ class Yogi(Optimizer):
         v = v - (1 - beta2) * sign(v - g * g) * g * g
         p = p - lr * (m / c1) / (sqrt(v / c2) + eps),  c1 = 1 - beta1**t, c2 = 1 - beta2**t
 
-    Both moments start at ``initial_accumulator_value``. State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
-    Formula and defaults as optax: betas (0.9, 0.999), eps 1e-3, start at 1e-6; lr 1e-2, which optax
-    does not set, as TensorFlow Addons.
+    Parameters
+    ----------
+    initial_accumulator_value
+        Where both moments start.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Formula and defaults are those of optax; the default lr,
+    which optax does not set, is TensorFlow Addons'.
 
     Elsewhere under this name: TensorFlow Addons has "epsilon hat" (see :class:`Adam`); the paper
     has neither the corrections by c1 and c2 nor an initial value of the first moment, and takes
     that of v from the mean of the squares of a first batch.
 
-    Source: Zaheer et al. 2018, Algorithm 2,
+    References
+    ----------
+    Zaheer et al. 2018, Algorithm 2,
     https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization
     """
 

@@ -23,17 +23,31 @@ class LAMB(Optimizer):
         d = (m / c1) / (sqrt(v / c2) + eps) + weight_decay * p,  c1 = 1 - beta1**t, c2 = 1 - beta2**t
         p = p - lr * norm(p) / norm(d) * d
 
-    Where one of the norms is 0, and without ``trust_ratio`` (usual for biases and normalisations,
-    as a group), their ratio is 1. The norms are those of each array, summed in float64 in a fixed
-    order. Two sweeps: one updates m and v and computes the norms, one updates p. :meth:`step_rows`
-    is an error. State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Defaults: lr 1e-3, betas (0.9, 0.999),
-    eps 1e-6 and weight_decay 0.01 (the paper's).
+    Where one of the norms is 0, and without `trust_ratio`, their ratio is 1.
+
+    Parameters
+    ----------
+    weight_decay
+        How strongly the weights are pulled towards 0: ``weight_decay * p`` is added to the step, after
+        the moments.
+    trust_ratio
+        Scale each array's step by ``norm(p) / norm(d)``. Usually off, as a group, for biases and
+        normalisations.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). Two sweeps: one updates m and v and computes the norms,
+    one updates p. The norms are those of each array, summed in float64 in a fixed order.
+    :meth:`step_rows` is an error. The defaults of eps and of weight_decay are the paper's, the others
+    Adam's.
 
     Elsewhere under this name: optax has a weight decay of 0 by default; NVIDIA's apex scales no
     array whose weight decay is 0, and clips by the global norm (here: ``max_grad_norm``); some
     bound the ratio at 10.
 
-    Source: You et al. 2020, Algorithm 2 with phi(x) = x, https://arxiv.org/abs/1904.00962
+    References
+    ----------
+    You et al. 2020, Algorithm 2 with phi(x) = x, https://arxiv.org/abs/1904.00962
     """
 
     rule = "lamb"
@@ -59,15 +73,32 @@ class LARS(Optimizer):
         buf = momentum * buf + lr * r * (g + weight_decay * p)
         p   = p - buf
 
-    Where numerator or denominator is 0, and without ``trust_ratio`` (usual for biases and
-    normalisations, as a group), ``r = 1``. The norms are those of each array, summed in float64 in
-    a fixed order. Two sweeps: one computes the norms, one updates. :meth:`step_rows` is an error.
-    State: ``momentum_buffer`` (buf) where momentum > 0. Defaults are the paper's: momentum 0.9,
-    weight_decay 5e-4, trust_coefficient 0.001; lr 1.0, which it schedules.
+    Where numerator or denominator is 0, and without `trust_ratio`, ``r = 1``.
 
-    Elsewhere under this name: optax divides by ``norm(g + weight_decay * p)``.
+    Parameters
+    ----------
+    momentum
+        How much of the last step is repeated in the next; 0 for none.
+    weight_decay
+        How strongly the weights are pulled towards 0: ``weight_decay * p`` is added to the gradient,
+        after its norm.
+    trust_coefficient
+        The length of an array's step at lr 1, as a fraction of the array's norm.
+    trust_ratio
+        Scale each array's step by ``r``. Usually off, as a group, for biases and normalisations.
 
-    Source: You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888
+    Notes
+    -----
+    State: ``momentum_buffer`` (buf) where `momentum` > 0. Two sweeps: one computes the norms, one
+    updates. The norms are those of each array, summed in float64 in a fixed order. :meth:`step_rows`
+    is an error. Defaults are the paper's, which schedules lr.
+
+    Elsewhere under this name: optax divides by ``norm(g + weight_decay * p)``, and has a weight decay
+    of 0 by default.
+
+    References
+    ----------
+    You, Gitman & Ginsburg 2017, Algorithm 1, https://arxiv.org/abs/1708.03888
     """
 
     rule = "lars"

@@ -24,14 +24,28 @@ class SGD(Optimizer):
         d   = g + momentum * buf if nesterov, else buf
         p   = p - lr * d
 
-    Without momentum ``d = g``, and there is no state; else ``momentum_buffer``.
-    Formula and defaults as ``torch.optim.SGD`` (lr 1e-3, all else 0).
+    Parameters
+    ----------
+    momentum
+        How much of the last step is repeated in the next: 0 for none, often 0.9.
+    dampening
+        How much of the gradient is left out of the momentum: at the value of `momentum`, ``buf`` is
+        an average of the gradients, at 0 a fading sum of them.
+    nesterov
+        Nesterov's momentum, which looks one step ahead; it needs `momentum`, without `dampening`.
+
+    Notes
+    -----
+    State: ``momentum_buffer`` (buf); without `momentum` ``d = g``, and there is none. Formula and
+    defaults are those of ``torch.optim.SGD``.
 
     Elsewhere under this name: MLX starts ``buf`` at 0 and applies the dampening at the first step
     too; Keras multiplies by ``lr`` before the momentum (``buf = momentum * buf - lr * g``), which
     differs once ``lr`` changes. See :class:`Momentum` for the averaged form.
 
-    Source: Robbins & Monro 1951; Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013.
+    References
+    ----------
+    Robbins & Monro 1951; Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013
     """
 
     rule = "sgd"
@@ -64,14 +78,23 @@ class Momentum(Optimizer):
         buf = beta * buf + (1 - beta) * g
         p   = p - lr * buf
 
-    State: ``momentum_buffer``. Defaults: beta 0.9 (the usual value, about the last ten
-    gradients), lr 1e-2.
+    Parameters
+    ----------
+    beta
+        How much of itself the average keeps at each step: at 0.9 it reaches back about 10 gradients.
 
-    Elsewhere: ``SGD(momentum=beta, dampening=beta)``, here and in torch, differs only in the first
-    step, which uses the gradient itself; ``SGD(momentum=beta)`` moves ``1 / (1 - beta)`` times as
-    far.
+    Notes
+    -----
+    State: ``momentum_buffer`` (buf). There is no correction for the start at 0 (see :class:`Adam`).
+    The defaults are the usual values.
 
-    Source: Polyak 1964 in its averaged form; there is no bias correction (see :class:`Adam`).
+    Elsewhere under this name: ``SGD(momentum=beta, dampening=beta)``, here and in torch, differs only
+    in the first step, which uses the gradient itself; ``SGD(momentum=beta)`` moves
+    ``1 / (1 - beta)`` times as far.
+
+    References
+    ----------
+    Polyak 1964, in its averaged form
     """
 
     rule = "momentum"

@@ -22,14 +22,29 @@ class Lion(Optimizer):
         p = p * (1 - lr * weight_decay) - lr * sign(beta1 * m + (1 - beta1) * g)
         m = beta2 * m + (1 - beta2) * g
 
-    ``sign(0) = 0``, and the sign of NaN is NaN. The weight decay is decoupled. State: ``exp_avg``
-    (m). Defaults are those of the authors' code: lr 1e-4, betas (0.9, 0.99), weight_decay 0. The
-    paper advises a learning rate 3 to 10 times smaller than AdamW's, and a weight decay as much
-    larger.
+    ``sign(0) = 0``, and the sign of NaN is NaN.
+
+    Parameters
+    ----------
+    lr
+        Learning rate: how far every element moves in a step. The paper advises 3 to 10 times less than
+        for AdamW.
+    betas
+        beta1: how much the average counts, beside the gradient, for the direction of a step. beta2: how
+        much of itself the average keeps at each step.
+    weight_decay
+        How strongly the weights are pulled towards 0: each step multiplies them by
+        ``1 - lr * weight_decay`` (decoupled decay). The paper advises 3 to 10 times more than for AdamW.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m). Formula and defaults are those of the authors' code.
 
     Elsewhere under this name: optax defaults to a weight decay of 1e-3.
 
-    Source: Chen et al. 2023, Program 1, https://arxiv.org/abs/2302.06675
+    References
+    ----------
+    Chen et al. 2023, Program 1, https://arxiv.org/abs/2302.06675
     """
 
     rule = "lion"
@@ -54,15 +69,31 @@ class Rprop(Optimizer):
         g = 0 where g * g' < 0
         p = p - sign(g) * l;  g' = g
 
-    The lengths start at ``lr`` (of a schedule, its value at step 0), which is fixed from then on.
-    Meant for gradients of the full data set: those of mini-batches change sign by chance. State:
-    ``prev`` (g'), ``step_size`` (l). Formula and defaults as ``torch.optim.Rprop``: lr 1e-2, etas
-    (0.5, 1.2), step_sizes (1e-6, 50). weight_decay, which torch does not have, is coupled.
+    Meant for gradients of the full data set: those of mini-batches change sign by chance.
+
+    Parameters
+    ----------
+    lr
+        The first step length of every element, fixed from then on; of a schedule, its value at step 0.
+    etas
+        The factors by which a step length shrinks where the gradient changes its sign, and grows where
+        it keeps it.
+    step_sizes
+        The shortest and the longest step length.
+
+    Notes
+    -----
+    State: ``prev`` (g'), ``step_size`` (l), which starts at `lr`. Formula and defaults are those of
+    ``torch.optim.Rprop``, which has no weight decay.
 
     Elsewhere under this name: this is the variant without backtracking (iRprop-); the paper undoes
-    the last step where the sign changes.
+    the last step where the sign changes. optax (0.2.8) moves one step late: the first step moves
+    nothing, the second by the length of the first.
 
-    Source: Riedmiller & Braun 1993, https://doi.org/10.1109/ICNN.1993.298623; Igel & Hüsken 2000
+    References
+    ----------
+    Riedmiller & Braun 1993, https://doi.org/10.1109/ICNN.1993.298623
+    Igel & Hüsken 2000, "Improving the Rprop Learning Algorithm"
     """
 
     rule = "rprop"
