@@ -1,6 +1,7 @@
 // The gradients of one call, checked and kept alive.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,14 @@ class Gradients {
   bool present = false;
   std::size_t set_count = 0;
   std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
+
+  // A step without any gradient does nothing but count, mostly by mistake.
+  void require_some() const {
+    if (std::none_of(sets.begin(), sets.end(), [](const Array& array) { return bool(array); }))
+      throw py::value_error(
+          "gradients: expected at least one, got none (did backward() run before the step, and "
+          "zero_grad() after it?); allow_empty=True allows a step without gradients");
+  }
 
   // Releases the arrays. Their addresses stay in `sets` until the next call: allocators tend to
   // return them again, and they are known not to overlap anything that the step writes.

@@ -47,6 +47,24 @@ class PyStepper {
     replace_groups(make_groups(options));
   }
 
+  // The learning rates of some groups, all or none. A rule may have none: its states started from
+  // it.
+  void set_rates(const std::vector<std::size_t>& groups, const std::vector<double>& rates) {
+    const Exclusive lock(*this);
+    const RuleInfo& rule = engine_.rule();
+    const std::size_t lr = scalar_called("lr", rule);
+    if (groups.size() != rates.size()) throw std::invalid_argument("rates: expected one per group");
+    if (lr == rule.scalars.size()) return;
+    std::vector<Group> changed;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      Group& group = changed.emplace_back(engine_.groups().at(groups[i]));
+      group.scalars[lr] = rates[i];
+      members_.check_group(group, groups[i], engine_.tensors());
+    }
+    for (std::size_t i = 0; i < groups.size(); ++i) engine_.groups()[groups[i]] = changed[i];
+    members_.space.groups_changed(engine_);
+  }
+
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
                   double ema_decay) {
     const Exclusive lock(*this);
@@ -59,13 +77,14 @@ class PyStepper {
     if (!gradients.is_none()) {
       checked.collect(gradients, 0, 1, members_);
       checked.check_collected(members_);
+      checked.require_some();
     }
     bound_ = std::move(checked);
   }
 
   // Steps over gradients in the order of add(), or over the bound ones. Returns None, or whether
   // the step was applied and the gradient norm, if requested.
-  py::object step(py::handle gradients, const ScaleArgument& scale, bool zero) {
+  py::object step(py::handle gradients, const ScaleArgument& scale, bool zero, bool allow_empty) {
     const Exclusive lock(*this);
     if (gradients.is_none()) {
       if (!bound_.present)
@@ -77,12 +96,14 @@ class PyStepper {
     const Release release(passed_);
     passed_.collect(gradients, 0, 1, members_);
     passed_.check_collected(members_);
+    if (!allow_empty) passed_.require_some();
     return execute(passed_, nullptr, 1.0, scale, zero);
   }
 
   // One step over the weighted sum of several gradient sets, divided by `divisor`.
   py::object step_combined(const std::vector<py::object>& sets, const std::vector<double>& weights,
-                           double divisor, const ScaleArgument& scale, bool zero) {
+                           double divisor, const ScaleArgument& scale, bool zero,
+                           bool allow_empty) {
     const Exclusive lock(*this);
     const Release release(passed_);
     if (const auto misfit = misfit_of(weights, divisor))
@@ -91,6 +112,7 @@ class PyStepper {
     for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_);
     for (std::size_t i = 0; i < members_.params.size(); ++i) passed_.check_all_or_none(i, members_);
     passed_.check_collected(members_);
+    if (!allow_empty) passed_.require_some();
     return execute(passed_, weights.data(), divisor, scale, zero);
   }
 
@@ -290,14 +312,16 @@ void bind_methods(Class& c) {
       .def_property_readonly("tensor_count", &Bound::tensor_count)
       .def("set_group", &Bound::set_group, py::arg("index"), py::arg("options"))
       .def("set_groups", &Bound::set_groups, py::arg("options"))
+      .def("set_rates", &Bound::set_rates, py::arg("groups"), py::arg("rates"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
       .def("bind", &Bound::bind, py::arg("gradients"))
       .def("step", &Bound::step, py::arg("gradients") = py::none(),
-           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false)
+           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false,
+           py::arg("allow_empty") = false)
       .def("step_combined", &Bound::step_combined, py::arg("sets"), py::arg("weights"),
            py::arg("divisor"), py::arg("scale") = Argument(py::float_(1.0)),
-           py::arg("zero") = false)
+           py::arg("zero") = false, py::arg("allow_empty") = false)
       .def("step_rows", &Bound::step_rows, py::arg("tensor"), py::arg("indices"), py::arg("rows"),
            py::arg("scale") = Argument(py::float_(1.0)))
       .def("freeze", &Bound::freeze, py::arg("tensor"), py::arg("frozen"))

@@ -77,4 +77,10 @@ const RuleInfo& rule_called(const std::string& name) {
   throw std::invalid_argument("no compiled rule named '" + name + "'");
 }
 
+std::size_t scalar_called(const std::string& name, const RuleInfo& rule) {
+  std::size_t i = 0;
+  while (i < rule.scalars.size() && name != rule.scalars.name[i]) ++i;
+  return i;
+}
+
 }  // namespace fusedstep

@@ -42,4 +42,7 @@ const std::array<RuleInfo, kRules>& registry();
 // Throws std::invalid_argument if no rule has this name.
 const RuleInfo& rule_called(const std::string& name);
 
+// The index of a scalar of the rule, or scalars.size() if it has none of this name.
+std::size_t scalar_called(const std::string& name, const RuleInfo& rule);
+
 }  // namespace fusedstep

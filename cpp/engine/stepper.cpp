@@ -1,6 +1,7 @@
 #include "stepper.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -39,7 +40,18 @@ void Stepper::prepare(const GradientSets& gradients) {
   const FloatEnvironment ours;
   arrange(gradients);
   for (Cohort& cohort : dense_.batch.cohorts) refresh(cohort, gradients);
+  list_idle(gradients);
   ready(dense_);
+}
+
+// A frozen parameter takes no part, but its gradients must not pile up until it is thawed.
+void Stepper::list_idle(const GradientSets& gradients) {
+  idle_.clear();
+  if (!gradients.zero) return;
+  for (std::size_t i = 0; i < tensors_.size(); ++i)
+    for (std::size_t k = 0; frozen_[i] && k < gradients.set_count; ++k)
+      if (const Array& array = gradients.sets[i * gradients.set_count + k])
+        idle_.emplace_back(array.data, bytes_of(array.format, tensors_[i].size));
 }
 
 // Neighbours are usually alike, so each tensor is compared only with the previous one.
@@ -177,6 +189,7 @@ StepResult Stepper::sweep() noexcept {
   batch.run(policy_.ema_decay);
   if (next_ == &dense_) {
     for (const Task& task : batch.tasks) ++steps_[task.participant->tensor];
+    for (const auto& [gradient, bytes] : idle_) std::memset(gradient, 0, bytes);
     ++step_count_;
   } else {
     ++steps_[batch.tasks[0].participant->tensor];

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "batch.hpp"
@@ -46,6 +47,7 @@ class Stepper : public Roster {
 
   void arrange(const GradientSets& gradients);
   void add_task(Batch& batch, const Participant& participant, std::size_t cohort) const;
+  void list_idle(const GradientSets& gradients);
   std::size_t bytes_per_element(const Tensor& tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
   void ready(Kind& kind);
@@ -58,6 +60,8 @@ class Stepper : public Roster {
   Kind dense_, rows_;
   std::vector<double> ones_;
   Kind* next_ = nullptr;  // the one run() executes
+  // The gradients, with their bytes, of frozen tensors that the step zeroes.
+  std::vector<std::pair<void*, std::size_t>> idle_;
   bool measures_ = false;
   bool team_ = false;
 };

@@ -13,7 +13,7 @@ from typing import Any
 
 from fusedstep._core import has_none
 
-__all__ = ["WrittenTensors", "note_written", "tensors_among"]
+__all__ = ["NOTHING_BOUND", "BoundGradients", "WrittenTensors", "note_written", "tensors_among"]
 
 
 def tensors_among(arrays: Iterable[object]) -> list[Any]:
@@ -46,6 +46,50 @@ def _increment_version() -> Callable[[Sequence[Any]], None]:
 def _one_by_one(increment: Callable[[Any], None], tensors: Sequence[Any]) -> None:
     for tensor in tensors:
         increment(tensor)
+
+
+class BoundGradients:
+    """Gradients that are used by every step: arrays, or what ``p.grad`` of torch is at each step.
+
+    Parameters
+    ----------
+    names, params
+        The parameters.
+    arrays
+        An array for each parameter, or None: all of them gradients, or all of them the parameters
+        themselves, whose ``grad`` is meant.
+    """
+
+    def __init__(self, names: Sequence[str], params: Sequence[Any], arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+        whole = len(arrays) == len(params)  # else the core refuses them
+        triples = zip(names, params, arrays, strict=True) if whole else ()
+        given = [(n, p, a) for n, p, a in triples if a is not None]
+        self.of_parameters = bool(given) and all(p is a and hasattr(a, "grad") for _, p, a in given)
+        self._grads = [(n, p, a) for n, p, a in given if getattr(p, "grad", None) is a]
+
+    def present(self) -> Sequence[Any] | None:
+        """The gradients of the next step; None where they are the arrays that were bound.
+
+        Raises
+        ------
+        RuntimeError
+            A bound array was a parameter's ``grad``, which is now another one.
+        """
+        if self.of_parameters:
+            return [None if param is None else param.grad for param in self.arrays]
+        for name, param, array in self._grads:
+            if param.grad is not array:
+                now = "None" if param.grad is None else "another tensor"
+                raise RuntimeError(
+                    f"gradient of {name!r}: expected the bound tensor as the parameter's grad, got "
+                    f"{now}: bind the parameters themselves, opt.bind(params), or use "
+                    "zero_grad(set_to_none=False)"
+                )
+        return None
+
+
+NOTHING_BOUND = BoundGradients((), (), ())
 
 
 class WrittenTensors:

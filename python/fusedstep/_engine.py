@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from fusedstep._autograd import WrittenTensors
+from fusedstep._autograd import (
+    NOTHING_BOUND,
+    BoundGradients,
+    WrittenTensors,
+    note_written,
+    tensors_among,
+)
 from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._messages import no_parameter, shown
 from fusedstep._options import Number, Switch
@@ -19,9 +26,18 @@ from fusedstep._spaces.space import Space
 from fusedstep._specs import GroupOptions, TensorSpec
 from fusedstep._tree import Tree
 
-__all__ = ["Engine", "HoldsEngine"]
+__all__ = ["Bound", "Engine", "HoldsEngine"]
 
 _APPLIED = StepResult(applied=True, grad_norm=None)
+
+
+class Bound(Enum):
+    """The default of `grads`: that None is passed by mistake must not mean the bound gradients."""
+
+    GRADIENTS = "the bound gradients"
+
+    def __repr__(self) -> str:
+        return f"<{self.value}>"
 
 
 class HoldsEngine:
@@ -70,6 +86,7 @@ class Engine:
         self.buffers: list[dict[str, Any]] = []  # the arrays of each parameter that are saved
         self.paused = ""  # why no step can be made at present
         self.tensors: WrittenTensors | None = None  # where torch tensors are among the arrays
+        self._bound = NOTHING_BOUND
         self._rule = rule
         self._fixed = fixed
         self._averaging = averaging
@@ -100,7 +117,7 @@ class Engine:
             if self.core.tensor_count != len(tree.names):
                 raise
             interrupt = error  # Ctrl-C during the call; the core has added the parameters
-        self.tree = tree
+        self.tree, self._bound = tree, NOTHING_BOUND
         self.groups += groups
         self.buffers += buffers
         if self._autograd:
@@ -132,16 +149,32 @@ class Engine:
 
     # Steps -----------------------------------------------------------------------------------
 
-    def step(self, grads: object, grad_scale: Any, zero_grads: bool) -> StepResult:
-        """Step with gradients in the structure of the tree, or the bound ones where None."""
+    def step(
+        self, grads: object, grad_scale: Any, zero_grads: bool, allow_empty: bool
+    ) -> StepResult:
+        """Step with gradients in the structure of the tree, or the bound ones."""
         self._begin()
-        flat = None if grads is None else self.tree.flatten(grads)
+        if grads is not Bound.GRADIENTS:
+            flat = self.tree.flatten(grads)
+            if self.tensors is not None:
+                flat = tuple(flat)  # the caller's list may have changed when the step is done
+        else:
+            flat = self._bound.present()
         # An array on a device is not compared with 1.0: that would wait for the device.
-        if type(grad_scale) is float and grad_scale == 1.0 and zero_grads is False:
+        if (
+            type(grad_scale) is float
+            and grad_scale == 1.0
+            and zero_grads is False
+            and allow_empty is False
+        ):
             result = self.core.step(flat)
         else:
             scale = self.space.check_grad_scale(grad_scale)
-            result = self.core.step(flat, scale, Switch().check("zero_grads", zero_grads))
+            zero = Switch().check("zero_grads", zero_grads)
+            empty = Switch().check("allow_empty", allow_empty)
+            result = self.core.step(flat, scale, zero, empty)
+            if zero:
+                self._note_zeroed(result, [self._bound.arrays if flat is None else flat])
         if self.tensors is not None:
             self.tensors.after_step(result, flat)
         return _APPLIED if result is None else StepResult(*result)
@@ -152,6 +185,7 @@ class Engine:
         weights: Iterable[float] | None,
         grad_scale: Any,
         zero_grads: bool,
+        allow_empty: bool,
         *,
         mean: bool,
     ) -> StepResult:
@@ -162,19 +196,24 @@ class Engine:
             raise ValueError(f"weights: expected a finite sum > 0, got {divisor}")
         scale = self.space.check_grad_scale(grad_scale)
         zero = Switch().check("zero_grads", zero_grads)
+        empty = Switch().check("allow_empty", allow_empty)
         self._begin()
-        result = self.core.step_combined(sets, numbers, divisor, scale, zero)
+        result = self.core.step_combined(sets, numbers, divisor, scale, zero, empty)
+        if zero:
+            self._note_zeroed(result, sets)
         if self.tensors is not None:
             self.tensors.after_step(result, sets[0])  # all sets cover the same parameters
         return _APPLIED if result is None else StepResult(*result)
 
     def _gradient_sets(
         self, grad_sets: Iterable[object], weights: Iterable[float] | None
-    ) -> tuple[list[Any], list[float]]:
+    ) -> tuple[list[tuple[Any, ...]], list[float]]:
         """Flatten the sets and check the weights."""
         if isinstance(grad_sets, Mapping):
             raise TypeError("grad_sets: expected a list of gradient sets, got one mapping")
-        sets = [self.tree.flatten(grads, f"grad_sets[{k}]") for k, grads in enumerate(grad_sets)]
+        sets = [
+            tuple(self.tree.flatten(grads, f"grad_sets[{k}]")) for k, grads in enumerate(grad_sets)
+        ]
         if not sets:
             raise ValueError("grad_sets: expected at least one set, got none")
         given = [1.0] * len(sets) if weights is None else list(weights)
@@ -192,6 +231,13 @@ class Engine:
         if self.tensors is not None:
             self.tensors.note(result, [number])
         return _APPLIED if result is None else StepResult(*result)
+
+    @staticmethod
+    def _note_zeroed(result: Any, sets: Iterable[Sequence[object]]) -> None:
+        """Tell torch that a step has zeroed its gradients."""
+        if result is None or result[0] is not False:  # on a device an array, not waited for
+            for grads in sets:
+                note_written(tensors_among(grads))
 
     def _begin(self) -> None:
         if self.paused:
@@ -214,10 +260,15 @@ class Engine:
 
     def bind(self, grads: object) -> None:
         """Use these gradients for every step without gradients; None releases them."""
-        flat = None if grads is None else self.tree.flatten(grads)
-        self.core.bind(flat)
-        if self.tensors is not None and flat is not None:
-            self.tensors.bind(flat)
+        if grads is None:
+            self.core.bind(None)
+            self._bound = NOTHING_BOUND
+            return
+        bound = BoundGradients(self.tree.names, self.tree.leaves, tuple(self.tree.flatten(grads)))
+        self.core.bind(None if bound.of_parameters else bound.arrays)
+        self._bound = bound
+        if self.tensors is not None:
+            self.tensors.bind(bound.arrays)
 
     def freeze(self, names: Sequence[str]) -> None:
         """Leave these parameters out of every step."""
@@ -255,7 +306,7 @@ class Engine:
         return Snapshot(
             self._rule,
             step_count,
-            [{"params": list(g.params), **g, "lr": g.lr_at(step_count)} for g in self.groups],
+            [{"params": list(g.params), **g.saved_at(step_count)} for g in self.groups],
             {
                 name: {"step": step, **{array: next(arrays) for array in buffers}}
                 for name, step, buffers in zip(self.tree.names, steps, self.buffers, strict=True)

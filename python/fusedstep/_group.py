@@ -7,7 +7,7 @@ from typing import Any
 
 from fusedstep import _core
 from fusedstep._messages import shown
-from fusedstep._options import rate_at
+from fusedstep._options import check_rate, rate_at
 from fusedstep._rule import Rule
 from fusedstep._specs import GroupOptions
 
@@ -35,10 +35,12 @@ class Group(Mapping[str, Any]):
         self._core = core
         self._names = tuple(names)
         self._number = number
-        self._set(rule.check(given))
+        values = rule.check(given)
+        self._set(values, rate_at(values["lr"], core.step_count))
 
-    def _set(self, values: dict[str, Any]) -> None:
+    def _set(self, values: dict[str, Any], rate: float) -> None:
         self._values = values
+        self._rate = rate  # which the core has: that of the latest step, or of the next
         self._has_schedule = callable(values["lr"])
 
     @property
@@ -53,12 +55,27 @@ class Group(Mapping[str, Any]):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step, from the schedule if there is one."""
+        """The learning rate of the next step, from the schedule if there is one.
+
+        That of the latest step where a schedule raises an error, as after its end.
+        """
         return self.lr_at(self._core.step_count)
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
-        return rate_at(self._values["lr"], step)
+        """The learning rate after `step` steps, as :attr:`lr`, or raise TypeError or ValueError."""
+        lr = self._values["lr"]
+        try:
+            rate = lr(step) if callable(lr) else lr
+        except Exception:  # noqa: BLE001 - the schedule's own, which a step raises
+            return self._rate
+        return check_rate(rate, step)
+
+    def saved_at(self, step: int) -> dict[str, Any]:
+        """The options to save after `step` steps, ``lr`` as a number: whatever a schedule gives."""
+        try:
+            return {**self, "lr": self.lr_at(step)}
+        except (TypeError, ValueError):
+            return {**self, "lr": self._rate}
 
     @property
     def has_schedule(self) -> bool:
@@ -106,15 +123,24 @@ class Group(Mapping[str, Any]):
 
 
 def core_options(group: Group) -> GroupOptions:
-    """The group's options for the next step, as the compiled core takes them."""
-    return group._rule.group_options(group._values, group.lr)
+    """The group's options, as the compiled core takes them."""
+    return group._rule.group_options(group._values, group._rate)
 
 
 def follow_schedules(groups: Sequence[Group]) -> None:
-    """Set the learning rates of the next step where they come from a schedule."""
-    for group in groups:
-        if group._has_schedule:
-            group._core.set_group(group._number, core_options(group))
+    """Set the learning rates of the next step where they come from a schedule: all, or none.
+
+    Raises what a schedule raises, and TypeError or ValueError for a rate that is none.
+    """
+    scheduled = [group for group in groups if group._has_schedule]
+    if not scheduled:
+        return
+    core = scheduled[0]._core
+    step = core.step_count
+    rates = [rate_at(group._values["lr"], step) for group in scheduled]
+    core.set_rates([group._number for group in scheduled], rates)
+    for group, rate in zip(scheduled, rates, strict=True):
+        group._rate = rate
 
 
 def replace(
@@ -128,18 +154,25 @@ def replace(
     `apply` hands the values to the compiled core.
     """
     pairs = [*zip(groups, values, strict=True)]
+    rates = [_rate(group, new, step) for group, new in pairs]
     options = [
-        group._rule.group_options(
-            new, rate_at(new["lr"], group._core.step_count if step is None else step)
-        )
-        for group, new in pairs
+        group._rule.group_options(new, rate)
+        for (group, new), rate in zip(pairs, rates, strict=True)
     ]
     interrupt = None
     try:
         apply(options)
     except KeyboardInterrupt as error:  # raised by the core only after it has finished
         interrupt = error
-    for group, new in pairs:
-        group._set(new)
+    for (group, new), rate in zip(pairs, rates, strict=True):
+        group._set(new, rate)
     if interrupt is not None:
         raise interrupt
+
+
+def _rate(group: Group, values: Mapping[str, Any], step: int | None) -> float:
+    """The learning rate of `values`; only a schedule that is new must have one."""
+    lr = values["lr"]
+    if lr is not group._values["lr"] or not callable(lr):
+        return rate_at(lr, group._core.step_count if step is None else step)
+    return group._rate if step is None else group.lr_at(step)

@@ -34,6 +34,7 @@ __all__ = [
     "Schedule",
     "Switch",
     "check_grad_scale",
+    "check_rate",
     "options_of",
     "rate_at",
 ]
@@ -187,9 +188,14 @@ def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
 
 def rate_at(lr: float | Schedule, step: int) -> float:
     """Return the learning rate after `step` steps, or raise TypeError or ValueError."""
-    if not callable(lr):
-        return float(lr)
-    return Number().check(f"lr (of the schedule, at step {step})", lr(step))
+    return check_rate(lr(step), step) if callable(lr) else float(lr)
+
+
+def check_rate(rate: object, step: int) -> float:
+    """Return what a schedule gave after `step` steps as a float, or raise TypeError or ValueError."""
+    if isinstance(rate, float) and 0.0 <= rate < math.inf:  # the usual case, at every step
+        return float(rate)
+    return Number().check(f"lr (of the schedule, at step {step})", rate)
 
 
 def check_grad_scale(value: object) -> float:

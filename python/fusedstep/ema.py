@@ -155,7 +155,10 @@ class EMA(Mapping[str, Any], HoldsEngine):
         `values` have the same structure; where one is None or missing, its average does not change.
         """
         engine = self._engine
-        engine.core.step(None if values is None else engine.tree.flatten(values, "values"))
+        flat = None if values is None else tuple(engine.tree.flatten(values, "values"))
+        if flat is not None and all(value is None for value in flat):
+            raise ValueError("values: expected at least one array, got none")
+        engine.core.step(flat)
 
     @property
     def decay(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from fusedstep import _core
 from fusedstep._docstring import of_class
-from fusedstep._engine import HoldsEngine
+from fusedstep._engine import Bound, HoldsEngine
 from fusedstep._group import Group, replace
 from fusedstep._messages import no_parameter, printable, shown
 from fusedstep._options import Option, Schedule, options_of
@@ -160,7 +160,12 @@ class Optimizer(HoldsEngine):
         return f"there is no option {meant}; there are {', '.join(self.options)}"
 
     def step(
-        self, grads: object = None, *, grad_scale: float = 1.0, zero_grads: bool = False
+        self,
+        grads: object = Bound.GRADIENTS,
+        *,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+        allow_empty: bool = False,
     ) -> StepResult:
         """Update every parameter that has a gradient, in one sweep over memory.
 
@@ -177,8 +182,11 @@ class Optimizer(HoldsEngine):
             batches). With parameters on a CUDA device, it may be an array of one float32 or float64
             there, for which the step does not wait.
         zero_grads
-            Set the gradients to zero in the same sweep. They must then be writeable and must not
-            share memory. A step that is not applied zeroes nothing.
+            Set the gradients to zero in the same sweep, those of frozen parameters too. They must
+            then be writeable and must not share memory. A step that is not applied zeroes nothing.
+        allow_empty
+            Whether a step without any gradient is allowed, which only counts. Mostly it is a
+            mistake, such as ``zero_grad()`` before the step.
 
         Returns
         -------
@@ -189,7 +197,8 @@ class Optimizer(HoldsEngine):
         Raises
         ------
         TypeError, ValueError
-            A gradient does not fit its parameter, or overlaps memory that the step writes.
+            A gradient does not fit its parameter, or overlaps memory that the step writes; or there
+            is none.
         FloatingPointError
             A gradient contains NaN or infinity, with ``error_if_nonfinite``.
         RuntimeError
@@ -208,15 +217,17 @@ class Optimizer(HoldsEngine):
         change, the norm is that of the given gradients, and ``step_count``, which schedules follow,
         counts every call.
         """
-        return self._engine.step(grads, grad_scale, zero_grads)
+        return self._engine.step(grads, grad_scale, zero_grads, allow_empty)
 
     def bind(self, grads: object) -> None:
-        """Check `grads` once and use them for every :meth:`step` without arguments.
+        """Check `grads` once and use them for every :meth:`step` without gradients.
 
         The arrays are kept and read again at each step: write the next gradients into them. An
-        array that replaces one of them, such as a new entry of a dict or a new ``p.grad`` of torch,
-        is not noticed: use ``zero_grad(set_to_none=False)``, or :meth:`step` with gradients.
-        ``bind(None)`` releases the arrays.
+        array that replaces one of them in a dict is not noticed. ``bind(None)`` releases them.
+
+        With torch, bind the parameters themselves, ``opt.bind(model.parameters())``: each step then
+        uses what their ``grad`` is at the time. Where their ``grad`` was bound and is another
+        tensor at a step, as after ``zero_grad()``, it raises a RuntimeError.
         """
         self._engine.bind(grads)
 
@@ -227,6 +238,7 @@ class Optimizer(HoldsEngine):
         *,
         grad_scale: float = 1.0,
         zero_grads: bool = False,
+        allow_empty: bool = False,
     ) -> StepResult:
         """Average several gradient sets and apply the mean, in one sweep.
 
@@ -239,10 +251,12 @@ class Optimizer(HoldsEngine):
             One finite number >= 0 per set, not all 0; all 1 by default. The gradient is
             ``(w[0] * g[0] + w[1] * g[1] + ...) / sum(w)``, added in the order given, in the
             parameter's dtype.
-        grad_scale, zero_grads
+        grad_scale, zero_grads, allow_empty
             As for :meth:`step`; all sets are zeroed.
         """
-        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=True)
+        return self._engine.step_combined(
+            grad_sets, weights, grad_scale, zero_grads, allow_empty, mean=True
+        )
 
     def step_sum(
         self,
@@ -251,9 +265,12 @@ class Optimizer(HoldsEngine):
         *,
         grad_scale: float = 1.0,
         zero_grads: bool = False,
+        allow_empty: bool = False,
     ) -> StepResult:
         """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
-        return self._engine.step_combined(grad_sets, weights, grad_scale, zero_grads, mean=False)
+        return self._engine.step_combined(
+            grad_sets, weights, grad_scale, zero_grads, allow_empty, mean=False
+        )
 
     def step_rows(
         self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0

@@ -97,7 +97,7 @@ def test_none_leaves_untouched_and_zeros_do_not():
     assert b[0] == 1.0
     opt.step({"a": np.zeros(2)})
     assert [opt.state[name]["step"] for name in "ab"] == [2, 0]
-    opt.step({})
+    opt.step({}, allow_empty=True)
     assert opt.step_count == 3
 
 

@@ -32,6 +32,7 @@ EXAMPLES = {
     "working_copy": {},
     "grad_scale": 3.0,
     "zero_grads": True,
+    "allow_empty": True,
 }
 
 

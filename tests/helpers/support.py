@@ -52,6 +52,9 @@ FEATURES = {
     "working_copy": Feature("a bfloat16 copy, in the same sweep", METHODS, dtypes=("float32",)),
     "grad_scale": Feature("argument of the call: divides the gradients", METHODS, kind="argument"),
     "zero_grads": Feature("argument of the call: zeroes the gradients", DENSE, kind="argument"),
+    "allow_empty": Feature(
+        "argument of the call: allows a step without any gradient", DENSE, kind="argument"
+    ),
     "bind": Feature("gradients are checked once", ("step",), kind="use"),
     "some of the parameters": Feature(
         "the others stay unchanged, counters too", METHODS, kind="use"

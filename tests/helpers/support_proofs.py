@@ -194,6 +194,18 @@ def zero_grads(rule, face, dtype):
     assert not any(np.any(g) for g in grads)
 
 
+@proves("allow_empty")
+def allow_empty(rule, face, dtype):
+    opt = make(rule, dtype)
+    before = [part.copy() for part in parts(opt)]
+    none = {"step": {}}.get(face, [{}])
+    with refused(opt, ValueError, "gradients: expected at least one, got none"):
+        getattr(opt, face)(none)
+    getattr(opt, face)(none, allow_empty=True)
+    assert same(parts(opt), before)
+    assert opt.step_count == 1
+
+
 # Ways to use it ----------------------------------------------------------------------------------
 
 
