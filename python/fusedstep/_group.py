@@ -100,7 +100,7 @@ class Group(Mapping[str, Any]):
 
     def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
         """Return all values with these changes, or raise TypeError or ValueError."""
-        values = self._rule.check({**self._values, **changes})
+        values = self._rule.changed(self._values, changes)
         if self._rule.states(self._values) != self._rule.states(values):
             changed = self._rule.variant(self._values) ^ self._rule.variant(values)
             flag = next(f for i, f in enumerate(self._rule.info.flags) if changed >> i & 1)
@@ -137,7 +137,13 @@ def follow_schedules(groups: Sequence[Group]) -> None:
         return
     core = scheduled[0]._core
     step = core.step_count
-    rates = [rate_at(group._values["lr"], step) for group in scheduled]
+    rates: list[float] = []
+    latest = None
+    for group in scheduled:  # which mostly share a schedule
+        if group._values["lr"] is not latest:
+            latest = group._values["lr"]
+            rate = rate_at(latest, step)
+        rates.append(rate)
     core.set_rates([group._number for group in scheduled], rates)
     for group, rate in zip(scheduled, rates, strict=True):
         group._rate = rate

@@ -57,13 +57,15 @@ class Rule:
 
         Options that are not given have their defaults.
         """
-        self.refuse_unknown(given, self.defaults)
-        values = {
-            name: option.check(given.get(name, option.default))
-            for name, option in self.options.items()
-        }
-        self.check_together(values)
-        return values
+        return self.changed(self.defaults, {**self.defaults, **given})
+
+    def changed(self, values: Mapping[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:
+        """Return checked values with these changes, or raise TypeError or ValueError."""
+        self.refuse_unknown(changes, self.defaults)
+        checked = {name: self.options[name].check(value) for name, value in changes.items()}
+        new = {**values, **checked}
+        self.check_together(new)
+        return new
 
     def variant(self, values: Mapping[str, Any]) -> int:
         """The compiled variant for these options: one bit per flag."""

@@ -101,7 +101,7 @@ def test_a_step_does_not_wait_for_the_device(torch, bound):
         opt.bind(sets[0])
     torch.cuda.synchronize()
     torch.cuda._sleep(5 * SLEEP)
-    results = [opt.step(None if bound else grads, grad_scale=scale) for grads in sets]
+    results = [opt.step(*([] if bound else [grads]), grad_scale=scale) for grads in sets]
     still_running = not torch.cuda.current_stream().query()
     assert all(result.applied.item() for result in results)
     assert still_running
