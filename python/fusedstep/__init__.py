@@ -1,6 +1,7 @@
 """The optimizer step, in place, in one sweep over memory.
 
-The same bits on every instruction set and thread count.
+The same bits on every instruction set and thread count. The documents that docstrings name, such as
+docs/cuda.md, are in the folder ``docs`` of the installed package.
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3, np.float32)
