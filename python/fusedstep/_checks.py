@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from fusedstep._messages import shown
 
-__all__ = ["as_flag", "as_integer", "as_number", "is_integer"]
+__all__ = ["as_flag", "as_integer", "as_number", "is_integer", "require_keys"]
 
 
 def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
@@ -44,11 +44,12 @@ def as_number(
     accepts: Callable[[float], bool],
     *,
     finite: bool = True,
+    nan: bool = False,
 ) -> float:
     """Return a Python number, a NumPy number or a 0-d array of any library as a float, or raise.
 
-    `expected` describes in the message what `accepts` accepts. NaN is always refused, infinity
-    unless `finite` is False.
+    `expected` describes in the message what `accepts` accepts. NaN is refused unless `nan` is True,
+    infinity unless `finite` is False.
     """
     given = value
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -62,6 +63,15 @@ def as_number(
             number = float(value)
         except OverflowError:  # an integer beyond all floats
             number = math.inf
-        if not math.isnan(number) and not (finite and math.isinf(number)) and accepts(number):
+        refused = (math.isnan(number) and not nan) or (math.isinf(number) and finite)
+        if not refused and accepts(number):
             return number
     raise error(f"{name}: expected {expected}, got {shown(given)}")
+
+
+def require_keys(saved: object, *keys: str, name: str = "state_dict") -> None:
+    """Raise TypeError or ValueError unless `saved` is a mapping with these keys."""
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"{name}: expected a mapping, got {type(saved).__name__}")
+    if missing := [key for key in keys if key not in saved]:
+        raise ValueError(f"{name}: missing keys: {', '.join(missing)}")

@@ -73,16 +73,19 @@ def described(doc: str) -> dict[str, str]:
     return {name: textwrap.dedent(text).strip() for name, text in entries}
 
 
-def of_class(doc: str, options: Iterable[Option], bases: Iterable[str]) -> str:
-    """The docstring of a rule with all its parameters.
+def of_class(cls: type, options: Iterable[Option]) -> str | None:
+    """The docstring of a rule with all its parameters; None where it has none (``python -OO``).
 
-    What it does not describe is described as in `bases`, the docstrings of the rules that it
-    derives from, or as in every rule.
+    What it does not describe is described as in the rules that it derives from, or as in every
+    rule.
     """
-    doc = inspect.cleandoc(doc) + "\n"
+    if not cls.__doc__:
+        return None
+    doc = inspect.cleandoc(cls.__doc__) + "\n"
     texts = dict(_SHARED)
-    for base in bases:
-        texts |= described(base)
+    for base in cls.__mro__[:0:-1]:
+        if getattr(base, "rule", ""):
+            texts |= described(base.__doc__ or "")
     texts |= described(doc)
     texts["lr"] = texts["lr"].removesuffix(_SCHEDULE) + _SCHEDULE
     heads = {"params": "params", **_heads(options), "**pipeline": "**pipeline"}

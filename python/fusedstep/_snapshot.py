@@ -12,7 +12,7 @@ from fusedstep._checks import is_integer
 from fusedstep._group import Group
 from fusedstep._spaces.space import Kind
 
-__all__ = ["FORMAT", "Expected", "Snapshot", "require_keys"]
+__all__ = ["FORMAT", "Expected", "Snapshot"]
 
 FORMAT = 1  # of Snapshot, and of the dict that Optimizer.state_dict returns
 _MAX_STEP = 2**63 - 1
@@ -74,14 +74,6 @@ class Snapshot:
             lines = "".join(f"\n  {line}" for line in found)
             raise ValueError(f"state_dict does not fit this {label}:{lines}")
         return options
-
-
-def require_keys(saved: object, *keys: str) -> None:
-    """Raise TypeError or ValueError unless `saved` is a mapping with these keys."""
-    if not isinstance(saved, Mapping):
-        raise TypeError(f"state_dict: expected a mapping, got {type(saved).__name__}")
-    if missing := [key for key in keys if key not in saved]:
-        raise ValueError(f"state_dict: missing keys: {', '.join(missing)}")
 
 
 # The functions below append the differences that they find to `found`.

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fusedstep._checks import require_keys
 from fusedstep._engine import Engine, HoldsEngine
 from fusedstep._messages import shown
 from fusedstep._options import Number, Switch
-from fusedstep._snapshot import Snapshot, require_keys
+from fusedstep._snapshot import Snapshot
 from fusedstep._spaces.choose import space_of
 from fusedstep._specs import GroupOptions
 from fusedstep._tree import Tree

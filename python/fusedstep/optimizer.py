@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fusedstep import _core
+from fusedstep._checks import require_keys
 from fusedstep._docstring import of_class
 from fusedstep._engine import Bound, HoldsEngine
 from fusedstep._group import Group, replace
@@ -17,7 +18,7 @@ from fusedstep._pipeline import GROUP_OPTIONS, Policy, StepResult
 from fusedstep._rule import Rule
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
-from fusedstep._snapshot import Snapshot, require_keys
+from fusedstep._snapshot import Snapshot
 from fusedstep._state import StateView
 from fusedstep.ema import Averages
 
@@ -97,9 +98,7 @@ class Optimizer(HoldsEngine):
             cls.options = MappingProxyType({**own, **GROUP_OPTIONS})
             cls.info = _core.rules()[cls.rule]
             registry[cls.rule] = cls
-            if cls.__doc__:  # None under python -OO
-                bases = [base.__doc__ for base in cls.__mro__[:0:-1] if getattr(base, "rule", "")]
-                cls.__doc__ = of_class(cls.__doc__, own.values(), [doc for doc in bases if doc])
+            cls.__doc__ = of_class(cls, own.values())
         if cls.rule:
             cls.definition = Rule(
                 cls.rule,

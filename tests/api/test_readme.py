@@ -3,6 +3,7 @@
 import doctest
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_the_readme_has_a_row_for_every_rule():
     assert sorted(row.lower() for row in rows) == fs.available()
 
 
+@pytest.mark.skipif(not README.exists(), reason="the README is not here")
+@pytest.mark.parametrize("name", fs.schedules.__all__)
+def test_the_readme_names_every_schedule(name):
+    assert f"`{name}`" in README.read_text()
+
+
 @pytest.mark.parametrize(
     "module",
     [fs, fs.ema, fs.data.batches, fs.data.standardizer, fs.schedules],
@@ -64,3 +71,13 @@ def test_the_readme_has_a_row_for_every_rule():
 )
 def test_docstring_examples(module):
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", fs.schedules.__all__)
+def test_examples_of_schedules(name):
+    module = sys.modules[getattr(fs.schedules, name).__module__]
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        getattr(fs.schedules, name), name, module, vars(fs.schedules) | {}
+    )
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0

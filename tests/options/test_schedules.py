@@ -1,8 +1,11 @@
-"""Schedules against torch, against closed forms worked by hand, and against wrong arguments."""
+"""Schedules against closed forms worked by hand, and against wrong arguments."""
 
+import inspect
 import itertools
 import math
 import pickle
+import pydoc
+import re
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fusedstep as fs
+from fusedstep._docstring import described
 
 # One of each: a schedule that is added to the module and not here fails test_every_schedule_is_here.
 EXAMPLES = {
@@ -21,15 +25,46 @@ EXAMPLES = {
     "Linear": fs.schedules.Linear(1e-3, total_steps=100, warmup_steps=10, final_lr=1e-5),
     "OneCycle": fs.schedules.OneCycle(0.1, total_steps=100),
     "InverseSquareRoot": fs.schedules.InverseSquareRoot(1e-3, warmup_steps=20),
+    "MultiStep": fs.schedules.MultiStep(0.1, milestones=[30, 80]),
+    "Polynomial": fs.schedules.Polynomial(1e-3, total_steps=100, warmup_steps=10, power=2.0),
+    "WarmupStableDecay": fs.schedules.WarmupStableDecay(
+        1e-3, total_steps=100, decay_steps=20, warmup_steps=10, decay_type="1-sqrt"
+    ),
+    "CosineRestarts": fs.schedules.CosineRestarts(0.1, first_decay_steps=20, t_mul=1.5, m_mul=0.5),
+    "Join": fs.schedules.Join([0.1, fs.schedules.Cosine(0.1, total_steps=50)], boundaries=[30]),
+    "Warmup": fs.schedules.Warmup(fs.schedules.Step(0.1, step_size=30), warmup_steps=10),
+    "Plateau": fs.schedules.Plateau(0.1, patience=0),
 }
 every_schedule = pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+every_value = pytest.mark.parametrize(  # all that are defined by their parameters
+    "schedule",
+    [schedule for name, schedule in EXAMPLES.items() if name != "Plateau"],
+    ids=[name for name in EXAMPLES if name != "Plateau"],
+)
 
 
 def test_every_schedule_is_here():
     assert sorted(EXAMPLES) == sorted(fs.schedules.__all__)
 
 
-@every_schedule
+def test_help_shows_schedules_and_not_how_they_are_made():
+    text = pydoc.plain(pydoc.render_doc(fs.schedules))
+    for name in fs.schedules.__all__:
+        cls = getattr(fs.schedules, name)
+        (part,) = re.findall(
+            rf"^    class {name}\(.*?(?=^    class |^[A-Z])", text, re.MULTILINE | re.DOTALL
+        )
+        assert f"     |  {name}(" in part  # the signature
+        assert [*described(inspect.getdoc(cls))] == [*inspect.signature(cls).parameters]
+        lines = [line.strip(" |") for line in part.splitlines()]
+        assert "Parameters" in lines
+        assert "Examples" in lines
+    methods = set(re.findall(r"^     \|  (\w+)\(self", text, re.MULTILINE))
+    assert methods == {"__call__", "update", "state_dict", "load_state_dict"}
+    assert not re.search(r"__(?!call__|init__.py)\w+__|dataclass|Data and other", text)
+
+
+@every_value
 def test_depends_on_the_step_alone_and_survives_pickling(schedule):
     forwards = [schedule(step) for step in range(200)]
     backwards = [schedule(step) for step in reversed(range(200))]
@@ -63,7 +98,10 @@ def test_takes_numpy_integers_and_refuses_what_is_no_step(schedule):
 @every_schedule
 def test_refuses_rates_that_are_none(schedule):
     cls, rate = type(schedule), fields(schedule)[0].name
-    rest = {field.name: getattr(schedule, field.name) for field in fields(schedule)[1:]}
+    if rate == "schedules":  # a list, of which below
+        return
+    own = [field for field in fields(schedule)[1:] if field.init]
+    rest = {field.name: getattr(schedule, field.name) for field in own}
     for wrong in (math.nan, math.inf, -1e-9):
         with pytest.raises(ValueError, match=f"{rate}: expected a finite number >= 0, got {wrong}"):
             cls(wrong, **rest)
@@ -124,6 +162,76 @@ def test_refuses_rates_that_are_none(schedule):
             "div_factor: .* 0",
         ),
         ("InverseSquareRoot", {"lr": 1, "warmup_steps": 0}, ValueError, "warmup_steps: .* got 0"),
+        (
+            "MultiStep",
+            {"lr": 1, "milestones": 30},
+            TypeError,
+            "milestones: .* list of int.* got 30",
+        ),
+        ("MultiStep", {"lr": 1, "milestones": "30"}, TypeError, "milestones: .* got '30'"),
+        ("MultiStep", {"lr": 1, "milestones": [1.5]}, TypeError, r"milestones\[0\]: .* got 1.5"),
+        ("MultiStep", {"lr": 1, "milestones": [0, 3]}, ValueError, r"milestones\[0\]: .* 1, got 0"),
+        (
+            "MultiStep",
+            {"lr": 1, "milestones": [30, 30]},
+            ValueError,
+            "milestones: expected increasing integers, got 30 before 30",
+        ),
+        ("Polynomial", {"lr": 1, "total_steps": 9, "power": 0}, ValueError, "power: .* > 0, got 0"),
+        ("Polynomial", {"lr": 1, "total_steps": 9, "final_lr": 2}, ValueError, "final_lr: .* 2.0"),
+        (
+            "WarmupStableDecay",
+            {"lr": 1, "total_steps": 9, "decay_steps": 5, "warmup_steps": 5},
+            ValueError,
+            r"decay_steps: expected warmup_steps \+ decay_steps <= total_steps = 9, got 5 \+ 5",
+        ),
+        (
+            "WarmupStableDecay",
+            {"lr": 1, "total_steps": 9, "decay_steps": 5, "decay_type": "sqrt"},
+            ValueError,
+            "decay_type: expected 'linear' or 'cosine' or '1-sqrt', got 'sqrt'",
+        ),
+        (
+            "CosineRestarts",
+            {"lr": 1, "first_decay_steps": 5, "t_mul": 0.5},
+            ValueError,
+            "t_mul: expected a finite number >= 1, got 0.5",
+        ),
+        (
+            "CosineRestarts",
+            {"lr": 1, "first_decay_steps": 5, "m_mul": 0},
+            ValueError,
+            "m_mul: .* 0",
+        ),
+        ("Join", {"schedules": [], "boundaries": []}, ValueError, "schedules: .* at least one"),
+        ("Join", {"schedules": 0.1, "boundaries": []}, TypeError, "schedules: .* got 0.1"),
+        ("Join", {"schedules": [1, "x"], "boundaries": [1]}, TypeError, r"schedules\[1\]: .* 'x'"),
+        ("Join", {"schedules": [1, -1], "boundaries": [1]}, ValueError, r"schedules\[1\]: .* -1"),
+        (
+            "Join",
+            {"schedules": [1, 2], "boundaries": [1, 2]},
+            ValueError,
+            "boundaries: expected 1, one between each two schedules, got 2",
+        ),
+        (
+            "Join",
+            {"schedules": [1, 2, 3], "boundaries": [5, 4]},
+            ValueError,
+            "boundaries: .* 5 bef",
+        ),
+        ("Warmup", {"schedule": 1, "warmup_steps": 0}, ValueError, "warmup_steps: .* got 0"),
+        (
+            "Warmup",
+            {"schedule": 1, "warmup_steps": 1, "initial_lr": -1},
+            ValueError,
+            "initial_lr: ",
+        ),
+        ("Plateau", {"lr": 1, "mode": "auto"}, ValueError, "mode: .* 'min' or 'max', got 'auto'"),
+        ("Plateau", {"lr": 1, "factor": 1}, ValueError, r"factor: .* in \(0, 1\), got 1"),
+        ("Plateau", {"lr": 1, "patience": -1}, ValueError, "patience: .* >= 0, got -1"),
+        ("Plateau", {"lr": 1, "threshold": -1}, ValueError, "threshold: .* >= 0, got -1"),
+        ("Plateau", {"lr": 1, "threshold_mode": 1}, ValueError, "threshold_mode: .* 'abs', got 1"),
+        ("Plateau", {"lr": 1, "cooldown": 0.5}, TypeError, "cooldown: .* got 0.5"),
     ],
 )
 def test_refuses_wrong_parameters(name, arguments, error, message):
@@ -202,69 +310,68 @@ def test_rises_then_falls_within_its_bounds(kind, lr, final, total, warmup):
     assert rates[total] == schedule.final_lr
 
 
-def torch_rates(make_scheduler, lr, steps):
-    torch = pytest.importorskip("torch", reason="torch's own schedulers are the truth here")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.9)
-    scheduler = make_scheduler(torch.optim.lr_scheduler, optimizer)
-    rates = []
-    for _ in range(steps):
-        rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()  # torch warns where the scheduler is stepped first
-        scheduler.step()
-    return rates
+def test_multi_step_drops_from_its_milestones_on():
+    schedule = fs.schedules.MultiStep(1.0, np.array([3, 5]), gamma=0.5)
+    assert [schedule(step) for step in range(7)] == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert schedule == fs.schedules.MultiStep(1.0, (3, 5), 0.5)
+    assert repr(schedule) == "MultiStep(lr=1.0, milestones=(3, 5), gamma=0.5)"
+    assert fs.schedules.MultiStep(1.0, [])(10**9) == 1.0
 
 
-# Where pct_start * total == 1 torch divides 0 by 0.
 @pytest.mark.parametrize(
-    ("total", "pct_start"),
-    [
-        (total, pct_start)
-        for total in (1, 2, 3, 4, 7, 10, 100, 1000)
-        for pct_start in (0.0, 0.05, 0.3, 0.5, 0.9)
-        if pct_start * total != 1
-    ],
+    ("decay_type", "middle"), [("linear", 1.5), ("cosine", 1.5), ("1-sqrt", 2 - math.sqrt(0.5))]
 )
-def test_one_cycle_has_torchs_bits(total, pct_start):
-    schedule = fs.schedules.OneCycle(0.3, total, pct_start, div_factor=10.0, final_div_factor=77.0)
-    expected = torch_rates(
-        lambda lr_scheduler, optimizer: lr_scheduler.OneCycleLR(
-            optimizer, 0.3, total, pct_start=pct_start, div_factor=10.0, final_div_factor=77.0
-        ),
-        0.3,
-        total,
-    )
-    assert [schedule(step) for step in range(total)] == expected
-    assert schedule(total) == schedule(total + 99) == expected[-1] == 0.3 / 10.0 / 77.0
+def test_warmup_stable_decay_by_hand(decay_type, middle):
+    schedule = fs.schedules.WarmupStableDecay(2.0, 20, 8, 4, final_lr=1.0, decay_type=decay_type)
+    assert [schedule(step) for step in range(5)] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert {schedule(step) for step in range(4, 13)} == {2.0}
+    assert schedule(13) < 2.0
+    assert schedule(16) == pytest.approx(middle, rel=1e-15)
+    assert {schedule(step) for step in (20, 21, 10**30)} == {1.0}
 
 
-def test_one_cycle_with_its_peak_at_the_first_step():
-    schedule = fs.schedules.OneCycle(1.0, total_steps=2, pct_start=0.5)
-    assert schedule(0) == 1.0
-    assert schedule(1) == 1.0 / 25.0 / 1e4
-
-
-# torch computes these step by step from the rate before, so its rounding errors add up.
-@pytest.mark.parametrize(
-    ("schedule", "name", "arguments"),
-    [
-        (fs.schedules.Step(0.3, 30), "StepLR", {"step_size": 30}),
-        (fs.schedules.Exponential(0.3, 0.97), "ExponentialLR", {"gamma": 0.97}),
-        (
-            fs.schedules.Cosine(0.3, 200, final_lr=1e-4),
-            "CosineAnnealingLR",
-            {"T_max": 200, "eta_min": 1e-4},
-        ),
-        (
-            fs.schedules.Linear(0.3, 200, final_lr=0.03),
-            "LinearLR",
-            {"start_factor": 1.0, "end_factor": 0.1, "total_iters": 200},
-        ),
-    ],
+@given(
+    first=st.integers(1, 50),
+    t_mul=st.one_of(st.integers(1, 5), st.floats(1, 5)),
+    cycles=st.integers(1, 6),
 )
-def test_agrees_with_torch(schedule, name, arguments):
-    expected = torch_rates(
-        lambda lr_scheduler, optimizer: getattr(lr_scheduler, name)(optimizer, **arguments),
-        0.3,
-        201,
-    )
-    assert [schedule(step) for step in range(201)] == pytest.approx(expected, rel=1e-12)
+def test_restarts_are_where_they_should_be(first, t_mul, cycles):
+    schedule = fs.schedules.CosineRestarts(1.0, first, t_mul)
+    start = 0.0
+    for cycle in range(cycles):
+        length = first * float(t_mul) ** cycle
+        step = math.ceil(start)
+        fraction = (step - start) / length
+        if abs(start - round(start)) > 1e-6 or start == round(start) == step:
+            expected = 0.5 * (1 + math.cos(math.pi * fraction))
+            assert schedule(step) == pytest.approx(expected, rel=1e-6)
+        start += length
+
+
+def test_restarts_of_many_cycles_are_exact():
+    assert fs.schedules.CosineRestarts(1.0, 7)(7 * 10**15) == 1.0
+    doubling = fs.schedules.CosineRestarts(1.0, 1, t_mul=2)
+    assert [doubling(2**n - 1) for n in range(50)] == [1.0] * 50
+    assert all(doubling(2**n - 2) < 1e-3 for n in range(10, 50))
+
+
+def test_join_counts_from_each_boundary():
+    schedule = fs.schedules.Join([lambda step: step, 0.5, fs.schedules.Step(1, 1, 0.5)], [3, 5])
+    assert [schedule(step) for step in range(8)] == [0.0, 1.0, 2.0, 0.5, 0.5, 1.0, 0.5, 0.25]
+    assert fs.schedules.Join([0.5], [])(9) == 0.5
+
+
+def test_warmup_rises_to_the_first_rate():
+    schedule = fs.schedules.Warmup(fs.schedules.Step(2.0, 2, 0.5), 4, initial_lr=1.0)
+    assert [schedule(step) for step in range(8)] == [1.0, 1.25, 1.5, 1.75, 2.0, 2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, None, "x"])
+def test_the_rates_of_parts_are_checked(bad):
+    for schedule, where in (
+        (fs.schedules.Join([0.1, lambda _: bad], [2]), r"Join: schedules\[1\], at its step 3"),
+        (fs.schedules.Warmup(lambda _: bad, 2), "Warmup: schedule, at its step 3"),
+        (fs.schedules.Plateau(lambda _: bad), "Plateau: lr, at its step 5"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{where}: expected a finite number"):
+            schedule(5)
