@@ -61,16 +61,14 @@ _FUNCTION: Mapping[str, str] = {
     "step": "The number of this update, from 1.",
 }
 
-_SECTION = re.compile(r"^Parameters\n-{10}\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", re.MULTILINE | re.DOTALL)
-_NEXT = re.compile(r"^\w[\w ]*\n-+$|\Z", re.MULTILINE)
+_TITLE = "Parameters\n----------\n"
 _ENTRY = re.compile(r"^([*\w]+)[^\n]*\n((?: [^\n]*\n|\n)*)", re.MULTILINE)
 
 
 def described(doc: str) -> dict[str, str]:
     """The names in the Parameters section of a docstring, each with its text."""
-    section = _SECTION.search(doc + "\n")
-    entries = _ENTRY.findall(section[1]) if section else []
-    return {name: textwrap.dedent(text).strip() for name, text in entries}
+    _, section, _ = _parts(doc + "\n")
+    return {name: textwrap.dedent(text).strip() for name, text in _ENTRY.findall(section)}
 
 
 def of_class(cls: type, options: Iterable[Option]) -> str | None:
@@ -114,14 +112,26 @@ def _heads(options: Iterable[Option]) -> dict[str, str]:
     return {o.name: f"{o.name} : {o.kind.documented}, default {o.default!r}" for o in options}
 
 
+def _parts(doc: str) -> tuple[str, str, str]:
+    """What is before the entries of Parameters, these, and the sections after them."""
+    before, title, rest = doc.partition(_TITLE)
+    if title:
+        end = _next_section(rest)
+        return before, rest[:end], rest[end:]
+    end = _next_section(doc)
+    return doc[:end], "", doc[end:]
+
+
+def _next_section(text: str) -> int:
+    underline = text.find("\n---")
+    return len(text) if underline < 0 else text.rfind("\n", 0, underline) + 1
+
+
 def _with_parameters(
-    doc: str, heads: Mapping[str, str], texts: Mapping[str, str], before: str = ""
+    doc: str, heads: Mapping[str, str], texts: Mapping[str, str], note: str = ""
 ) -> str:
+    before, _, after = _parts(doc)
     entries = "".join(
         f"{head}\n{textwrap.indent(texts.get(name, ''), '    ')}\n" for name, head in heads.items()
     )
-    place = _SECTION.search(doc) or _NEXT.search(doc)
-    assert place is not None  # the end of the text, if nothing else
-    start, end = place.span() if place.re is _SECTION else (place.start(), place.start())
-    section = f"{before}Parameters\n----------\n{entries}\n"
-    return f"{doc[:start].rstrip()}\n\n{section}{doc[end:]}".rstrip() + "\n"
+    return f"{before.rstrip()}\n\n{note}{_TITLE}{entries}\n{after}".rstrip() + "\n"
