@@ -33,8 +33,8 @@ registry: dict[str, type[Optimizer]] = {}
 class Optimizer(HoldsEngine):
     """Base class of the rules, which update arrays in place from their gradients.
 
-    Every rule takes the arguments below and options of its own. The options of a rule, and the
-    first two below, may be set per group: ``{"params": ..., "lr": 0.1}``.
+    Every rule takes the arguments below and options of its own. The options of a rule,
+    `max_grad_norm` and `max_grad_value` may be set per group: ``{"params": ..., "lr": 0.1}``.
 
     Parameters
     ----------
@@ -52,16 +52,16 @@ class Optimizer(HoldsEngine):
         With ``inf`` the norm is measured and nothing is clipped.
     max_grad_value : float, optional
         Clip by value, after the norm: each element to ``[-max_grad_value, max_grad_value]``.
-    clip_per_group : bool
+    clip_per_group : bool, default False
         Compare each group's ``max_grad_norm`` with the norm of its own gradients.
-    skip_nonfinite : bool
+    skip_nonfinite : bool, default False
         A step whose gradients contain NaN or infinity changes nothing, not even counters, zeroes
         nothing, and returns ``applied=False``.
-    error_if_nonfinite : bool
+    error_if_nonfinite : bool, default False
         The same, but it raises a FloatingPointError that names the parameter.
     ema_decay : float, optional
         Keep the moving average of every parameter in the same sweep: see :attr:`ema`.
-    ema_bias_correction : bool
+    ema_bias_correction : bool, default False
         Start the averages at 0 and correct for it, instead of starting at the parameters.
     working_copy : mapping, optional
         Arrays by the names of float32 parameters, of the same shapes and in bfloat16

@@ -71,6 +71,14 @@ def test_a_decay_of_its_own_is_not_described_as_added_to_the_gradient(rule):
     assert (COUPLED in described(cls.__doc__)["weight_decay"]) is not own
 
 
+def test_the_options_of_the_whole_step():
+    doc = inspect.getdoc(fs.Optimizer)
+    texts = described(doc)
+    assert [*texts] == ["params", *Pipeline.__annotations__]
+    assert all(len(text) > 15 and text.endswith(".") for text in texts.values()), texts
+    assert all(head(name, doc).endswith(("optional", "default False")) for name in [*texts][1:])
+
+
 def test_a_rule_of_ones_own_has_the_words_of_its_base():
     class Careful(fs.SGD):
         """A rule with fewer options::
