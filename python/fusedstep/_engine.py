@@ -264,7 +264,9 @@ class Engine:
             self.core.bind(None)
             self._bound = NOTHING_BOUND
             return
-        bound = BoundGradients(self.tree.names, self.tree.leaves, tuple(self.tree.flatten(grads)))
+        # A NumPy scalar could not be written to for the next step.
+        flat = tuple(self.tree.flatten(grads, scalars=False))
+        bound = BoundGradients(self.tree.names, self.tree.leaves, flat)
         self.core.bind(None if bound.of_parameters else bound.arrays)
         self._bound = bound
         if self.tensors is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class Setup:
 
     def build(self, params: object) -> Engine:
         """An engine for these parameters, with their state."""
-        trees, overrides = split_groups(params)
-        tree, policy = Tree(trees), self.policy
+        nests, overrides = split_groups(params)
+        tree, policy = Tree(nests), self.policy
         norms = [own.get("max_grad_norm") for own in (self.defaults, *overrides)]
         if policy.clip_per_group and all(norm is None for norm in norms):
             raise ValueError(
@@ -55,9 +55,11 @@ class Setup:
         if not (isinstance(group, Mapping) and "params" in group):
             raise TypeError(f"group: expected a mapping with the key 'params', got {shown(group)}")
         copies = Policy.take({"working_copy": working_copy}).working_copy
-        trees, overrides = split_groups([group], len(engine.groups))
-        tree = engine.tree.extended(trees)
-        space_of(tree.names, tree.leaves)  # raises unless all are in one space
+        here, present = len(engine.tree.names), len(engine.tree.nests)
+        nests, overrides = split_groups([group], present)
+        tree = engine.tree.extended(nests)
+        # Raises unless the new ones are where the first of all is.
+        space_of([tree.names[0], *tree.names[here:]], [tree.leaves[0], *tree.leaves[here:]])
         self._add(engine, tree, overrides, copies or {})
 
     def _add(
@@ -69,29 +71,37 @@ class Setup:
     ) -> None:
         """Add the groups by which `tree` extends the engine's, with the options each one sets."""
         here, first = len(engine.tree.names), len(engine.groups)
-        names, group_of = tree.names[here:], tree.group_of[here:]
-        if not names:
+        new = dict.fromkeys(tree.names[here:])
+        if not new:
             raise ValueError("params: expected at least one array, got none")
-        if unknown := [name for name in copies if name not in names]:
-            raise ValueError(f"working_copy: {no_parameter(unknown, names)}")
-        groups = [
-            Group(
-                self.rule,
-                engine.core,
-                [name for name, group in zip(names, group_of, strict=True) if group == number],
-                {**self.defaults, **own},
-                number,
-            )
-            for number, own in enumerate(overrides, first)
-        ]
-        buffers = [own for group in groups for own in self._allocate(engine, group, tree)]
+        if unknown := [name for name in copies if name not in new]:
+            raise ValueError(f"working_copy: {no_parameter(unknown, new)}")
+        groups: list[Group] = []
+        buffers: list[dict[str, Any]] = [{}] * len(new)
+        for own, numbers in self._parts(tree, overrides):
+            names = [tree.names[i] for i in numbers]
+            given = {**self.defaults, **own}
+            group = Group(self.rule, engine.core, names, given, first + len(groups))
+            leaves = [tree.leaves[i] for i in numbers]
+            for i, arrays in zip(numbers, self._allocate(engine, group, leaves), strict=True):
+                buffers[i - here] = arrays
+                tree.group_of[i] = first + len(groups)
+            groups.append(group)
         engine.add(tree, [core_options(group) for group in groups], buffers, copies, groups)
 
-    def _allocate(self, engine: Engine, group: Group, tree: Tree) -> list[dict[str, Any]]:
+    def _parts(
+        self, tree: Tree, overrides: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], Sequence[int]]]:
+        """The options and the parameters of each group: two groups where a mask divides a nest."""
+        nests = tree.nests[-len(overrides) :]
+        yield from zip(overrides, nests, strict=True)
+
+    def _allocate(
+        self, engine: Engine, group: Group, leaves: Sequence[Any]
+    ) -> list[dict[str, Any]]:
         """The state arrays, and the average, of each parameter of a group, at their start."""
         space, rule, policy = engine.space, self.rule, self.policy
-        names = list(group.params)
-        leaves = [tree.leaves[tree.index[name]] for name in names]
+        names = group.params
         averages = ["ema"] if policy.ema_decay is not None else []
         arrays = [*group.state_names, *averages]
         if rule.info.rowwise:  # but averages have the shape of their parameter

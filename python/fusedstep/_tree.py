@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import Any, TypeAlias
+from types import GeneratorType
+from typing import Any, NamedTuple
 
-__all__ = ["Tree", "split_groups"]
+import numpy as np
 
-# A leaf is the number of a parameter; the branches are lists and mappings.
-_Spec: TypeAlias = "int | list[_Spec] | dict[str, _Spec]"
+from fusedstep._holders import Spec, module_behind, replaced, spec_of_module
+from fusedstep._messages import no_parameter, shown
+
+__all__ = ["Nest", "Tree", "split_groups"]
+
+
+class Nest(NamedTuple):
+    """What was handed over as the parameters of one group."""
+
+    prefix: str  # of their names
+    tree: object
+    holder: object = None  # what else holds them: a torch module
+
+
+_COMMON_BRANCHES = (list, tuple, dict, GeneratorType)
+
+
+def _is_branch(tree: object) -> bool:
+    return isinstance(tree, (list, tuple, Mapping))
 
 
 def _kind(tree: object) -> str:
     if isinstance(tree, Mapping):
         return "a mapping"
     return "a list" if isinstance(tree, (list, tuple)) else type(tree).__name__
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first ten of these names, for a message."""
-    first = list(islice(names, 11))
-    return ", ".join(first[:10]) + (", ..." if len(first) > 10 else "")
 
 
 def _materialize(tree: object, what: str) -> object:
@@ -35,7 +46,7 @@ def _materialize(tree: object, what: str) -> object:
     named = dict(tree)
     if len(named) < len(tree):
         twice = _first_duplicate(name for name, _ in tree)
-        raise ValueError(f"{what}: expected every name once, got {twice!r} twice")
+        raise ValueError(f"{what}: expected every name once, got {shown(twice)} twice")
     return named
 
 
@@ -51,127 +62,239 @@ class Tree:
     """The structure of the parameters, from which gradients of the same structure are flattened.
 
     Mappings, lists and tuples are branches, everything else is a leaf; a leaf is named by its
-    path (``encoder.0.w``). A single array is called ``param``.
+    path (``encoder.0.w``). A single array is called ``param``. The structure is the tree's own:
+    what becomes of the caller's lists and mappings does not change it.
     """
 
-    def __init__(self, trees: Sequence[tuple[str, object]] = ()) -> None:
-        """Take one tree per group, each with the prefix of its names."""
-        self._trees = [*trees]
+    def __init__(self, nests: Sequence[Nest] = ()) -> None:
         self.names: list[str] = []
         self.leaves: list[Any] = []
-        self.group_of: list[int] = []
-        specs: list[_Spec] = []
-        for group, (path, tree) in enumerate(trees):
-            specs.append(self._describe(tree, path))
-            self.group_of += [group] * (len(self.names) - len(self.group_of))
-        self.index = {name: i for i, name in enumerate(self.names)}
-        if len(self.index) != len(self.names):
-            twice = _first_duplicate(self.names)
-            raise ValueError(f"params: expected every path once, got {twice!r} twice")
-        if trees and not self.names:
+        self.group_of: list[int] = []  # by default the number of the nest
+        self.index: dict[str, int] = {}
+        self.nests: list[range] = []  # the numbers of the parameters of each
+        self._specs: list[tuple[str, Spec]] = []  # with the prefix of the names
+        self._holders: list[tuple[Spec, object]] = []
+        self._scalars: list[int] = []  # the parameters without axes
+        self._add(nests)
+        if nests and not self.names:
             raise ValueError("params: expected at least one array, got none")
-        self._root: _Spec = specs[0] if len(trees) == 1 else specs
-        self._flat = isinstance(self._root, list) and self._root == list(range(len(self.names)))
 
     @classmethod
     def leaf(cls, array: object) -> Tree:
         """A tree of one leaf, even if it is a list or a mapping."""
-        tree = cls([("", None)])
+        tree = cls([Nest("", None)])
         tree.leaves = [array]
         return tree
 
-    def extended(self, trees: Sequence[tuple[str, object]]) -> Tree:
-        """The tree with more groups; parameters keep their numbers."""
-        return Tree([*self._trees, *trees])
+    def extended(self, nests: Sequence[Nest]) -> Tree:
+        """The tree with more nests; parameters keep their numbers."""
+        tree = Tree()
+        tree.names = [*self.names]
+        tree.leaves = [*self.leaves]
+        tree.group_of = [*self.group_of]
+        tree.index = self.index.copy()
+        tree.nests = [*self.nests]
+        tree._specs = [*self._specs]
+        tree._holders = [*self._holders]
+        tree._scalars = [*self._scalars]
+        tree._add(nests)
+        return tree
 
-    def _describe(self, tree: object, path: str) -> _Spec:
-        def below(key: object) -> str:
-            return f"{path}.{key}" if path else str(key)
+    def _add(self, nests: Sequence[Nest]) -> None:
+        here, names, leaves = len(self.names), self.names, self.leaves
+        for prefix, nest, holder in nests:
+            first = len(names)
+            spec = _describe(nest, prefix, names, leaves)
+            numbers = range(first, len(names))
+            self._specs.append((prefix, spec))
+            if holder is None:
+                self._holders.append((spec, nest))
+            else:
+                number_of = {id(leaves[i]): i for i in numbers}
+                self._holders.append((spec_of_module(holder, number_of), holder))
+            self.group_of += [len(self.nests)] * len(numbers)
+            self.nests.append(numbers)
+        self.index.update(zip(names[here:], range(here, len(names)), strict=True))
+        if len(self.index) != len(names):
+            twice = _first_duplicate(names)
+            raise ValueError(f"params: expected every path once, got {shown(twice)} twice")
+        self._scalars += [i for i in range(here, len(names)) if _has_no_axes(leaves[i])]
+        self._by_key: dict[str, Spec] | None = None  # made when it is asked for
+        first_spec = self._specs[0][1] if len(self._specs) == 1 else None
+        self._in_order = isinstance(first_spec, list) and first_spec == [*range(len(names))]
 
-        if isinstance(tree, Mapping):
-            for key in tree:
-                if not isinstance(key, str):
-                    raise TypeError(
-                        f"params: expected names (str) as keys of a mapping, got {key!r}"
-                    )
-            return {key: self._describe(branch, below(key)) for key, branch in tree.items()}
-        if isinstance(tree, (list, tuple)):
-            return [self._describe(branch, below(i)) for i, branch in enumerate(tree)]
-        self.names.append(path or "param")
-        self.leaves.append(tree)
-        return len(self.names) - 1
+    def check_holders(self) -> None:
+        """Raise ValueError where the caller's mapping, list or module has another array by now."""
+        for spec, holder in self._holders:
+            for i in replaced(spec, holder, self.leaves):
+                name = self.names[i]
+                raise ValueError(
+                    f"parameter {shown(name)}: expected the array that the optimizer was given, got "
+                    "another one in its place: write into the array instead of replacing it "
+                    "(w[...] = new; torch: load_state_dict without assign=True), or construct a "
+                    "new optimizer"
+                )
 
-    def flatten(self, tree: object, what: str = "gradients") -> Any:
-        """The leaves of a tree of this structure, or of a mapping by name, in the order of `names`.
+    def flatten(self, tree: object, what: str = "gradients", *, scalars: bool = True) -> Any:
+        """The leaves of a tree of this structure, in the order of `names`.
 
-        A leaf that is None or missing is None in the result.
+        Also of a list in that order, of a mapping by name, and of a list of one tree per group. A
+        leaf that is None or missing is None in the result. NumPy scalars become arrays where
+        parameters have no axes, unless `scalars` is False.
         """
-        if self._flat and isinstance(tree, (list, tuple)):
+        flat = self._flatten(tree, what)
+        return self._with_arrays(flat) if self._scalars and scalars else flat
+
+    def _flatten(self, tree: object, what: str) -> Any:
+        if isinstance(tree, (list, tuple)) and self._is_flat(tree):
             return tree  # the core checks its length and its arrays
         if type(tree) is dict and len(tree) == len(self.names):
             with suppress(KeyError):  # every name, in any order
                 return [tree[name] for name in self.names]
-        leaves: list[Any] = [None] * len(self.names)
         tree = _materialize(tree, what)
-        if not isinstance(tree, Mapping):
-            self._fill(self._root, tree, what, leaves)
-        elif all(name in self.index for name in tree):
-            for name, leaf in tree.items():
-                leaves[self.index[name]] = leaf
-        else:
-            branches = self._root if isinstance(self._root, dict) else {}
-            if unknown := [key for key in tree if key not in branches and key not in self.index]:
-                raise ValueError(
-                    f"{what}: no parameter is named {', '.join(map(repr, unknown))}; "
-                    f"there are {_some(self.names)}"
-                )
-            self._fill(self._root, tree, what, leaves)
+        if isinstance(tree, Mapping):
+            return self._by_name(tree, what)
+        specs: list[Spec] = [spec for _, spec in self._specs]
+        if isinstance(tree, (list, tuple)):
+            if self._is_flat(tree):
+                return tree
+            if len(specs) == len(tree) == 1:  # the one group in a list, as several come
+                tree = [_materialize(tree[0], what)]
+                with suppress(TypeError, ValueError):
+                    return self._filled(specs, tree, what)
+        return self._filled(specs[0] if len(specs) == 1 else specs, tree, what)
+
+    def _is_flat(self, grads: Sequence[object]) -> bool:
+        """Whether these are to be the gradients themselves, one after the other."""
+        if self._in_order:  # the most frequent case: no abstract classes, which are slow
+            return not (len(grads) == 1 and isinstance(grads[0], _COMMON_BRANCHES))
+        if len(grads) != len(self.names):
+            return False
+        kinds = {*map(type, grads)}
+        return not any(issubclass(kind, (list, tuple, Mapping, Iterator)) for kind in kinds)
+
+    def _with_arrays(self, grads: Sequence[object]) -> Sequence[object]:
+        """The gradients with arrays in place of NumPy scalars, as from ``error.sum()``."""
+        found = [i for i in self._scalars if i < len(grads) and isinstance(grads[i], np.generic)]
+        if not found:
+            return grads
+        arrays = [*grads]
+        for i in found:
+            arrays[i] = array = np.asarray(grads[i])
+            array.flags.writeable = False  # the caller's scalar cannot be set to zero
+        return arrays
+
+    def _filled(self, spec: Spec, tree: object, what: str) -> list[Any]:
+        leaves: list[Any] = [None] * len(self.names)
+        _fill(spec, tree, what, leaves)
         return leaves
 
-    def _fill(self, spec: _Spec, tree: object, path: str, leaves: list[Any]) -> None:
-        if tree is None:
-            return
-        if isinstance(spec, int):
-            leaves[spec] = tree
-        elif isinstance(spec, dict):
-            tree = _materialize(tree, path)
-            if not isinstance(tree, Mapping):
+    def _by_name(self, tree: Mapping[str, object], what: str) -> list[Any]:
+        """The leaves of a mapping whose keys are names, or the top of the structure."""
+        leaves: list[Any] = [None] * len(self.names)
+        index, branches = self.index, self._branches()
+        if unknown := [key for key in tree if key not in index and key not in branches]:
+            raise ValueError(f"{what}: {no_parameter(unknown, index)}")
+        for key, branch in tree.items():
+            if key in index and not (key in branches and _is_branch(branch)):
+                leaves[index[key]] = branch
+            else:
+                _fill(branches[key], branch, f"{what}[{key!r}]", leaves)
+        return leaves
+
+    def _branches(self) -> Mapping[str, Spec]:
+        """The branches at the top of all nests by their keys, which are the start of names."""
+        if self._by_key is None:
+            merged: dict[str, Spec] = {}
+            for prefix, spec in self._specs:
+                _merge(merged, {prefix: spec} if prefix else _keyed(spec))
+            self._by_key = {key: spec for key, spec in merged.items() if not isinstance(spec, int)}
+        return self._by_key
+
+
+def _describe(tree: object, path: str, names: list[str], leaves: list[Any]) -> Spec:
+    """The structure of a nest, whose names and leaves are appended."""
+    if isinstance(tree, np.ndarray):  # most are
+        pass
+    elif isinstance(tree, Mapping):
+        for key in tree:
+            if not isinstance(key, str):
                 raise TypeError(
-                    f"{path}: expected a mapping like the parameters, got {_kind(tree)}"
+                    f"params: expected names (str) as keys of a mapping, got {shown(key)}"
                 )
-            if unknown := [key for key in tree if key not in spec]:
-                raise ValueError(
-                    f"{path}: there is no {', '.join(map(repr, unknown))}; there are {_some(spec)}"
-                )
-            for key, branch in tree.items():
-                self._fill(spec[key], branch, f"{path}[{key!r}]", leaves)
+        below = f"{path}." if path else ""
+        return {
+            key: _describe(branch, f"{below}{key}", names, leaves) for key, branch in tree.items()
+        }
+    elif isinstance(tree, (list, tuple)):
+        below = f"{path}." if path else ""
+        return [_describe(branch, f"{below}{i}", names, leaves) for i, branch in enumerate(tree)]
+    names.append(path or "param")
+    leaves.append(tree)
+    return len(names) - 1
+
+
+def _fill(spec: Spec, tree: object, path: str, leaves: list[Any]) -> None:
+    """Put the leaves of a tree where the structure has them."""
+    if tree is None:
+        return
+    if isinstance(spec, int):
+        leaves[spec] = tree
+    elif isinstance(spec, dict):
+        tree = _materialize(tree, path)
+        if not isinstance(tree, Mapping):
+            raise TypeError(f"{path}: expected a mapping like the parameters, got {_kind(tree)}")
+        if unknown := [key for key in tree if key not in spec]:
+            raise ValueError(f"{path}: {no_parameter(unknown, spec, 'entry')}")
+        for key, branch in tree.items():
+            _fill(spec[key], branch, f"{path}[{key!r}]", leaves)
+    else:
+        tree = _materialize(tree, path)
+        if not isinstance(tree, (list, tuple)):
+            raise TypeError(f"{path}: expected a list like the parameters, got {_kind(tree)}")
+        if len(tree) != len(spec):
+            raise ValueError(f"{path}: expected {len(spec)} entries, got {len(tree)}")
+        for i, branch in enumerate(tree):
+            _fill(spec[i], branch, f"{path}[{i}]", leaves)
+
+
+def _keyed(spec: Spec) -> dict[str, Spec]:
+    """The branches of a structure by the start of the names that they lead to."""
+    if isinstance(spec, int):
+        return {}
+    return spec if isinstance(spec, dict) else {str(i): branch for i, branch in enumerate(spec)}
+
+
+def _merge(into: dict[str, Spec], spec: Mapping[str, Spec]) -> None:
+    """Add the branches of another mapping; mappings that both have are merged too."""
+    for key, branch in spec.items():
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(branch, dict):
+            into[key] = merged = dict(present)
+            _merge(merged, branch)
         else:
-            tree = _materialize(tree, path)
-            if not isinstance(tree, (list, tuple)):
-                raise TypeError(f"{path}: expected a list like the parameters, got {_kind(tree)}")
-            if len(tree) != len(spec):
-                raise ValueError(f"{path}: expected {len(spec)} entries, got {len(tree)}")
-            for i, branch in enumerate(tree):
-                self._fill(spec[i], branch, f"{path}[{i}]", leaves)
+            into.setdefault(key, branch)
+
+
+def _has_no_axes(leaf: object) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.ndim == 0
 
 
 def _is_option(value: object) -> bool:
     """Whether this is an option of a group rather than an array or a branch."""
-    if isinstance(value, tuple):
+    if isinstance(value, (list, tuple)):
         return len(value) > 0 and all(map(_is_option, value))
     return isinstance(value, (bool, int, float, str)) or callable(value)
 
 
-def split_groups(
-    params: object, first: int = 0
-) -> tuple[list[tuple[str, object]], list[dict[str, Any]]]:
-    """Split `params` into a tree with a name prefix, and the options, of each group.
+def split_groups(params: object, first: int = 0) -> tuple[list[Nest], list[dict[str, Any]]]:
+    """Split `params` into the nest and the options of each group.
 
     A list of mappings that each have a key ``params`` is a list of groups. Pairs of name and array,
     as from torch's ``named_parameters()``, are a mapping. The names in a group that is no mapping
     are prefixed with the group's number, counted from `first`.
     """
-    params = _materialize(params, "params")
+    module, params = module_behind(params), _materialize(params, "params")
     if isinstance(params, Mapping) and "params" in params and any(map(_is_option, params.values())):
         raise TypeError("params: one group: put it in a list, [{'params': ..., 'lr': ...}]")
     is_groups = (
@@ -180,12 +303,13 @@ def split_groups(
         and all(isinstance(group, Mapping) and "params" in group for group in params)
     )
     if not is_groups:
-        return [("", params)], [{}]
-    trees: list[tuple[str, object]] = []
+        return [Nest("", params, module)], [{}]
+    nests: list[Nest] = []
     options: list[dict[str, Any]] = []
     for i, group in enumerate(params, first):  # type: ignore[arg-type, var-annotated]
         own = dict(group)
-        tree = _materialize(own.pop("params"), "params")
-        trees.append(("" if isinstance(tree, Mapping) else str(i), tree))
+        given = own.pop("params")
+        module, tree = module_behind(given), _materialize(given, "params")
+        nests.append(Nest("" if isinstance(tree, Mapping) else str(i), tree, module))
         options.append(own)
-    return trees, options
+    return nests, options

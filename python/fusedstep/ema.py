@@ -15,7 +15,7 @@ from fusedstep._options import Number, Switch
 from fusedstep._snapshot import Snapshot
 from fusedstep._spaces.choose import space_of
 from fusedstep._specs import GroupOptions
-from fusedstep._tree import Tree
+from fusedstep._tree import Nest, Tree
 
 __all__ = ["EMA", "Averages"]
 
@@ -133,7 +133,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
             raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")
-        tree = Tree([("", values)])
+        tree = Tree([Nest("", values)])
         space = space_of(tree.names, tree.leaves, "value")
         averages = [average for (average,) in space.zeros("value", tree.names, tree.leaves, 1)]
         if init == "copy":

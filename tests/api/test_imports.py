@@ -19,7 +19,7 @@ CPP = ROOT / "cpp"
 # these may import it.
 LAYERS = (
     ("_core", "_cuda"),
-    ("_messages",),
+    ("_holders", "_messages"),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
     ("_options", "data"),
     ("_pipeline", "schedules"),

@@ -200,7 +200,10 @@ def test_generated_gradients():
 )
 def test_names_that_no_parameter_has(params):
     opt = fs.Adam(params)
-    words = r"^gradients: no parameter is named 'enc\.v'; there are enc\.w, head\.w$"
+    words = (
+        r"^gradients: no parameter is named 'enc\.v' \(did you mean enc\.w\?\); "
+        r"there are enc\.w, head\.w$"
+    )
     with pytest.raises(ValueError, match=words):
         opt.step({"enc.v": np.ones(2), "head.w": np.ones(2)})
 
@@ -210,7 +213,7 @@ def test_names_in_a_message_are_not_endless():
     with pytest.raises(ValueError, match=r"there are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.$"):
         opt.step({"w": np.ones(1)})
     nest = fs.Adam({"a": {"w": np.ones(1)}})
-    with pytest.raises(ValueError, match=r"^gradients\['a'\]: there is no 'v'; there are w$"):
+    with pytest.raises(ValueError, match=r"^gradients\['a'\]: no entry is named 'v'; there are w$"):
         nest.step({"a": {"v": np.ones(1)}})
 
 

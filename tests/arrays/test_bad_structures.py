@@ -62,3 +62,16 @@ def test_bad_gradient_sets(sets, weights, error, words):
     grad_sets = [good if given else {**good, "last": None} for given in sets]
     with refused(opt, error, *words):
         opt.step_mean(grad_sets, weights)
+
+
+def test_a_numpy_scalar_where_it_cannot_serve():
+    """Its dtype is checked as an array's; nobody can write to it, so it is neither bound nor zeroed."""
+    opt = fs.SGD([np.ones(()), np.ones(2)], lr=1.0)
+    with refused(opt, TypeError, "gradient of '0': expected dtype float64", "got float32"):
+        opt.step([np.float32(1), np.ones(2)])
+    with refused(opt, TypeError, "gradient of '1': expected an array", "NumPy scalar"):
+        opt.step([np.float64(1), np.float64(1)])
+    with refused(opt, TypeError, "gradient of '0': expected an array", "NumPy scalar"):
+        opt.bind([np.float64(1), np.ones(2)])
+    with refused(opt, ValueError, "gradient of '0'", "read-only"):
+        opt.step([np.float64(1), np.ones(2)], zero_grads=True)

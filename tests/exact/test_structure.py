@@ -1,6 +1,7 @@
 """Hypothesis drives shapes, structures and hyper-parameters: the same bits as the reference."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,9 +86,14 @@ def rules_with_options(draw):
     return rule, options
 
 
+FORMS = ("nested", "flat", "by name", "as one of several groups")
+
+
 @settings(max_examples=400)
-@given(tree=trees, case=rules_with_options(), seed=st.integers(0, 2**32), by_name=st.booleans())
-def test_any_structure_any_options(tree, case, seed, by_name):
+@given(
+    tree=trees, case=rules_with_options(), seed=st.integers(0, 2**32), form=st.sampled_from(FORMS)
+)
+def test_any_structure_any_options(tree, case, seed, form):
     rule, options = case
     rng = np.random.default_rng(seed)
     orders = "C" if rule in ROWWISE else "CF"
@@ -101,10 +107,12 @@ def test_any_structure_any_options(tree, case, seed, by_name):
         given_leaves = {n: g for n, g in names_and_leaves(grads) if g is not None}
         for name, grad in given_leaves.items():
             runs[name].step(grad)
-        if by_name or grads is None:
+        if grads is None or form == "by name":
             opt.step(given_leaves)
+        elif form == "flat":
+            opt.step([given_leaves.get(name) for name in named])
         else:
-            opt.step(grads)
+            opt.step(grads if form == "nested" else [grads])
     for name, run in runs.items():
         assert same_bits(named[name], np.asarray(run.param)), name
         assert opt.state[name]["step"] == run.t
@@ -139,3 +147,72 @@ def test_generator_of_arrays():
     opt = fs.SGD((array for array in arrays), lr=1.0)
     opt.step([np.ones(3), np.ones(2)])
     assert all(np.all(array == 0) for array in arrays)
+
+
+def groups_of_nests():
+    """Two groups of nested parameters that share a branch, a third without names, a 0-d array."""
+    arrays = [np.ones(2), np.ones(3), np.ones(2), np.ones(4), np.array(1.0)]
+    params = [
+        {"params": {"encoder": {"w": arrays[0], "b": arrays[1]}}},
+        {"params": {"encoder": {"v": arrays[2]}}},
+        {"params": [arrays[3], arrays[4]]},
+    ]
+    return params, arrays
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("form", ["flat", "tuple", "generator", "by group", "nested", "by name"])
+def test_gradients_of_groups_come_in_every_form(form, at_once):
+    params, arrays = groups_of_nests()
+    opt = fs.SGD(params if at_once else params[:1], lr=1.0)
+    for group in [] if at_once else params[1:]:
+        opt.add_group(group)
+    g = [np.full(array.shape, i + 1.0) for i, array in enumerate(arrays)]
+    opt.step(
+        {
+            "flat": g,
+            "tuple": tuple(g),
+            "generator": iter(g),
+            "by group": [
+                {"encoder": {"w": g[0], "b": g[1]}},
+                {"encoder": {"v": g[2]}},
+                [g[3], g[4]],
+            ],
+            "nested": {"encoder": {"w": g[0], "b": g[1], "v": g[2]}, "2": [g[3], g[4]]},
+            "by name": dict(zip(opt.params, g, strict=True)),
+        }[form]
+    )
+    assert [array.flat[0] for array in arrays] == [0, -1, -2, -3, -4]
+
+
+@pytest.mark.parametrize("form", ["flat", "nested", "by group", "by name", "generators"])
+def test_gradients_of_one_group_come_in_every_form(form):
+    arrays = [np.ones(2), np.ones(3)]
+    opt = fs.SGD([{"params": arrays}], lr=1.0)
+    g = [np.full(2, 1.0), np.full(3, 2.0)]
+    opt.step(
+        {
+            "flat": g,
+            "nested": {"0": g},
+            "by group": [g],
+            "by name": {"0.0": g[0], "0.1": g[1]},
+            "generators": ((grad for grad in own) for own in [g]),
+        }[form]
+    )
+    assert [array.flat[0] for array in arrays] == [0, -1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_numpy_scalar_is_the_gradient_of_a_parameter_without_axes(dtype):
+    error, bias = np.full(4, 0.5, dtype), np.zeros((), dtype)
+    for params, grads in (
+        (bias, error.sum()),
+        ([bias], [error.sum()]),
+        ({"b": bias}, {"b": error.sum()}),
+    ):
+        opt = fs.SGD(params, lr=1.0)
+        assert isinstance(error.sum(), np.generic)
+        opt.step(grads)
+        opt.step_mean([grads, grads])
+        assert bias == -4
+        bias[...] = 0

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 import fusedstep as fs
 from cases import same_bits
@@ -32,6 +33,45 @@ def test_a_list_of_arrays_takes_a_list_of_arrays_as_another_group():
     opt.add_group({"params": [arrays[2]]})
     assert list(opt.params) == ["0", "1", "1.0"]
     opt.step([[np.ones(3), np.ones(2)], [np.ones(4)]])
+    assert not any(np.any(array) for array in arrays)
+
+
+@pytest.mark.parametrize("change", ["shrink", "grow", "replace"])
+@pytest.mark.parametrize("kind", [list, dict])
+def test_a_group_is_added_to_the_arrays_that_were_handed_over(kind, change):
+    """What becomes of the caller's list or mapping afterwards changes nothing."""
+    a, b, c, other = (np.ones(3) for _ in range(4))
+    handed = [a, b] if kind is list else {"0": a, "1": b}
+    opt = fs.SGD(handed, lr=1.0, ema_decay=0.5)
+    if change == "shrink":
+        handed.pop(*[] if kind is list else "1")
+    elif change == "grow":
+        handed.update({"c": other}) if kind is dict else handed.append(other)
+    else:
+        handed[1 if kind is list else "1"] = other
+    opt.add_group({"params": {"c": c}})
+    assert {name: id(array) for name, array in opt.params.items()} == {
+        "0": id(a),
+        "1": id(b),
+        "c": id(c),
+    }
+    if change == "replace":
+        return  # steps are refused: test_changed_arrays.py
+    opt.step({"c": np.full(3, 2.0)})
+    assert np.all(c == -1)
+    assert all(np.all(array == 1) for array in (a, b, other))
+    with opt.ema.swapped_in():
+        assert np.all(other == 1)
+
+
+def test_many_groups_can_be_added():
+    """Each joins those that are there, without a look at all of them again."""
+    arrays = [np.ones(2) for _ in range(50)]
+    opt = fs.SGD(arrays[:1], lr=1.0)
+    for array in arrays[1:]:
+        opt.add_group({"params": [array]})
+    assert list(opt.params) == ["0", *(f"{i}.0" for i in range(1, 50))]
+    opt.step([[np.ones(2)]] * 50)
     assert not any(np.any(array) for array in arrays)
 
 
