@@ -87,6 +87,7 @@ class Engine:
         self.paused = ""  # why no step can be made at present
         self.tensors: WrittenTensors | None = None  # where torch tensors are among the arrays
         self._bound = NOTHING_BOUND
+        self._checks, self._until_check = 0, 0  # of the holders; and the steps until the next
         self._rule = rule
         self._fixed = fixed
         self._averaging = averaging
@@ -117,7 +118,7 @@ class Engine:
             if self.core.tensor_count != len(tree.names):
                 raise
             interrupt = error  # Ctrl-C during the call; the core has added the parameters
-        self.tree, self._bound = tree, NOTHING_BOUND
+        self.tree, self._bound, self._until_check = tree, NOTHING_BOUND, 0
         self.groups += groups
         self.buffers += buffers
         if self._autograd:
@@ -153,7 +154,7 @@ class Engine:
         self, grads: object, grad_scale: Any, zero_grads: bool, allow_empty: bool
     ) -> StepResult:
         """Step with gradients in the structure of the tree, or the bound ones."""
-        self._begin()
+        self.begin()
         if grads is not Bound.GRADIENTS:
             flat = self.tree.flatten(grads)
             if self.tensors is not None:
@@ -197,7 +198,7 @@ class Engine:
         scale = self.space.check_grad_scale(grad_scale)
         zero = Switch().check("zero_grads", zero_grads)
         empty = Switch().check("allow_empty", allow_empty)
-        self._begin()
+        self.begin()
         result = self.core.step_combined(sets, numbers, divisor, scale, zero, empty)
         if zero:
             self._note_zeroed(result, sets)
@@ -225,7 +226,7 @@ class Engine:
 
     def step_rows(self, number: int, indices: object, rows: object, grad_scale: Any) -> StepResult:
         """Step with the gradients of some rows of one parameter."""
-        self._begin()
+        self.begin()
         scale = self.space.check_grad_scale(grad_scale)
         result = self.core.step_rows(number, indices, rows, scale)
         if self.tensors is not None:
@@ -239,10 +240,25 @@ class Engine:
             for grads in sets:
                 note_written(tensors_among(grads))
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Raise where no step can be made now, and set the learning rates of the next."""
         if self.paused:
             raise RuntimeError(f"cannot step {self.paused}")
+        self._until_check -= 1
+        if self._until_check < 0:
+            self._check_holders()
         follow_schedules(self.groups)
+
+    def _check_holders(self) -> None:
+        """Raise ValueError where the caller has replaced an array.
+
+        Called in the first eight steps and after loading, when mistakes happen, and then ever more
+        rarely, at last once in 256 steps, so that it costs a step nothing that can be measured.
+        """
+        self._until_check = 0  # so that the next step looks again if this one raises
+        self.tree.check_holders()
+        self._checks += 1
+        self._until_check = min(1 << max(self._checks - 8, 0), 256) - 1
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -334,3 +350,4 @@ class Engine:
             of_params=self._averaging,
         )
         replace(self.groups, options, apply, step_count)
+        self._until_check = 0

@@ -28,12 +28,12 @@ def replaced(spec: Spec, holder: object, leaves: Sequence[object]) -> Iterator[i
     elif isinstance(spec, dict):
         entries = holder if isinstance(holder, dict) else _entries_of_module(holder)
         for key, branch in spec.items():
-            # The first comparison is all that most entries need.
-            if not (isinstance(branch, int) and entries.get(key) is leaves[branch]):
-                yield from replaced(branch, entries.get(key), leaves)
+            entry = entries.get(key)
+            if not (type(branch) is int and entry is leaves[branch]):  # which is all for most
+                yield from replaced(branch, entry, leaves)
     elif isinstance(holder, (list, tuple)) and len(holder) == len(spec):
         for branch, entry in zip(spec, holder, strict=True):
-            if not (isinstance(branch, int) and entry is leaves[branch]):
+            if not (type(branch) is int and entry is leaves[branch]):
                 yield from replaced(branch, entry, leaves)
 
 

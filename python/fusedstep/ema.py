@@ -156,6 +156,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         `values` have the same structure; where one is None or missing, its average does not change.
         """
         engine = self._engine
+        engine.begin()
         flat = None if values is None else tuple(engine.tree.flatten(values, "values"))
         if flat is not None and all(value is None for value in flat):
             raise ValueError("values: expected at least one array, got none")

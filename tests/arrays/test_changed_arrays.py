@@ -1,5 +1,7 @@
 """Arrays that are resized, moved or given another dtype after an optimizer has seen them: fault 15."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,98 @@ def test_bound_gradients_that_nobody_else_holds():
     opt.step()
     assert (opt.params["0"] == -0.5).all()
     del poison
+
+
+# Arrays that the caller has replaced by others, of which the optimizer knows nothing.
+
+REPLACED = {
+    "mapping": ({"v": np.ones(2), "w": np.ones(3)}, lambda p, new: p.update(w=new), "w"),
+    "list": ([np.ones(2), np.ones(3)], lambda p, new: p.__setitem__(1, new), "1"),
+    "nest": (
+        {"a": [np.ones(2), {"w": np.ones(3)}]},
+        lambda p, new: p["a"][1].update(w=new),
+        "a.1.w",
+    ),
+    "branch": ({"a": {"w": np.ones(3)}}, lambda p, new: p.update(a={"w": new}), "a.w"),
+    "group": (
+        [{"params": [np.ones(2)]}, {"params": {"w": np.ones(3)}, "lr": 0.1}],
+        lambda p, new: p[1]["params"].update(w=new),
+        "w",
+    ),
+}
+
+
+def leaves(params):
+    """The arrays of a nest, as gradients."""
+    return [np.ones_like(array) for array in fs.SGD(params).params.values()]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("case", REPLACED)
+def test_an_array_that_was_replaced_is_named(case, steps):
+    params, change, name = copy.deepcopy(REPLACED[case])
+    grads = leaves(params)
+    opt = fs.Adam(params)
+    for _ in range(steps):
+        opt.step(grads)
+    change(params, np.ones(3))
+    for _ in range(2):
+        with refused(opt, ValueError, f"parameter '{name}'", "the optimizer was given", "another"):
+            opt.step(grads)
+
+
+def test_an_array_that_was_replaced_late_is_noticed_sooner_or_later():
+    params = {"w": np.ones(3)}
+    opt, late = fs.SGD(params, lr=0.0), 1000
+    opt.bind({"w": np.ones(3)})
+
+    def steps(count):
+        for _ in range(count):
+            opt.step()
+
+    steps(late)
+    params["w"] = np.ones(3)
+    for count in (256, 1, 1):
+        with pytest.raises(ValueError, match="parameter 'w': expected the array that"):
+            steps(count)
+
+
+def test_an_array_that_was_replaced_is_noticed_when_a_state_was_loaded():
+    params = {"w": np.ones(3)}
+    opt = fs.SGD(params, lr=0.0)
+    for _ in range(300):
+        opt.step({"w": np.ones(3)})
+    params["w"] = np.ones(3)
+    opt.load_state_dict(opt.state_dict())
+    with refused(opt, ValueError, "parameter 'w'"):
+        opt.step({"w": np.ones(3)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p["nest"].pop("w"),
+        lambda p: p["nest"].update(w=None),
+        lambda p: p["nest"].update(w=p["nest"]["w"][:]),
+        lambda p: p.update(nest=dict(p["nest"])),
+        lambda p: p["nest"].update(other=np.ones(3)),
+        lambda p: p["list"].insert(0, np.ones(2)),
+        lambda p: p["list"].clear(),
+        lambda p: p.clear(),
+    ],
+)
+def test_a_change_that_replaces_no_array(change):
+    w, v = np.ones(3), np.ones(2)
+    params = {"nest": {"w": w}, "list": [v]}
+    opt = fs.SGD(params, lr=1.0)
+    change(params)
+    opt.step({"nest.w": np.ones(3), "list.0": np.ones(2)})
+    assert not any(np.any(array) for array in (w, v))
+
+
+def test_an_average_of_an_array_that_was_replaced():
+    values = {"w": np.ones(3)}
+    ema = fs.EMA(values)
+    values["w"] = np.zeros(3)
+    with pytest.raises(ValueError, match="'w': expected the array that"):
+        ema.update()

@@ -155,6 +155,44 @@ def test_a_model_whose_dtype_was_changed_later():
         opt.step()
 
 
+HANDED = {
+    "generator": lambda model: model.parameters(),
+    "pairs": lambda model: model.named_parameters(),
+    "filtered": lambda model: (p for p in model.parameters() if p.requires_grad),
+    "group": lambda model: [{"params": model.parameters(), "lr": 0.1}],
+}
+
+
+@pytest.mark.parametrize("handed", HANDED.values(), ids=HANDED)
+@pytest.mark.parametrize("way", ["assign", "attribute", "module"])
+def test_a_model_whose_parameters_were_replaced(handed, way):
+    model, x, _ = model_and_data()
+    opt = fs.SGD(handed(model), lr=0.0)
+    model(x).sum().backward()
+    opt.step([p.grad for p in model.parameters()])
+    last = model[len(model) - 1]
+    if way == "assign":
+        model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+    elif way == "attribute":
+        last.weight = torch.nn.Parameter(last.weight.detach().clone())
+    else:
+        model[len(model) - 1] = torch.nn.Linear(last.in_features, last.out_features)
+    model(x).sum().backward()
+    with pytest.raises(ValueError, match="expected the array that the optimizer was given"):
+        opt.step([p.grad for p in model.parameters()])
+
+
+def test_a_model_whose_parameters_stay():
+    """Other memory for the same parameter is another check's matter; other names are no matter."""
+    model = model_and_data()[0]
+    opt = fs.SGD(model.parameters(), lr=0.0)
+    model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()})
+    torch.nn.utils.parametrizations.weight_norm(model[0])
+    model.register_parameter("extra", torch.nn.Parameter(torch.ones(2)))
+    for _ in range(4):
+        assert opt.step([torch.ones_like(p) for p in opt.params.values()])
+
+
 def test_a_working_copy_whose_memory_was_exchanged():
     w = np.ones(3, np.float32)
     copy = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
