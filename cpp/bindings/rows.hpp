@@ -17,16 +17,16 @@ constexpr const char* kIndices = "a one-dimensional array of int32 or int64";
 void check_indices(const Description& indices, const Subject& subject);
 
 // The numbers of checked indices in the memory of the host; each 0 <= index < limit.
-std::vector<std::int64_t> row_numbers(const Description& indices, std::size_t limit,
-                                      const Subject& subject);
+std::vector<std::size_t> row_numbers(const Description& indices, std::size_t limit,
+                                     const Subject& subject);
 
 // Throws unless `values` are `count` rows of the parameter, in C order.
 void check_row_values(const Model& values, const Model& param, std::size_t count,
                       const Subject& subject);
 
-// Gathers the gradients of each row, which `values` has in the order of the numbers; reads nothing.
-RowGradients gather_rows(const std::vector<std::int64_t>& numbers, std::size_t row_size,
-                         const Array& values);
+// The gradients of each row, which `values` has in the order of the numbers, each less than
+// `limit`.
+RowGradients gather_rows(std::vector<std::size_t> numbers, std::size_t limit);
 
 template <class Checked>
 struct CheckedRows {
@@ -44,15 +44,15 @@ CheckedRows<Checked> check_rows(const Space& space, py::handle indices, py::hand
   const Model model = model_of(param);
   if (model.shape.empty() || (model.order & kC) == 0) refuse_rows(model, subject, "step_rows");
   const auto limit = static_cast<std::size_t>(model.shape[0]);
-  const std::vector<std::int64_t> numbers =
-      row_numbers(space.read_indices(indices, which), limit, which);
+  std::vector<std::size_t> numbers = row_numbers(space.read_indices(indices, which), limit, which);
 
   CheckedRows<Checked> result;
   result.values = space.check_numbers(rows, what, /*writeable=*/false);
   space.check_beside(param, name, result.values, what);
   check_row_values(model_of(result.values), model, numbers.size(), what);
-  result.gradients =
-      gather_rows(numbers, limit == 0 ? 0 : param.size / limit, result.values.stored());
+  result.gradients = gather_rows(std::move(numbers), limit);
+  result.gradients.row_size = limit == 0 ? 0 : param.size / limit;
+  result.gradients.values = result.values.stored();
   return result;
 }
 

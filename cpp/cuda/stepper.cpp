@@ -170,7 +170,8 @@ void Stepper::prepare(const RowGradients& gradients) {
   rows_.arrangement.arrange(gradients);
   lay_out(rows_, {static_cast<std::uint32_t>(gradients.tensor)});
   Tables& tables = rows_.tables;
-  call(tables, gradients.sets.data(), gradients.sets.size(), nullptr, 0);
+  const std::vector<Array> sets = gradients.sets();
+  call(tables, sets.data(), sets.size(), nullptr, 0);
   tables.sweep.divisor = 1.0;
   tables.sweep.counts = tables.sweep.zero = false;
   ready(rows_, gradients.scale);

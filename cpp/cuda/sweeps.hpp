@@ -104,8 +104,13 @@ struct Updater {
     if (streams.average != nullptr) average = load<Width, T>(streams.average, i);
     // Last, since it computes: all loads are issued before the first wait.
     const Pack<T, Width> g = source.template gradient<Width>(i);
-    for (std::uint64_t k = 0; k < Width; ++k)
-      rule(param.at[k], adjust(g.at[k], param.at[k]), state[I].at[k]...);
+    for (std::uint64_t k = 0; k < Width; ++k) {
+      const T adjusted = adjust(g.at[k], param.at[k]);
+      if constexpr (is_rowwise<Rule>)
+        rule(param.at[k], adjusted, rule.shared(state[I].at[k]...));
+      else
+        rule(param.at[k], adjusted, state[I].at[k]...);
+    }
     store<Width, T>(streams.param, i, param);
     if constexpr (!is_rowwise<Rule>)
       ((Rule::kStates.state[I].used ? store<Width, T>(streams.state[I], at, state[I]) : void()),

@@ -32,9 +32,11 @@ void Arrangement::arrange(const RowGradients& gradients) {
   participants_.clear();
   participants_.reserve(gradients.rows.size());
   for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
-    const std::size_t first_set = gradients.first[i];
+    const bool one = gradients.is_in_order();
+    const std::size_t first_set = one ? i : gradients.first[i];
+    const std::size_t sets = one ? 1 : gradients.first[i + 1] - first_set;
     participants_.push_back({gradients.tensor, gradients.rows[i] * gradients.row_size,
-                             gradients.row_size, first_set, gradients.first[i + 1] - first_set, i});
+                             gradients.row_size, first_set, sets, i});
   }
   slots_ = participants_.size();
 }

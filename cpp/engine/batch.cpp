@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "numeric/reduce.hpp"
@@ -21,9 +22,7 @@ void Batch::arrange() {
   arranged_ = false;  // until it is complete
   extents_.clear();
   for (const Task& task : tasks)
-    extents_.push_back({{task.address(), task.participant->size * task.item_bytes()},
-                        task.item_bytes() * task.tensor->row_size,
-                        task.bytes});
+    extents_.push_back({task.extent(), task.item_bytes() * task.indivisible(), task.bytes});
   plan_.build(extents_);
   first_block_.clear();
   arranged_ = true;
@@ -59,16 +58,18 @@ void Batch::reserve_norms(std::size_t slots) {
   slots_.resize(slots);
   if (!first_block_.empty()) return;
   std::vector<std::size_t> first{0};
+  std::size_t own_slots = 0;
   gradient_bytes_ = 0;
   for (const Task& task : tasks) {
-    first.push_back(first.back() + reduce_blocks(task.participant->size));
+    first.push_back(first.back() + task.slots() * task.blocks_per_slot());
+    own_slots += task.slots();
     gradient_bytes_ +=
         task.participant->size * task.item_bytes() * cohorts[task.cohort].gradient.set_count;
   }
   sums_.resize(first.back());
   others_.resize(first.back());
   finite_.resize(first.back());
-  task_sums_.resize(tasks.size());
+  slot_sums_.resize(own_slots);
   norms_.resize(tasks.size());
   first_block_ = std::move(first);  // valid once all is allocated
 }
@@ -80,9 +81,11 @@ void Batch::sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t
 
 bool Batch::measure() noexcept {
   sweep_blocks(measure_blocks);
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    task_sums_[i] = tree_sum(sums_.data() + first_block_[i], first_block_[i + 1] - first_block_[i]);
-  return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
+  double *numbers = sums_.data(), *sum = slot_sums_.data();
+  for (const Task& task : tasks)
+    for (std::size_t slot = 0, blocks = task.blocks_per_slot(); slot < task.slots(); ++slot)
+      *sum++ = tree_sum(std::exchange(numbers, numbers + blocks), blocks);
+  return std::memchr(finite_.data(), 0, finite_.size()) == nullptr;
 }
 
 // Calls visit(task, cohort, from, to, offset) for each task's share of the blocks [first, last):
@@ -99,9 +102,14 @@ void Batch::measure_blocks(void* self, std::size_t first, std::size_t last) {
   batch.visit_blocks(first, last,
                      [&](const Task& task, const Cohort& cohort, std::size_t from, std::size_t to,
                          std::size_t offset) {
-                       cohort.driver->measure(
-                           batch.part_of(task), cohort.gradient, task.participant->size, from, to,
-                           batch.sums_.data() + offset, batch.finite_.data() + offset);
+                       double* const sums = batch.sums_.data() + offset;
+                       unsigned char* const finite = batch.finite_.data() + offset;
+                       if (task.rows != nullptr)
+                         cohort.driver->measure_rows(*task.tensor, *task.rows, cohort.gradient,
+                                                     from, to, sums, finite);
+                       else
+                         cohort.driver->measure(batch.part_of(task), cohort.gradient,
+                                                task.participant->size, from, to, sums, finite);
                      });
 }
 
@@ -128,9 +136,12 @@ void Batch::probe() noexcept {
 
 double Batch::norm(std::size_t group) noexcept {
   std::fill(slots_.begin(), slots_.end(), 0.0);
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    if (group == kAllGroups || cohorts[tasks[i].cohort].group == group)
-      slots_[tasks[i].participant->slot] = task_sums_[i];
+  const double* sum = slot_sums_.data();
+  for (const Task& task : tasks) {
+    const double* const own = std::exchange(sum, sum + task.slots());
+    if (group == kAllGroups || cohorts[task.cohort].group == group)
+      std::copy_n(own, task.slots(), slots_.data() + task.participant->slot);
+  }
   return std::sqrt(tree_sum(slots_.data(), slots_.size()));
 }
 
@@ -154,6 +165,9 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
+    if (task.rows != nullptr)
+      return cohort.driver->update_rows(*cohort.sweeps, &cohort.functor, *task.tensor, *task.rows,
+                                        cohort.gradient, batch.ema_decay_, begin, end);
     const auto update = [&](const FunctorBytes& functor) {
       if (cohort.is_plain && task.is_bare)
         return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),

@@ -9,6 +9,7 @@
 
 #include "arrangement.hpp"
 #include "kernel/kernel_table.hpp"
+#include "numeric/reduce.hpp"
 #include "plan.hpp"
 #include "registry.hpp"
 #include "threads/pace.hpp"
@@ -29,16 +30,27 @@ struct Cohort {
   const Array* sets = nullptr;  // gradients of all participants
 };
 
+// A tensor, or some rows of it, one after the other.
 struct Task {
   const TensorView* tensor;
-  const Participant* participant;  // of the arrangement
+  const Participant* participant;
   std::size_t cohort;
-  std::size_t bytes;  // touched by the step
-  bool is_bare;       // has neither average nor copy
+  std::size_t bytes;                // touched by the step
+  bool is_bare;                     // has neither average nor copy
+  const NamedRows* rows = nullptr;  // null: the whole tensor
 
   std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }
-  const std::byte* address() const {
-    return static_cast<const std::byte*>(tensor->param.data) + participant->first * item_bytes();
+  Extent extent() const {
+    return {rows != nullptr ? nullptr : tensor->param.data, participant->size * item_bytes()};
+  }
+  // Elements that no cut divides.
+  std::size_t indivisible() const {
+    return rows != nullptr && rows->is_short ? rows->size : tensor->row_size;
+  }
+  // What a norm knows as a tensor each, and the blocks of its sum.
+  std::size_t slots() const { return rows != nullptr ? rows->count : 1; }
+  std::size_t blocks_per_slot() const {
+    return reduce_blocks(rows != nullptr ? rows->size : participant->size);
   }
 };
 
@@ -63,7 +75,7 @@ class Batch {
   void start() noexcept;
   void end() noexcept;
 
-  // Reads the gradients: each task's sum of squares. True if all are finite.
+  // Reads the gradients: sums of squares. True if all are finite.
   bool measure() noexcept;
   // Norm from the last measure(): of all slots, or of one group's tasks.
   static constexpr std::size_t kAllGroups = std::size_t(-1);
@@ -102,7 +114,8 @@ class Batch {
   std::vector<std::size_t> first_block_;  // per task, and the end
   std::vector<double> sums_, others_;     // per block
   std::vector<unsigned char> finite_;     // per block
-  std::vector<double> task_sums_, slots_;
+  std::vector<double> slot_sums_;         // per slot of a task
+  std::vector<double> slots_;             // per slot of the norm
   std::vector<Norms> norms_;
   std::size_t gradient_bytes_ = 0;
 };

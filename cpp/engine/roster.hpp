@@ -53,14 +53,27 @@ struct GradientSets {
   bool zero = false;
 };
 
-// Gradients of some rows of one tensor: for rows[i], sets[first[i]] ... sets[first[i + 1]], added
-// in this order. At least one row, in ascending order, each `row_size` elements long. Advances the
-// tensor's counter, but not step_count().
+// Gradients of some rows of one tensor, at least one: as in NamedRows, with `first` and `gradients`
+// empty where those are null. Advances the tensor's counter, but not step_count().
 struct RowGradients {
   std::size_t tensor = 0, row_size = 0;
-  std::vector<std::size_t> rows, first;
-  std::vector<Array> sets;
+  std::vector<std::size_t> rows, first, gradients;
+  Array values;
   Scale scale = {};
+
+  bool is_in_order() const { return first.empty(); }
+  // The arrays of all gradients, those of a row one after the other.
+  std::vector<Array> sets() const {
+    std::vector<Array> result;
+    const std::size_t count = is_in_order() ? rows.size() : gradients.size();
+    result.reserve(count);
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::size_t at = (is_in_order() ? k : gradients[k]) * row_size;
+      result.push_back({static_cast<std::byte*>(values.data) + bytes_of(values.format, at), nullptr,
+                        values.format});
+    }
+    return result;
+  }
 };
 
 // Options of every step, besides the groups'.

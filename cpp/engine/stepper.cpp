@@ -13,6 +13,11 @@
 #include "threads/team.hpp"
 
 namespace fusedstep {
+namespace {
+
+constexpr std::size_t kCacheLine = 64;
+
+}  // namespace
 
 void Stepper::reserve(std::size_t groups, std::size_t tensors) {
   Roster::reserve(groups, tensors);
@@ -22,26 +27,26 @@ void Stepper::reserve(std::size_t groups, std::size_t tensors) {
 void Stepper::add(Tensor tensor) {
   enlist(std::move(tensor));
   steps_.push_back(0);
-  dense_.arrangement.invalidate();
+  arrangement_.invalidate();
 }
 
 void Stepper::set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
   steps_ = steps;
   step_count_ = step_count;
-  dense_.arrangement.invalidate();
+  arrangement_.invalidate();
 }
 
 void Stepper::freeze(std::size_t tensor, bool frozen) {
   frozen_.at(tensor) = frozen;
-  dense_.arrangement.invalidate();
+  arrangement_.invalidate();
 }
 
 void Stepper::prepare(const GradientSets& gradients) {
   const FloatEnvironment ours;
   arrange(gradients);
-  for (Cohort& cohort : dense_.batch.cohorts) refresh(cohort, gradients);
+  for (Cohort& cohort : dense_.cohorts) refresh(cohort, gradients);
   list_idle(gradients);
-  ready(dense_);
+  ready(dense_, arrangement_.slots());
 }
 
 // A frozen parameter takes no part, but its gradients must not pile up until it is thawed.
@@ -56,45 +61,51 @@ void Stepper::list_idle(const GradientSets& gradients) {
 
 // Neighbours are usually alike, so each tensor is compared only with the previous one.
 void Stepper::arrange(const GradientSets& gradients) {
-  Batch& batch = dense_.batch;
-  if (!dense_.arrangement.arrange(*this, gradients)) return;
+  Batch& batch = dense_;
+  if (!arrangement_.arrange(*this, gradients)) return;
   batch.clear();
   const auto alike = [&](std::size_t a, std::size_t b) {
     return tensors_[a].group == tensors_[b].group && tensors_[a].format() == tensors_[b].format() &&
            steps_[a] == steps_[b];
   };
-  for (const Participant& participant : dense_.arrangement.participants()) {
+  for (const Participant& participant : arrangement_.participants()) {
     if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, participant.tensor))
       batch.cohorts.push_back({tensors_[participant.tensor].group, participant.tensor});
     add_task(batch, participant, batch.cohorts.size() - 1);
   }
 }
 
-// Rows with equally many gradients share a cohort.
+// One task, whose slots are the rows.
 void Stepper::prepare(const RowGradients& gradients) {
   const FloatEnvironment ours;
-  Batch& batch = rows_.batch;
-  rows_.arrangement.arrange(gradients);
+  const Tensor& tensor = tensors_[gradients.tensor];
+  const std::size_t size = gradients.row_size, count = gradients.rows.size();
+  const bool in_order = gradients.is_in_order();
+  const bool is_short = bytes_of(tensor.format(), size) <= kShortRow;
+  const bool as_sets = !is_short && !in_order;
+  row_sets_ = as_sets ? gradients.sets() : std::vector<Array>();
+  ones_.assign(row_sets_.size(), 1.0);
+  named_ = {size,
+            count,
+            gradients.rows.data(),
+            in_order ? nullptr : gradients.first.data(),
+            in_order ? nullptr : gradients.gradients.data(),
+            gradients.values,
+            row_sets_.data(),
+            ones_.data(),
+            is_short};
+  Batch& batch = rows_;
   batch.clear();
-  std::vector<std::size_t> cohort_of_count;  // index + 1; 0: none yet
-  for (const Participant& participant : rows_.arrangement.participants()) {
-    if (cohort_of_count.size() <= participant.set_count)
-      cohort_of_count.resize(participant.set_count + 1, 0);
-    std::size_t& cohort = cohort_of_count[participant.set_count];
-    if (cohort == 0) {
-      batch.cohorts.push_back({tensors_[participant.tensor].group, participant.tensor});
-      batch.cohorts.back().gradient.set_count = participant.set_count;
-      cohort = batch.cohorts.size();
-    }
-    add_task(batch, participant, cohort - 1);
-  }
-  ones_.assign(cohort_of_count.size(), 1.0);
-  for (Cohort& cohort : batch.cohorts) {
-    const std::size_t count = cohort.gradient.set_count;
-    refresh(cohort, {gradients.sets.data(), count, count == 1 ? nullptr : ones_.data(), 1.0,
-                     gradients.scale});
-  }
-  ready(rows_);
+  batch.cohorts.push_back({tensor.group, gradients.tensor});
+  all_rows_ = {gradients.tensor, 0, count * size, 0, 1, 0};
+  add_task(batch, all_rows_, 0);
+  batch.tasks.back().rows = &named_;
+  // Memory is read and written line by line.
+  const std::size_t lines = (bytes_of(tensor.format(), size) + kCacheLine - 1) / kCacheLine;
+  batch.tasks.back().bytes =
+      count * lines * (kCacheLine / bytes_of(tensor.format(), 1)) * bytes_per_element(tensor);
+  refresh(batch.cohorts[0], {&named_.values, 1, nullptr, 1.0, gradients.scale});
+  ready(batch, count);
 }
 
 void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t cohort) const {
@@ -139,19 +150,18 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   cohort.gradient.zero = gradients.zero;
 }
 
-void Stepper::ready(Kind& kind) {
-  Batch& batch = kind.batch;
+void Stepper::ready(Batch& batch, std::size_t slots) {
   check_step_count(step_count_);
   if (!batch.is_arranged()) batch.arrange();
   const int limit = useful_threads(batch.bytes(), thread_limit());
   batch.set_threads(limit, team_ && has_team(limit), rule());
   measures_ = measures();
-  if (measures_ || rule().layerwise) batch.reserve_norms(kind.arrangement.slots());
-  next_ = &kind;
+  if (measures_ || rule().layerwise) batch.reserve_norms(slots);
+  next_ = &batch;
 }
 
 void Stepper::clip(double norm) noexcept {
-  Batch& batch = next_->batch;
+  Batch& batch = *next_;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     if (!groups_[g].max_norm) continue;
     const double own = policy_.clip_per_group ? batch.norm(g) : norm;
@@ -163,7 +173,7 @@ void Stepper::clip(double norm) noexcept {
 
 StepResult Stepper::run() noexcept {
   const FloatEnvironment ours;
-  Batch& batch = next_->batch;
+  Batch& batch = *next_;
   // The first step is not timed: it starts threads and faults in pages.
   const bool is_first = batch.cohorts.empty() || steps_[batch.cohorts[0].tensor] == 0;
   batch.start();
@@ -173,7 +183,7 @@ StepResult Stepper::run() noexcept {
 }
 
 StepResult Stepper::sweep() noexcept {
-  Batch& batch = next_->batch;
+  Batch& batch = *next_;
   StepResult result;
   if (measures_) {
     const bool finite = batch.measure();
@@ -193,7 +203,7 @@ StepResult Stepper::sweep() noexcept {
     ++step_count_;
   } else {
     ++steps_[batch.tasks[0].participant->tensor];
-    dense_.arrangement.invalidate();  // its tensor's step count has changed
+    arrangement_.invalidate();  // its tensor's step count has changed
   }
   return result;
 }

@@ -16,10 +16,8 @@ class Stepper : public Roster {
   explicit Stepper(const RuleInfo& rule) : Roster(rule) {}
 
   std::int64_t step_count() const { return step_count_; }
-  const std::vector<std::int64_t>& steps() const { return steps_; }  // per tensor, so far
-  int threads() const {
-    return next_ == nullptr ? 1 : next_->batch.threads();
-  }  // of the latest step
+  const std::vector<std::int64_t>& steps() const { return steps_; }        // per tensor, so far
+  int threads() const { return next_ == nullptr ? 1 : next_->threads(); }  // of the latest step
 
   // Reserves space, so that add() cannot fail.
   void reserve(std::size_t groups, std::size_t tensors);
@@ -39,27 +37,28 @@ class Stepper : public Roster {
   StepResult run() noexcept;
 
  private:
-  // A kind of step, with what it keeps for the next one, which is usually similar.
-  struct Kind {
-    Arrangement arrangement;
-    Batch batch;
-  };
-
   void arrange(const GradientSets& gradients);
   void add_task(Batch& batch, const Participant& participant, std::size_t cohort) const;
   void list_idle(const GradientSets& gradients);
   std::size_t bytes_per_element(const Tensor& tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
-  void ready(Kind& kind);
+  void ready(Batch& batch, std::size_t slots);
   StepResult sweep() noexcept;
   void clip(double norm) noexcept;
 
   std::vector<std::int64_t> steps_;
   std::int64_t step_count_ = 0;
 
-  Kind dense_, rows_;
+  // What the two kinds of step keep for the next one, which is usually similar.
+  Arrangement arrangement_;  // of dense_
+  Batch dense_, rows_;
+  Batch* next_ = nullptr;  // the one run() executes
+
+  // The rows of rows_.
+  NamedRows named_ = {};
+  Participant all_rows_ = {};
+  std::vector<Array> row_sets_;
   std::vector<double> ones_;
-  Kind* next_ = nullptr;  // the one run() executes
   // The gradients, with their bytes, of frozen tensors that the step zeroes.
   std::vector<std::pair<void*, std::size_t>> idle_;
   bool measures_ = false;

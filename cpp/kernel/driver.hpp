@@ -9,7 +9,6 @@
 #include "kernel_table.hpp"
 #include "numeric/reduce.hpp"
 #include "stages.hpp"
-#include "sweeps.hpp"
 
 namespace fusedstep {
 namespace {
@@ -26,44 +25,58 @@ std::size_t peel(const T* param, std::size_t begin, std::size_t end) {
   return std::min(end - begin, to_line);
 }
 
-// Per row of a row-wise rule: sum of squares, states, then body(begin, end, row) for its elements,
-// which are in cache.
+// Rows of a row-wise rule: their sums of squares, their states, then their elements, in pieces that
+// stay in cache: body(tensor, from, to) for elements [from, to), whose shared numbers are in the
+// tensor's first state, from its start on.
 template <class T, class Body>
 void visit_rows(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
-                std::size_t first, std::size_t last, Body body) {
-  const std::size_t size = part.tensor->row_size, rows_before = part.first / size;
-  for (std::size_t row = first; row < last; ++row) {
-    const std::size_t begin = row * size, end = begin + size;
-    const double mean_square =
-        sum_squares<T>(part, gradient, begin, end) / static_cast<double>(size);
-    sweeps.settle(rule, *part.tensor, rows_before + row, mean_square);
-    body(begin, end, rows_before + row);
+                std::size_t row, std::size_t last, Body body) {
+  constexpr std::size_t kStaged = kStageBytes / sizeof(T), kRows = 256;
+  constexpr std::size_t kRun = kCacheLine / sizeof(T);
+  double mean_squares[kRows];
+  T shared[kRows];
+  alignas(kCacheLine) T spread[kStaged + kRun];
+  TensorView tensor = *part.tensor;
+  tensor.state[0] = {spread, nullptr, tensor.param.format};
+  const std::size_t size = tensor.row_size, rows_before = part.first / size;
+  for (std::size_t rows; row < last; row += rows) {
+    rows = std::min(last - row, std::clamp<std::size_t>(kStaged / size, 1, kRows));
+    sum_squares<T>(part, gradient, row * size, rows, mean_squares);
+    for (std::size_t i = 0; i < rows; ++i) mean_squares[i] /= static_cast<double>(size);
+    sweeps.settle(rule, *part.tensor, rows_before + row, rows, mean_squares, shared);
+    // In runs of constant length, whose excess the next row overwrites.
+    const std::size_t spread_size = std::min(size, kStaged);
+    for (std::size_t i = 0; i < rows; ++i)
+      for (std::size_t k = 0; k < spread_size; k += kRun)
+        std::fill_n(spread + i * size + k, kRun, shared[i]);
+    const std::size_t end = (row + rows) * size;
+    for (std::size_t from = row * size; from < end; from += kStaged)
+      body(tensor, from, std::min(end, from + kStaged));
   }
 }
 
-// The bare rule over elements [begin, end) of a part: no gradient adjustment, no average, no copy.
-// `state_at`: the index of the first element's state; all of them have that of a row-wise rule.
+// The bare rule over elements [begin, end) of a part of a tensor, whose states are indexed from
+// `state_at` on: no gradient adjustment, no average, no copy.
 template <class T>
-FUSEDSTEP_HD void run_bare(const Sweeps& sweeps, const void* rule, const Part& part,
-                           std::size_t begin, std::size_t end, std::size_t state_at, bool rowwise) {
-  const TensorView& tensor = *part.tensor;
+FUSEDSTEP_HD void run_bare(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
+                           const Part& part, std::size_t begin, std::size_t end,
+                           std::size_t state_at) {
   const T* const gradient = elements<const T>(part.sets[0], 0);
   const std::size_t at = part.first + begin;
   const std::size_t head = peel(elements<const T>(tensor.param, at), begin, end);
   if (head != 0) sweeps.plain(rule, tensor, at, state_at, gradient + begin, head);
   if (const std::size_t rest = end - begin - head; rest != 0)
-    sweeps.plain(rule, tensor, at + head, rowwise ? state_at : state_at + head,
-                 gradient + begin + head, rest);
+    sweeps.plain(rule, tensor, at + head, state_at + head, gradient + begin + head, rest);
 }
 
 template <class T>
 void update_bare(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
                  std::size_t begin, std::size_t end) {
   if (sweeps.settle == nullptr)
-    return run_bare<T>(sweeps, rule, part, begin, end, part.first + begin, /*rowwise=*/false);
+    return run_bare<T>(sweeps, rule, *part.tensor, part, begin, end, part.first + begin);
   visit_rows<T>(sweeps, rule, part, gradient, begin, end,
-                [&](std::size_t from, std::size_t to, std::size_t row) {
-                  run_bare<T>(sweeps, rule, part, from, to, row, /*rowwise=*/true);
+                [&](const TensorView& tensor, std::size_t from, std::size_t to) {
+                  run_bare<T>(sweeps, rule, tensor, part, from, to, 0);
                 });
 }
 
@@ -72,18 +85,14 @@ template <class T>
 class Drive {
  public:
   Drive(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient)
-      : sweeps_(sweeps),
-        rule_(rule),
-        part_(part),
-        tensor_(*part.tensor),
-        gradient_(gradient),
-        rowwise_(sweeps.settle != nullptr) {}
+      : sweeps_(sweeps), rule_(rule), part_(part), gradient_(gradient) {}
 
   void run(double ema_decay, std::size_t begin, std::size_t end) {
-    if (!rowwise_) return run_elements(ema_decay, begin, end, part_.first + begin);
+    if (sweeps_.settle == nullptr)
+      return run_elements(*part_.tensor, ema_decay, begin, end, part_.first + begin);
     visit_rows<T>(sweeps_, rule_, part_, gradient_, begin, end,
-                  [&](std::size_t from, std::size_t to, std::size_t row) {
-                    run_elements(ema_decay, from, to, row);
+                  [&](const TensorView& tensor, std::size_t from, std::size_t to) {
+                    run_elements(tensor, ema_decay, from, to, 0);
                   });
   }
 
@@ -91,14 +100,15 @@ class Drive {
              double* direction_sums) {
     alignas(kCacheLine) T direction[kStaged];
     const Adjustment<T> adjust(gradient_);
+    const TensorView& tensor = *part_.tensor;
     for (std::size_t block = first; block < last; ++block) {
       std::size_t at = block * kReduceBlock;
       const std::size_t end = std::min(size, at + kReduceBlock);
       double param_lanes[kLanes] = {}, direction_lanes[kLanes] = {};
       visit_block<T>(part_.sets, gradient_, at, end, [&](const T* g, std::size_t n) {
         const std::size_t i = part_.first + at;
-        sweeps_.probe(rule_, tensor_, i, g, n, &adjust, direction);
-        add_squares(n, elements<const T>(tensor_.param, i), T(1), param_lanes);
+        sweeps_.probe(rule_, tensor, i, g, n, &adjust, direction);
+        add_squares(n, elements<const T>(tensor.param, i), T(1), param_lanes);
         add_squares(n, direction, T(1), direction_lanes);
         at += n;
       });
@@ -111,29 +121,27 @@ class Drive {
   static constexpr std::size_t kStaged = kStageBytes / sizeof(T);
 
   // In stages that stay in L1.
-  void run_elements(double ema_decay, std::size_t begin, std::size_t end, std::size_t state_at) {
+  void run_elements(const TensorView& tensor, double ema_decay, std::size_t begin, std::size_t end,
+                    std::size_t state_at) {
     alignas(kCacheLine) T staged[kStaged];
     alignas(kCacheLine) T unread[kStaged];
-    if (!tensor_.average) std::fill_n(unread, kStaged, T(0));
+    if (!tensor.average) std::fill_n(unread, std::min(kStaged, end - begin), T(0));
     const Extras<T> extras{Adjustment<T>(gradient_), EMA<T, 0>({ema_decay}, 1), unread};
     std::size_t at = part_.first + begin;
-    const std::size_t head = peel(elements<const T>(tensor_.param, at), begin, end);
+    const std::size_t head = peel(elements<const T>(tensor.param, at), begin, end);
     for (std::size_t n = head != 0 ? head : std::min(end - begin, kStaged); begin < end;
-         begin += n, at += n, n = std::min(end - begin, kStaged)) {
+         begin += n, at += n, state_at += n, n = std::min(end - begin, kStaged)) {
       const T* const gradient = stage_gradient(gradient_, part_.sets, begin, n, staged);
-      sweeps_.full(rule_, tensor_, at, state_at, gradient, n, &extras);
-      if (!rowwise_) state_at += n;
+      sweeps_.full(rule_, tensor, at, state_at, gradient, n, &extras);
       if (gradient_.zero) zero_gradients<T>(gradient_, part_.sets, begin, n);
-      if (tensor_.copy) copy_out(n, elements<const T>(tensor_.param, at), tensor_.copy, at);
+      if (tensor.copy) copy_out(n, elements<const T>(tensor.param, at), tensor.copy, at);
     }
   }
 
   const Sweeps& sweeps_;
   const void* const rule_;
   const Part& part_;
-  const TensorView& tensor_;
   const Gradient& gradient_;
-  const bool rowwise_;
 };
 
 template <class T>
@@ -147,18 +155,6 @@ void probe(const Sweeps& sweeps, const void* rule, const Part& part, const Gradi
            std::size_t size, std::size_t first, std::size_t last, double* param_sums,
            double* direction_sums) {
   Drive<T>(sweeps, rule, part, gradient).probe(size, first, last, param_sums, direction_sums);
-}
-
-constexpr KernelTable make_kernel_table(const char* isa) {
-  KernelTable table{isa,
-                    {{update_bare<float>, update<float>, measure<float>, probe<float>},
-                     {update_bare<double>, update<double>, measure<double>, probe<double>}},
-                    {}};
-  for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
-    table.rules[index] =
-        sweeps_of_rule<decltype(tag)>(std::make_index_sequence<decltype(tag)::kVariants>{});
-  });
-  return table;
 }
 
 }  // namespace

@@ -13,9 +13,10 @@
 namespace fusedstep {
 
 // The loops of one rule, variant and type, over the elements [at, at + count) of a tensor, whose
-// arrays are stored as computed. Its states are indexed from `state_at` on: `at`, or the row of a
-// row-wise rule. `rule` points to the functor; `gradient` to that of the first element. As many
-// arguments as registers: through memory, tensors of 64 elements took 1.5 times as long.
+// arrays are stored as computed. Its states are indexed from `state_at` on. For a row-wise rule,
+// what the elements share of their rows is in the place of its first state. `rule` points to the
+// functor; `gradient` to that of the first element. As many arguments as registers: through memory,
+// tensors of 64 elements took 1.5 times as long.
 struct Sweeps {
   void (*plain)(const void* rule, const TensorView& tensor, std::size_t at, std::size_t state_at,
                 const void* gradient, std::size_t count);
@@ -25,8 +26,10 @@ struct Sweeps {
   // First sweep of a layer-wise rule, else null: `adjust` points to an Adjustment<T>.
   void (*probe)(const void* rule, const TensorView& tensor, std::size_t at, const void* gradient,
                 std::size_t count, const void* adjust, void* direction);
-  // Row-wise rules, else null: updates the states of a row from its mean squared gradient.
-  void (*settle)(const void* rule, const TensorView& tensor, std::size_t row, double mean_square);
+  // Row-wise rules, else null: updates the states of the rows [row, row + count) from their mean
+  // squared gradients, and writes what the elements of each share.
+  void (*settle)(const void* rule, const TensorView& tensor, std::size_t row, std::size_t count,
+                 const double* mean_squares, void* shared);
 };
 
 constexpr std::size_t kMaxVariants = 1u << kMaxFlags;
@@ -37,7 +40,7 @@ struct RuleSweeps {
 };
 
 // Runs the loops of any rule, for one type. Ranges count elements of the part: [begin, end), rows
-// for a row-wise rule; or, for sums, blocks of reduce.hpp.
+// for a row-wise rule and where they are short; or, for sums, blocks of reduce.hpp.
 struct Driver {
   // Updates a range where the gradients are used as they are, without average or copy.
   void (*update_bare)(const Sweeps& sweeps, const void* rule, const Part& part,
@@ -54,6 +57,12 @@ struct Driver {
   void (*probe)(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
                 std::size_t size, std::size_t first, std::size_t last, double* param_sums,
                 double* direction_sums);
+  // update_bare() or update(), and measure(), of named rows, one after the other.
+  void (*update_rows)(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
+                      const NamedRows& rows, const Gradient& gradient, double ema_decay,
+                      std::size_t begin, std::size_t end);
+  void (*measure_rows)(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
+                       std::size_t first, std::size_t last, double* sums, unsigned char* finite);
 };
 
 constexpr std::size_t kRules = rule_count(AllRules{});

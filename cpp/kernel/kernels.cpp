@@ -2,6 +2,8 @@
 #include <cfloat>
 
 #include "driver.hpp"
+#include "named_rows.hpp"
+#include "sweeps.hpp"
 
 #ifdef __FAST_MATH__
 #error "the numeric contract (docs/numerics.md) cannot be kept with -ffast-math"
@@ -14,6 +16,23 @@ static_assert(FLT_EVAL_METHOD == 0, "every operation rounds to its own type");
 #define FUSEDSTEP_TEXT(a) FUSEDSTEP_TEXT_(a)
 
 namespace fusedstep {
+namespace {
+
+template <class T>
+constexpr Driver driver_of() {
+  return {update_bare<T>, update<T>, measure<T>, probe<T>, update_rows<T>, measure_rows<T>};
+}
+
+constexpr KernelTable make_kernel_table(const char* isa) {
+  KernelTable table{isa, {driver_of<float>(), driver_of<double>()}, {}};
+  for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
+    table.rules[index] =
+        sweeps_of_rule<decltype(tag)>(std::make_index_sequence<decltype(tag)::kVariants>{});
+  });
+  return table;
+}
+
+}  // namespace
 
 extern const KernelTable FUSEDSTEP_JOIN(kernel_table_, FUSEDSTEP_ISA);
 constexpr KernelTable FUSEDSTEP_JOIN(kernel_table_, FUSEDSTEP_ISA) =

@@ -11,6 +11,7 @@
 #include "adjustment.hpp"
 #include "formats/bfloat16.hpp"
 #include "numeric/reduce.hpp"
+#include "row_sums.hpp"
 #include "tensor.hpp"
 
 namespace fusedstep {
@@ -114,32 +115,56 @@ void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin,
   }
 }
 
-// Sum of squares, in the order of reduce.hpp, of the gradient as the rule sees it.
+// Sums of squares, each in the order of reduce.hpp, of rows of the gradient as the rule sees it.
+// `rows` rows from element `begin` on fit in a stage; or there is one row.
 template <class T>
-double sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, std::size_t end) {
-  alignas(64) T adjusted[kStageBytes / sizeof(T)];
+void sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, std::size_t rows,
+                 double* sums) {
+  constexpr std::size_t kStaged = kStageBytes / sizeof(T);
+  alignas(64) T adjusted[kStaged];
   const Adjustment<T> adjust(gradient);
   const bool plain = gradient.is_plain();
-  const T* param = elements<T>(part.tensor->param, part.first + begin);
-  const auto sum_block = [&](std::size_t from, std::size_t to) {
-    double lanes[kLanes] = {};
-    visit_block<T>(part.sets, gradient, from, to, [&](const T* numbers, std::size_t n) {
-      if (!plain) {
+  const T* param = elements<const T>(part.tensor->param, part.first + begin);
+  const auto as_seen = [&](const T* numbers, std::size_t n) -> const T* {
+    const T* const at = std::exchange(param, param + n);
+    if (plain) return numbers;
 #pragma omp simd
-        for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
-      }
-      add_squares(n, plain ? numbers : adjusted, T(1), lanes);
-      param += n;
-    });
-    return fold_lanes(lanes);
+    for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], at[i]);
+    return adjusted;
   };
-  if (end - begin <= kReduceBlock) return sum_block(begin, end);  // most rows
+  const std::size_t size = part.tensor->row_size, end = begin + rows * size;
+  if (size <= std::min(kStaged, kReduceBlock))
+    return visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+      sum_rows(rows, size, as_seen(numbers, n), T(1), sums);
+    });
   RunningTree tree;
   for (std::size_t next; begin < end; begin = next) {
-    next = begin + std::min(end - begin, kReduceBlock);
-    tree.add(sum_block(begin, next));
+    next = std::min(end, begin + kReduceBlock);
+    double lanes[kLanes] = {};
+    visit_block<T>(part.sets, gradient, begin, next, [&](const T* numbers, std::size_t n) {
+      add_squares(n, as_seen(numbers, n), T(1), lanes);
+    });
+    tree.add(fold_lanes(lanes));
   }
-  return tree.sum();
+  sums[0] = tree.sum();
+}
+
+// The sum of x - x: 0, or NaN if one of the numbers is not finite.
+template <class T>
+T differences(std::size_t n, const T* numbers, T factor) {
+  T nothing = T(0);
+  for (std::size_t i = 0; i < n; ++i) {
+    const T x = numbers[i] * factor;
+    nothing = nothing + (x - x);
+  }
+  return nothing;
+}
+
+// Whether all numbers are finite whose squares have this sum. Squares of finite floats cannot
+// overflow a double; those of doubles can: then their differences() tell.
+template <class T, class Differences>
+bool is_finite(double sum, Differences of_numbers) {
+  return std::isfinite(sum) || (sizeof(T) == sizeof(double) && of_numbers() == T(0));
 }
 
 template <class T>
@@ -153,17 +178,13 @@ void measure(const Part& part, const Gradient& gradient, std::size_t size, std::
       add_squares(n, numbers, factor, lanes);
     });
     sums[block] = fold_lanes(lanes);
-    finite[block] = std::isfinite(sums[block]);
-    // Squares of finite floats cannot overflow a double; those of doubles can.
-    if (finite[block] || sizeof(T) < sizeof(double)) continue;
-    T nothing = T(0);  // 0, or NaN: x - x
-    visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
-      for (std::size_t i = 0; i < n; ++i) {
-        const T x = numbers[i] * factor;
-        nothing = nothing + (x - x);
-      }
+    finite[block] = is_finite<T>(sums[block], [&] {
+      T nothing = T(0);
+      visit_block<T>(part.sets, gradient, begin, end, [&](const T* numbers, std::size_t n) {
+        nothing = nothing + differences(n, numbers, factor);
+      });
+      return nothing;
     });
-    finite[block] = nothing == T(0);
   }
 }
 

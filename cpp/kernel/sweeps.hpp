@@ -20,21 +20,19 @@ FUSEDSTEP_HD T* stream(const Array& array, std::size_t i) {
   return first;
 }
 
-// Placeholder for an array of states: for states that a variant lacks, or the state of a row.
+// Stands in for an array of states that a variant lacks.
 template <class T>
-struct Single {
+struct Absent {
   T value = T(0);
   T& operator[](std::size_t) { return value; }
 };
 
 template <class Rule, std::size_t I, class T>
 auto state_of(const TensorView& tensor, std::size_t state_at) {
-  if constexpr (!Rule::kStates.state[I].used)
-    return Single<T>{};
-  else if constexpr (is_rowwise<Rule>)
-    return Single<T>{*elements<const T>(tensor.state[I], state_at)};
-  else
+  if constexpr (Rule::kStates.state[I].used)
     return stream<T>(tensor.state[I], state_at);
+  else
+    return Absent<T>{};
 }
 
 // A rule fused with its extras.
@@ -57,7 +55,22 @@ FUSEDSTEP_HD void sweep(const Rule rule, std::size_t n, T* param, const T* gradi
   for (std::size_t i = 0; i < n; ++i) rule(param[i], gradient[i], state[i]...);
 }
 
-template <class Rule, class T, class States = std::make_index_sequence<Rule::kStates.size()>>
+// Settles rows, and hands on what their elements share.
+template <class Rule, class T, class... States>
+FUSEDSTEP_HD void sweep_rows(const Rule rule, std::size_t n, const double* mean_squares, T* shared,
+                             States... state) {
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) {
+    rule.settle(mean_squares[i], state[i]...);
+    shared[i] = rule.shared(state[i]...);
+  }
+}
+
+// What the loops of a rule read besides parameter and gradient: its states, or what rows share.
+template <class Rule>
+constexpr std::size_t streams_of = is_rowwise<Rule> ? 1 : Rule::kStates.size();
+
+template <class Rule, class T, class Streams = std::make_index_sequence<streams_of<Rule>>>
 struct SweepsOf;
 
 template <class Rule, class T, std::size_t... I>
@@ -96,9 +109,17 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
                 static_cast<T*>(direction), state_of<Rule, I, T>(tensor, at)...);
   }
 
-  static void settle(const void* rule, const TensorView& tensor, std::size_t row,
-                     double mean_square) {
-    functor(rule).settle(mean_square, *elements<T>(tensor.state[I], row)...);
+  template <std::size_t... S>
+  static void settle_states(const Rule& rule, const TensorView& tensor, std::size_t row,
+                            std::size_t count, const double* mean_squares, T* shared,
+                            std::index_sequence<S...>) {
+    sweep_rows(rule, count, mean_squares, shared, state_of<Rule, S, T>(tensor, row)...);
+  }
+
+  static void settle(const void* rule, const TensorView& tensor, std::size_t row, std::size_t count,
+                     const double* mean_squares, void* shared) {
+    settle_states(functor(rule), tensor, row, count, mean_squares, static_cast<T*>(shared),
+                  std::make_index_sequence<Rule::kStates.size()>{});
   }
 
   static constexpr Sweeps all() {

@@ -28,6 +28,22 @@ struct Part {
   const Array* sets;  // one gradient per set, for the part's elements
 };
 
+// Some rows of a tensor, by number, in ascending order. The gradients of row i are the rows
+// gradients[k] of `values` for k in [first[i], first[i + 1]), added in this order.
+struct NamedRows {
+  std::size_t size;  // elements of a row
+  std::size_t count;
+  const std::size_t* number;
+  const std::size_t* first;      // null: the gradient of row i is row i of `values`
+  const std::size_t* gradients;  // null with `first`
+  Array values;
+  const Array* sets;   // each of `gradients`, if rows are long
+  const double* ones;  // as many as a row has gradients
+  // Rows that are worth copying into L1 and back (named_rows.hpp), and that no two threads share.
+  bool is_short;
+};
+constexpr std::size_t kShortRow = 512;  // bytes, at most
+
 // Elements of an array that is stored as computed, from index i on; anything if it is absent.
 template <class T>
 FUSEDSTEP_HD T* elements(const Array& array, std::size_t i) {

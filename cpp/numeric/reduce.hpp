@@ -26,10 +26,10 @@ FUSEDSTEP_HD double fold_lanes(double* lanes) {
   return lanes[0];
 }
 
-// Sum of `count` numbers, which are overwritten.
+// Sum of `count` numbers, all >= 0 or NaN, which are overwritten.
 inline double tree_sum(double* numbers, std::size_t count) {
   if (count == 0) return 0.0;
-  do {
+  while (count > 1) {
     for (std::size_t block = 0; block < reduce_blocks(count); ++block) {
       double lanes[kLanes] = {};
       const std::size_t begin = block * kReduceBlock;
@@ -39,7 +39,7 @@ inline double tree_sum(double* numbers, std::size_t count) {
       numbers[block] = fold_lanes(lanes);
     }
     count = reduce_blocks(count);
-  } while (count > 1);
+  }
   return numbers[0];
 }
 

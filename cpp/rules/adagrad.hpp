@@ -22,13 +22,11 @@ struct Adagrad {
   FUSEDSTEP_HD Adagrad(const Scalars& s, std::int64_t t)
       : lr(T(s.lr / (1.0 + double(t - 1) * s.lr_decay))), eps(T(s.eps)) {}
 
-  FUSEDSTEP_HD void move(T& p, T g, T sum) const {
-    p = p - lr * g / damped_root<kEpsInside>(sum, eps);
-  }
+  FUSEDSTEP_HD T root(T sum) const { return damped_root<kEpsInside>(sum, eps); }
 
   FUSEDSTEP_HD void operator()(T& p, T g, T& sum) const {
     sum = sum + g * g;
-    move(p, g, sum);
+    p = p - lr * g / root(sum);
   }
 };
 
@@ -41,7 +39,9 @@ struct RowwiseAdagrad : Adagrad<T, Flags> {
 
   FUSEDSTEP_HD void settle(double mean_square, T& sum) const { sum = sum + T(mean_square); }
 
-  FUSEDSTEP_HD void operator()(T& p, T g, T sum) const { this->move(p, g, sum); }
+  FUSEDSTEP_HD T shared(T sum) const { return this->root(sum); }
+
+  FUSEDSTEP_HD void operator()(T& p, T g, T root) const { p = p - this->lr * g / root; }
 };
 
 // Tieleman & Hinton 2012; centered: Graves 2013. A centered variance can round below zero, so it is

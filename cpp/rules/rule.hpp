@@ -23,8 +23,9 @@
 //
 //     static constexpr bool kRowwise = true;
 //     void settle(double mean_square, T& state...) const;   once per row, before its elements
+//     T shared(T state...) const;                           what the row's elements need of them
 //
-// with the mean square of the row's gradient, and its operator() only reads the states.
+// with the mean square of the row's gradient, and its operator()(T& p, T g, T shared) takes that.
 #pragma once
 
 #include <cstddef>

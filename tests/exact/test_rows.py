@@ -82,6 +82,78 @@ def test_rows_pass_through_the_pipeline(dtype):
         assert same_bits(table, before)
 
 
+# In one chunk and more, whole and not, as long as is gathered into L1 (512 bytes) and longer.
+WIDTHS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 64, 65, 128, 129, 2048, 2049)
+ORDERS = {
+    "rising": lambda rng, count: np.sort(rng.permutation(2 * count)[:count]),
+    "shuffled": lambda rng, count: rng.permutation(2 * count)[:count],
+    "repeated": lambda rng, count: rng.integers(0, 2 * count, count),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_every_width(dtype, width, order):
+    """Bare and with all that a step can do, by as many threads as there are."""
+    rng = np.random.default_rng(4)
+    count = max(5, 1 + 10_000 // width)
+    indices = ORDERS[order](rng, count)
+    start = rng.standard_normal((2 * count, width)).astype(dtype)
+    rows = rng.standard_normal((count, width)).astype(dtype)
+    whole = {"weight_decay": 0.1, "max_grad_norm": 0.5, "amsgrad": True}
+    for options, scale in (({}, 1.0), (whole, 3.0)):
+        reference = Rows("adam", options, start)
+        norm = reference.step(indices, rows, scale)
+        own = {"ema_decay": 0.9} if options else {}
+        for isa in fs.available_isas():
+            for threads in THREADS:
+                _core.use_isa(isa)
+                fs.set_num_threads(threads)
+                table, copy = start.copy(), np.zeros(start.shape, np.uint16)
+                if options and dtype == "float32":
+                    own["working_copy"] = {"t": copy}
+                opt = fs.Adam({"t": table}, **options, **own)
+                result = opt.step_rows("t", indices, rows, grad_scale=scale)
+                assert result == (True, norm if options else None), (isa, threads)
+                assert same_bits(table, reference.table), (isa, threads)
+                for name, value in reference.run.state.items():
+                    assert same_bits(opt.state["t"][name], value), (isa, threads, name)
+                if "ema_decay" in own:
+                    assert same_bits(opt.ema["t"], reference.ema), (isa, threads)
+                if "working_copy" in own:
+                    named = np.unique(indices)
+                    assert np.array_equal(copy[named], bfloat16_bits(table[named]))
+                    assert not np.any(np.delete(copy, named, axis=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [4, 200])
+def test_huge_gradients_of_rows_are_finite(dtype, width):
+    """Their squares are not, in float64; the norm is that of the named rows."""
+    rows = np.full((3, width), np.finfo(dtype).max)
+    opt = fs.SGD({"w": np.zeros((5, width), dtype)}, lr=1e-3, skip_nonfinite=True)
+    assert opt.step_rows("w", np.array([0, 2, 4]), rows).applied
+    assert opt.step_rows("w", np.array([4, 2, 0]), rows).applied
+    rows[1, 3] = np.inf
+    assert not opt.step_rows("w", np.array([0, 2, 4]), rows).applied
+    assert not opt.step_rows("w", np.array([4, 2, 0]), rows).applied
+
+
+def test_rows_without_elements():
+    opt = fs.Adam({"w": np.zeros((5, 0))}, max_grad_norm=1.0)
+    assert opt.step_rows("w", np.array([4, 0]), np.zeros((2, 0))) == (True, 0.0)
+
+
+def test_far_apart_rows_of_a_long_table():
+    """Their numbers need every digit by which they are sorted."""
+    table = np.zeros((3_000_000, 1), np.float32)
+    indices = np.array([2_999_999, 0, 2047, 2048, 1 << 20, (1 << 21) + 1, 0, 255, 256] * 200)
+    fs.SGD({"w": table}, lr=1.0).step_rows("w", indices, np.ones((len(indices), 1), np.float32))
+    assert np.flatnonzero(table[:, 0]).tolist() == sorted(set(indices.tolist()))
+    assert table[[0, 2048], 0].tolist() == [-400, -200]
+
+
 def test_every_row_once_is_a_dense_step():
     rng = np.random.default_rng(3)
     start, grad = rng.standard_normal((2, 20, 3, 5)).astype(np.float32)

@@ -218,30 +218,32 @@ bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
 // A step over some rows of one tensor.
 bool step_rows(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
   RowGradients mine, theirs;
-  mine.tensor = theirs.tensor = below(fixture.host.size());
+  mine.tensor = below(fixture.host.size());
   const Tensor& tensor = fixture.host[mine.tensor];
   std::size_t size = tensor.view.row_size;
   if (!host.rule().rowwise)
     for (const std::size_t divisor : {2, 3, 64, 2048})
       if (tensor.size % divisor == 0 && once_in(2)) size = divisor;
-  mine.row_size = theirs.row_size = size;
-  mine.scale = theirs.scale = {kScales[below(5)]};
-  const bool nonfinite = once_in(6);
-  Mirrored gradients;
+  mine.row_size = size;
+  mine.scale = {kScales[below(5)]};
+  const bool in_order = once_in(2);
+  std::size_t count = 0;
   for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
     if (!once_in(3)) continue;
     mine.rows.push_back(row);
-    mine.first.push_back(mine.sets.size());
-    for (std::size_t k = 0; k < 1 + below(3); ++k) {
-      const std::size_t at = add_gradient(gradients, tensor.format(), size, nonfinite);
-      mine.sets.push_back({gradients.host[at].data(), nullptr, tensor.format()});
-      theirs.sets.push_back({gradients.device[at].data(), nullptr, tensor.format()});
-    }
+    mine.first.push_back(count);
+    count += in_order ? 1 : 1 + below(3);
   }
   if (mine.rows.empty()) return true;
-  mine.first.push_back(mine.sets.size());
-  theirs.rows = mine.rows;
-  theirs.first = mine.first;
+  mine.first.push_back(count);
+  if (in_order) mine.first.clear();
+  // Row by row from the last one on.
+  for (std::size_t k = 0; k < count && !in_order; ++k) mine.gradients.push_back(count - 1 - k);
+  Mirrored gradients;
+  const std::size_t at = add_gradient(gradients, tensor.format(), count * size, once_in(6));
+  theirs = mine;
+  mine.values = {gradients.host[at].data(), nullptr, tensor.format()};
+  theirs.values = {gradients.device[at].data(), nullptr, tensor.format()};
   bool applied = true;
   double norm = -1.0;
   device.report_to(&applied, &norm);
