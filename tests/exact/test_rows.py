@@ -280,7 +280,7 @@ def test_bad_tables():
         opt.step_rows("f", one, np.ones((1, 3)))
     with refused(opt, ValueError, "'scalar'", "array of rows"):
         opt.step_rows("scalar", one, np.ones(1))
-    with refused(opt, ValueError, "name: expected one of f, scalar, w, got 'x'"):
+    with refused(opt, ValueError, "name: no parameter is named 'x'; there are f, scalar, w"):
         opt.step_rows("x", one, np.ones((1, 3)))
     with refused(opt, ValueError, "rows of 'w'", "overlaps", "parameter 'w'"):
         opt.step_rows("w", one, opt.params["w"][:1])
