@@ -258,7 +258,7 @@ class Engine:
         self._until_check = 0  # so that the next step looks again if this one raises
         self.tree.check_holders()
         self._checks += 1
-        self._until_check = min(1 << max(self._checks - 8, 0), 256) - 1
+        self._until_check = (1 << min(max(self._checks - 8, 0), 8)) - 1
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypedDict
 
+from fusedstep._decay_mask import DecayMask, check_mask
 from fusedstep._messages import shown
 from fusedstep._options import Limit, Number, Option, Switch
 
@@ -53,6 +54,7 @@ class Pipeline(TypedDict, total=False):
     ema_decay: float | None
     ema_bias_correction: bool
     working_copy: Mapping[str, object] | None
+    decay_mask: DecayMask | None
 
 
 # Options that each group may set.
@@ -72,6 +74,7 @@ class Policy:
     ema_decay: float | None = None
     ema_bias_correction: bool = False
     working_copy: Mapping[str, object] | None = None
+    decay_mask: DecayMask | None = None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -87,6 +90,7 @@ class Policy:
             given[name] = Switch().check(name, given.get(name, False))
         if given.get("ema_decay") is not None:
             given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
+        given["decay_mask"] = check_mask(given.get("decay_mask"))
         policy = cls(**given)
         if policy.skip_nonfinite and policy.error_if_nonfinite:
             raise ValueError("skip_nonfinite and error_if_nonfinite exclude each other")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusedstep._decay_mask import DecayMask, check_mask, masked_out
 from fusedstep._engine import Engine
 from fusedstep._group import Group, core_options
 from fusedstep._messages import no_parameter, shown
@@ -94,7 +95,35 @@ class Setup:
     ) -> Iterator[tuple[Mapping[str, Any], Sequence[int]]]:
         """The options and the parameters of each group: two groups where a mask divides a nest."""
         nests = tree.nests[-len(overrides) :]
-        yield from zip(overrides, nests, strict=True)
+        still = self._without_decay(tree, nests, overrides)
+        for given, numbers in zip(overrides, nests, strict=True):
+            own = {name: value for name, value in given.items() if name != "decay_mask"}
+            rest = [i for i in numbers if i in still]
+            decayed = [i for i in numbers if i not in still]
+            if decayed or not rest:
+                yield own, decayed
+            if rest:
+                yield {**own, "weight_decay": 0.0}, rest
+
+    def _without_decay(
+        self, tree: Tree, nests: Sequence[range], overrides: Sequence[Mapping[str, Any]]
+    ) -> set[int]:
+        """The new parameters that a decay mask leaves out: the group's own, or the optimizer's."""
+
+        def left_out(mask: DecayMask | None, numbers: Iterable[int], *, may_miss: bool) -> set[int]:
+            params = ((i, tree.names[i], tree.leaves[i]) for i in numbers)
+            return set() if mask is None else masked_out(mask, params, may_miss=may_miss)
+
+        result: set[int] = set()
+        others: list[int] = []
+        for own, numbers in zip(overrides, nests, strict=True):
+            if "decay_mask" in own:
+                result |= left_out(check_mask(own["decay_mask"]), numbers, may_miss=False)
+            else:
+                others += numbers
+        # Which it needs not be for all groups, nor for one that is added later.
+        later = len(nests) < len(tree.nests)
+        return result | left_out(self.policy.decay_mask, others, may_miss=later or not others)
 
     def _allocate(
         self, engine: Engine, group: Group, leaves: Sequence[Any]

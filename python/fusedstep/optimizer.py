@@ -34,7 +34,8 @@ class Optimizer(HoldsEngine):
     """Base class of the rules, which update arrays in place from their gradients.
 
     Every rule takes the arguments below and options of its own. The options of a rule,
-    `max_grad_norm` and `max_grad_value` may be set per group: ``{"params": ..., "lr": 0.1}``.
+    `max_grad_norm`, `max_grad_value` and `decay_mask` may be set per group:
+    ``{"params": ..., "lr": 0.1}``.
 
     Parameters
     ----------
@@ -67,6 +68,12 @@ class Optimizer(HoldsEngine):
         Arrays by the names of float32 parameters, of the same shapes and in bfloat16
         (``ml_dtypes``, torch, or the bits as uint16). Each step writes the parameters to them in
         the same sweep, rounded to nearest even.
+    decay_mask : callable or list of str, optional
+        The parameters that `weight_decay` is for: a function of name and array, as
+        ``lambda name, array: array.ndim > 1`` for matrices alone, or patterns of names, as
+        ``["*.weight"]``. A group is divided into two, the second of which, with the others, has
+        ``weight_decay=0`` (and with `clip_per_group` a norm of its own). A group may set its own
+        mask; None is for all parameters.
 
     Raises
     ------

@@ -21,7 +21,7 @@ LAYERS = (
     ("_core", "_cuda"),
     ("_holders", "_messages"),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
-    ("_options", "data"),
+    ("_decay_mask", "_options", "data"),
     ("_pipeline", "schedules"),
     ("_rule", "_spaces"),
     ("_config", "_docstring", "_group"),

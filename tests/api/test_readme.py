@@ -18,7 +18,8 @@ README = Path(__file__).parents[2] / "README.md"
 @pytest.mark.skipif(not README.exists(), reason="the README is not here")
 def test_the_readmes_examples(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, model, saving, whole = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    first, model, saving, grouped, whole = blocks
     names = {}
     exec(first, names)  # noqa: S102
     assert np.allclose(names["params"]["w"], [1, -2, 0.5], atol=1e-3)
@@ -37,6 +38,10 @@ def test_the_readmes_examples(capsys, tmp_path, monkeypatch):
     for name, param in names["params"].items():
         assert param is not before[1][name]
         assert same_bits(param, before[1][name])
+    own = dict(names)
+    exec(grouped, own)  # noqa: S102
+    seen = [(group["lr"], group["weight_decay"]) for group in own["opt"].groups]
+    assert seen == [(0.001, 0.1), (0.001, 0.0), (0.01, 0.1), (0.01, 0.0)]
     exec(whole, names)  # noqa: S102
     assert names["result"].applied
     assert names["result"].grad_norm > 0

@@ -50,6 +50,11 @@ FEATURES = {
     "ema_decay": Feature("averages in `opt.ema`, in the same sweep", METHODS),
     "ema_bias_correction": Feature("averages start at 0 and are corrected when read", METHODS),
     "working_copy": Feature("a bfloat16 copy, in the same sweep", METHODS, dtypes=("float32",)),
+    "decay_mask": Feature(
+        "the parameters that `weight_decay` is for; divides a group into two",
+        METHODS,
+        by_group=True,
+    ),
     "grad_scale": Feature("argument of the call: divides the gradients", METHODS, kind="argument"),
     "zero_grads": Feature("argument of the call: zeroes the gradients", DENSE, kind="argument"),
     "allow_empty": Feature(

@@ -175,6 +175,18 @@ def working_copy(rule, face, dtype):
     assert same(parts(opt), run(rule, face, grads, dtype))
 
 
+@proves("decay_mask")
+def decay_mask(rule, face, dtype):
+    both, grads = {"v": start(dtype), "w": start(dtype)}, gradients(dtype)
+    options = {**richest(rule), "weight_decay": 0.25, "decay_mask": ["w"]}
+    opt = fs.create(rule, both, **options)
+    for grad in grads:
+        for name in both:
+            act(opt, face, grad, name)
+    assert same(parts(opt, "w"), run(rule, face, grads, dtype, weight_decay=0.25))
+    assert same(parts(opt, "v"), run(rule, face, grads, dtype, weight_decay=0.0))
+
+
 # Arguments of the call ---------------------------------------------------------------------------
 
 
