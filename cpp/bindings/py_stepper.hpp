@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <optional>
+#include <tuple>
 
 #include "gradients.hpp"
 #include "members.hpp"
@@ -117,21 +118,49 @@ class PyStepper {
   }
 
   // One step over some rows of one parameter. None, and no change, if frozen or without rows.
-  py::object step_rows(std::size_t tensor, py::handle indices, py::handle rows,
+  py::object step_rows(std::size_t tensor, const py::object& indices, const py::object& rows,
                        const ScaleArgument& scale) {
+    return step_together(py::none(), {{tensor, indices, rows}}, scale, /*advances=*/false);
+  }
+
+  // A parameter, and the indices and gradients of some of its rows.
+  using Table = std::tuple<std::size_t, py::object, py::object>;
+
+  // One step over the gradients of some parameters (None: of none) and over rows of others, in the
+  // order of the parameters.
+  py::object step_together(py::handle gradients, const std::vector<Table>& tables,
+                           const ScaleArgument& scale, bool advances) {
     const Exclusive lock(*this);
-    const std::string& name = engine_.tensors().at(tensor).name;
-    if (engine_.rule().layerwise)
-      throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, got " +
-                            engine_.rule().name +
-                            ", whose steps depend on norms over a whole array");
-    auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
-    members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
+    const Release release(passed_);
+    const bool has_whole = !gradients.is_none();
+    if (has_whole) passed_.collect(gradients, 0, 1, members_);
+    JointGradients joint;
+    std::vector<typename Space::Array> kept;
+    for (const auto& [tensor, indices, rows] : tables) {
+      const std::string& name = engine_.tensors().at(tensor).name;
+      if (engine_.rule().layerwise)
+        throw py::value_error("step_rows of '" + name + "': expected an element-wise rule, got " +
+                              engine_.rule().name +
+                              ", whose steps depend on norms over a whole array");
+      if (has_whole && passed_.sets[tensor])
+        throw py::value_error("parameter '" + name +
+                              "': expected either a gradient or rows in one step, got both");
+      auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
+      members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
+      kept.push_back(std::move(checked.values));
+      if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) continue;
+      checked.gradients.tensor = tensor;
+      joint.tables.push_back(std::move(checked.gradients));
+    }
     members_.check_written();
-    if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) return py::none();
-    checked.gradients.tensor = tensor;
-    checked.gradients.scale = members_.space.scale_of(scale);
-    return run(checked.gradients);
+    if (has_whole) {
+      passed_.check_collected(members_);
+      joint.sets = passed_.sets.data();
+    }
+    if (!advances && joint.tables.empty()) return py::none();
+    joint.advances = advances;
+    joint.scale = members_.space.scale_of(scale);
+    return run(joint);
   }
 
   void freeze(std::size_t tensor, bool frozen) {
@@ -324,6 +353,8 @@ void bind_methods(Class& c) {
            py::arg("zero") = false, py::arg("allow_empty") = false)
       .def("step_rows", &Bound::step_rows, py::arg("tensor"), py::arg("indices"), py::arg("rows"),
            py::arg("scale") = Argument(py::float_(1.0)))
+      .def("step_together", &Bound::step_together, py::arg("gradients"), py::arg("tables"),
+           py::arg("scale") = Argument(py::float_(1.0)), py::arg("advances") = true)
       .def("freeze", &Bound::freeze, py::arg("tensor"), py::arg("frozen"))
       .def("is_frozen", &Bound::is_frozen, py::arg("tensor"))
       .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))

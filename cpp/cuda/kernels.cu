@@ -1,4 +1,5 @@
 // Every sweep as a kernel. Also compiles as plain C++, where launches become loops.
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -22,12 +23,24 @@ void launch(const Sweep& sweep, unsigned blocks, Stream stream) {
   kernel<Body><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(sweep);
 }
 
+__global__ void __launch_bounds__(kThreads) clear_kernel(const Clear clear) {
+  run_clear(Block{blockIdx.x, gridDim.x}, clear);
+}
+
+void run(const Clear& clear, unsigned blocks, Stream stream) {
+  clear_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(clear);
+}
+
 #else
 
 template <class Body>
 void launch(const Sweep& sweep, unsigned blocks, Stream) {
   Work work;
   for (unsigned index = 0; index < blocks; ++index) Body::run(Block{index, blocks}, sweep, work);
+}
+
+void run(const Clear& clear, unsigned blocks, Stream) {
+  for (unsigned index = 0; index < blocks; ++index) run_clear(Block{index, blocks}, clear);
 }
 
 #endif
@@ -56,6 +69,12 @@ const RuleLaunches& launches_of(const RuleInfo& rule) {
 
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream) {
   launch<Measure>(sweep, blocks, stream);
+}
+
+void launch_clear(const Clear& clear, Stream stream) {
+  constexpr std::uint64_t kMostBlocks = 1024;  // of 8 threads per processor and more
+  const std::uint64_t blocks = (clear.count + kThreads - 1) / kThreads;
+  run(clear, static_cast<unsigned>(std::min(blocks, kMostBlocks)), stream);
 }
 
 }  // namespace fusedstep::cuda

@@ -16,5 +16,6 @@ struct RuleLaunches {
 // Throws std::invalid_argument if the rule is not compiled for devices.
 const RuleLaunches& launches_of(const RuleInfo& rule);
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream);
+void launch_clear(const Clear& clear, Stream stream);
 
 }  // namespace fusedstep::cuda

@@ -145,36 +145,43 @@ void Stepper::push_groups() {
 
 void Stepper::prepare(const GradientSets& gradients) {
   const OnDevice on(device_);
-  const std::vector<Participant>& participants = dense_.arrangement.participants();
   if (dense_.arrangement.arrange(*this, gradients)) {
-    std::vector<std::uint32_t> counters;
-    for (const Participant& participant : participants)
-      counters.push_back(static_cast<std::uint32_t>(participant.tensor));
-    lay_out(dense_, counters);
+    lay_out(dense_);
     dense_.tables.sweep.counts = true;
   }
-  for (const Participant& participant : participants)
-    check_counter(participant.tensor, steps_[participant.tensor]);
+  check_counters(dense_);
   Tables& tables = dense_.tables;
   const std::size_t sets = tensors_.size() * gradients.set_count;
   call(tables, gradients.sets, sets, gradients.weights, gradients.set_count);
   tables.sweep.divisor = gradients.divisor;
   tables.sweep.zero = gradients.zero;
+  idle_ = idle(gradients);
   ready(dense_, gradients.scale);
 }
 
 // Rows share the counter of their tensor.
-void Stepper::prepare(const RowGradients& gradients) {
+void Stepper::prepare(const JointGradients& gradients) {
   const OnDevice on(device_);
-  check_counter(gradients.tensor, steps_[gradients.tensor]);
-  rows_.arrangement.arrange(gradients);
-  lay_out(rows_, {static_cast<std::uint32_t>(gradients.tensor)});
+  rows_.arrangement.arrange(*this, gradients);
+  std::vector<Array> sets;
+  if (gradients.sets != nullptr) sets.assign(gradients.sets, gradients.sets + tensors_.size());
+  for (const RowGradients& table : gradients.tables) {
+    const std::vector<Array> own = table.sets();
+    sets.insert(sets.end(), own.begin(), own.end());
+  }
+  lay_out(rows_);
+  check_counters(rows_);
   Tables& tables = rows_.tables;
-  const std::vector<Array> sets = gradients.sets();
   call(tables, sets.data(), sets.size(), nullptr, 0);
   tables.sweep.divisor = 1.0;
-  tables.sweep.counts = tables.sweep.zero = false;
+  tables.sweep.counts = gradients.advances;
+  tables.sweep.zero = false;
+  idle_.clear();
   ready(rows_, gradients.scale);
+}
+
+void Stepper::check_counters(const Kind& kind) const {
+  for (const std::uint32_t counter : kind.counters) check_counter(counter, steps_[counter]);
 }
 
 std::vector<Task> Stepper::tasks_of(const Arrangement& arrangement) const {
@@ -196,8 +203,13 @@ std::vector<Task> Stepper::tasks_of(const Arrangement& arrangement) const {
 }
 
 // Builds the tasks, their chunks and the tables that index them, on the device.
-void Stepper::lay_out(Kind& kind, const std::vector<std::uint32_t>& counters) {
+void Stepper::lay_out(Kind& kind) {
   Tables& tables = kind.tables;
+  std::vector<std::uint32_t>& counters = kind.counters;
+  counters.clear();
+  for (const Participant& participant : kind.arrangement.participants())
+    if (counters.empty() || counters.back() != participant.tensor)
+      counters.push_back(static_cast<std::uint32_t>(participant.tensor));
   std::vector<Task> tasks = tasks_of(kind.arrangement);
   const std::size_t slots = kind.arrangement.slots();
   std::uint64_t elements = 0, blocks = 0;
@@ -306,15 +318,18 @@ StepResult Stepper::run() {
   if (sweep.measures) launch_measure(sums, blocks(sums), stream_);
   if (launches_.probe != nullptr) launches_.probe(sums, blocks(sums), stream_);
   launches_.update(sweep, blocks(sweep), stream_);
+  for (const auto& [data, bytes] : idle_)
+    launch_clear({static_cast<std::uint32_t*>(data), bytes / sizeof(std::uint32_t), sweep.progress,
+                  sweep.guards},
+                 stream_);
   check_launch();
   StepResult result;
   if (policy_.error_if_nonfinite) {
     Progress progress;
     copy_out(&progress, progress_.data(), sizeof progress, stream_);
     result.applied = progress.found == kNone;
-    if (!result.applied)
-      result.nonfinite =
-          next_ == &dense_ ? progress.found : next_->arrangement.participants()[0].tensor;
+    for (const Participant& participant : next_->arrangement.participants())
+      if (participant.slot == progress.found) result.nonfinite = participant.tensor;
   }
   if (is_capturing(stream_))
     keep_for_graph();
@@ -324,13 +339,8 @@ StepResult Stepper::run() {
 }
 
 void Stepper::count_step() {
-  const std::vector<Participant>& participants = next_->arrangement.participants();
-  if (next_ == &rows_) {
-    ++steps_[participants[0].tensor];
-    return;
-  }
-  ++step_count_;
-  for (const Participant& participant : participants) ++steps_[participant.tensor];
+  if (next_->tables.sweep.counts) ++step_count_;
+  for (const std::uint32_t counter : next_->counters) ++steps_[counter];
 }
 
 // The graph reads these tables at every replay.

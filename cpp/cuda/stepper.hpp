@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "engine/arrangement.hpp"
@@ -49,7 +50,7 @@ class Stepper : public Roster {
 
   // Everything that can fail before the first write, as in the CPU engine.
   void prepare(const GradientSets& gradients);
-  void prepare(const RowGradients& gradients);
+  void prepare(const JointGradients& gradients);
 
   // Launches the sweeps; synchronizes, and reports the result, only with error_if_nonfinite.
   StepResult run();
@@ -59,10 +60,12 @@ class Stepper : public Roster {
   struct Kind {
     Arrangement arrangement;
     Tables tables;
+    std::vector<std::uint32_t> counters;  // tensors that take part
   };
 
   std::vector<Task> tasks_of(const Arrangement& arrangement) const;
-  void lay_out(Kind& kind, const std::vector<std::uint32_t>& counters);
+  void lay_out(Kind& kind);
+  void check_counters(const Kind& kind) const;
   void call(Tables& tables, const Array* sets, std::size_t count, const double* weights,
             std::size_t weight_count);
   void ready(Kind& kind, const Scale& scale);
@@ -87,6 +90,7 @@ class Stepper : public Roster {
 
   const RuleLaunches& launches_;
   Kind dense_, rows_;
+  std::vector<std::pair<void*, std::size_t>> idle_;  // of the next step
   std::vector<Tables> captured_;
   Kind* next_ = nullptr;
 };

@@ -250,6 +250,18 @@ struct Update {
   }
 };
 
+// Zeroes the gradient of a frozen tensor.
+FUSEDSTEP_HD void run_clear(Block block, const Clear& clear) {
+  if (clear.guards && clear.progress->found != kNone) return;
+  block.each([&](unsigned thread) {
+    const std::uint64_t threads = std::uint64_t(block.count) * kThreads;
+    FUSEDSTEP_ROLLED
+    for (std::uint64_t i = std::uint64_t(block.index) * kThreads + thread; i < clear.count;
+         i += threads)
+      clear.words[i] = 0;
+  });
+}
+
 // Reads the gradients for their norm.
 struct Measure {
   FUSEDSTEP_HD static void run(Block block, const Sweep& sweep, Work& work) {

@@ -51,6 +51,14 @@ struct Progress {
   unsigned found;      // the same, of the last step
 };
 
+// A gradient that no participant has, to be zeroed after a sweep unless that was called off.
+struct Clear {
+  std::uint32_t* words;
+  std::uint64_t count;
+  const Progress* progress;
+  bool guards;
+};
+
 // Arguments of a launch.
 struct Sweep {
   // Participants.

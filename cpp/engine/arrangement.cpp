@@ -27,18 +27,25 @@ bool Arrangement::is_arranged(const Roster& roster, const GradientSets& gradient
   return true;
 }
 
-void Arrangement::arrange(const RowGradients& gradients) {
-  is_valid_ = false;
+void Arrangement::arrange(const Roster& roster, const JointGradients& gradients) {
+  std::size_t first_set = 0;
+  invalidate();
   participants_.clear();
-  participants_.reserve(gradients.rows.size());
-  for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
-    const bool one = gradients.is_in_order();
-    const std::size_t first_set = one ? i : gradients.first[i];
-    const std::size_t sets = one ? 1 : gradients.first[i + 1] - first_set;
-    participants_.push_back({gradients.tensor, gradients.rows[i] * gradients.row_size,
-                             gradients.row_size, first_set, sets, i});
+  slots_ = 0;
+  if (gradients.sets != nullptr) {
+    arrange(roster, GradientSets{gradients.sets});
+    first_set = slots_;
   }
-  slots_ = participants_.size();
+  is_valid_ = false;
+  for (const RowGradients& table : gradients.tables) {
+    const bool one = table.is_in_order();
+    for (std::size_t i = 0; i < table.rows.size(); ++i) {
+      const std::size_t sets = one ? 1 : table.first[i + 1] - table.first[i];
+      participants_.push_back({table.tensor, table.rows[i] * table.row_size, table.row_size,
+                               first_set, sets, slots_++});
+      first_set += sets;
+    }
+  }
 }
 
 }  // namespace fusedstep

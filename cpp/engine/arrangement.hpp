@@ -22,8 +22,8 @@ class Arrangement {
   // All tensors that have a gradient and are not frozen. Usually those of the previous step: then
   // returns false and does nothing.
   bool arrange(const Roster& roster, const GradientSets& gradients);
-  // Rows of one tensor, each treated as a tensor.
-  void arrange(const RowGradients& gradients);
+  // The same, and rows, each treated as a tensor: all the sets, one after the other.
+  void arrange(const Roster& roster, const JointGradients& gradients);
   // Call after any change other than to the gradients.
   void invalidate() { is_valid_ = false; }
 

@@ -54,12 +54,11 @@ struct GradientSets {
 };
 
 // Gradients of some rows of one tensor, at least one: as in NamedRows, with `first` and `gradients`
-// empty where those are null. Advances the tensor's counter, but not step_count().
+// empty where those are null.
 struct RowGradients {
   std::size_t tensor = 0, row_size = 0;
   std::vector<std::size_t> rows, first, gradients;
   Array values;
-  Scale scale = {};
 
   bool is_in_order() const { return first.empty(); }
   // The arrays of all gradients, those of a row one after the other.
@@ -74,6 +73,15 @@ struct RowGradients {
     }
     return result;
   }
+};
+
+// One step over rows of some tensors, and over whole others: tables of different tensors, in their
+// order, and sets as in GradientSets, one per tensor (null: of none), absent for those of tables.
+struct JointGradients {
+  std::vector<RowGradients> tables;
+  const Array* sets = nullptr;
+  Scale scale = {};
+  bool advances = true;  // step_count(); each tensor's own counter always
 };
 
 // Options of every step, besides the groups'.
@@ -119,6 +127,18 @@ class Roster {
   void enlist(Tensor tensor) {
     tensors_.push_back(std::move(tensor));
     frozen_.push_back(false);
+  }
+
+  // The gradients, with their bytes, that a step zeroes though their tensors are frozen: they must
+  // not pile up until these are thawed.
+  std::vector<std::pair<void*, std::size_t>> idle(const GradientSets& gradients) const {
+    std::vector<std::pair<void*, std::size_t>> result;
+    for (std::size_t i = 0; gradients.zero && i < tensors_.size(); ++i)
+      for (std::size_t k = 0; frozen_[i] && k < gradients.set_count; ++k)
+        if (const Array& array = gradients.sets[i * gradients.set_count + k];
+            array && tensors_[i].size != 0)
+          result.emplace_back(array.data, bytes_of(array.format, tensors_[i].size));
+    return result;
   }
 
   // Throw std::overflow_error if one more step would overflow the counter.

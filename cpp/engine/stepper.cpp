@@ -45,67 +45,81 @@ void Stepper::prepare(const GradientSets& gradients) {
   const FloatEnvironment ours;
   arrange(gradients);
   for (Cohort& cohort : dense_.cohorts) refresh(cohort, gradients);
-  list_idle(gradients);
+  idle_ = idle(gradients);
+  advances_ = true;
   ready(dense_, arrangement_.slots());
 }
 
-// A frozen parameter takes no part, but its gradients must not pile up until it is thawed.
-void Stepper::list_idle(const GradientSets& gradients) {
-  idle_.clear();
-  if (!gradients.zero) return;
-  for (std::size_t i = 0; i < tensors_.size(); ++i)
-    for (std::size_t k = 0; frozen_[i] && k < gradients.set_count; ++k)
-      if (const Array& array = gradients.sets[i * gradients.set_count + k])
-        idle_.emplace_back(array.data, bytes_of(array.format, tensors_[i].size));
+void Stepper::arrange(const GradientSets& gradients) {
+  if (!arrangement_.arrange(*this, gradients)) return;
+  dense_.clear();
+  add_tasks(dense_, arrangement_.participants());
 }
 
 // Neighbours are usually alike, so each tensor is compared only with the previous one.
-void Stepper::arrange(const GradientSets& gradients) {
-  Batch& batch = dense_;
-  if (!arrangement_.arrange(*this, gradients)) return;
-  batch.clear();
+void Stepper::add_tasks(Batch& batch, const std::vector<Participant>& participants) const {
   const auto alike = [&](std::size_t a, std::size_t b) {
     return tensors_[a].group == tensors_[b].group && tensors_[a].format() == tensors_[b].format() &&
            steps_[a] == steps_[b];
   };
-  for (const Participant& participant : arrangement_.participants()) {
+  for (const Participant& participant : participants) {
     if (batch.cohorts.empty() || !alike(batch.cohorts.back().tensor, participant.tensor))
       batch.cohorts.push_back({tensors_[participant.tensor].group, participant.tensor});
     add_task(batch, participant, batch.cohorts.size() - 1);
   }
 }
 
-// One task, whose slots are the rows.
-void Stepper::prepare(const RowGradients& gradients) {
+void Stepper::prepare(const JointGradients& gradients) {
   const FloatEnvironment ours;
+  rows_.clear();
+  beside_.invalidate();
+  std::size_t slots = 0;
+  if (gradients.sets != nullptr) {
+    const GradientSets whole{gradients.sets, 1, nullptr, 1.0, gradients.scale};
+    beside_.arrange(*this, whole);
+    add_tasks(rows_, beside_.participants());
+    for (Cohort& cohort : rows_.cohorts) refresh(cohort, whole);
+    slots = beside_.slots();
+  }
+  tables_.assign(gradients.tables.size(), {});
+  for (std::size_t i = 0; i < tables_.size(); ++i) {
+    add_rows(tables_[i], gradients.tables[i], slots, gradients.scale);
+    slots += gradients.tables[i].rows.size();
+  }
+  idle_.clear();
+  advances_ = gradients.advances;
+  ready(rows_, slots);
+}
+
+// One task, whose slots are the rows.
+void Stepper::add_rows(Table& table, const RowGradients& gradients, std::size_t slot,
+                       const Scale& scale) {
   const Tensor& tensor = tensors_[gradients.tensor];
   const std::size_t size = gradients.row_size, count = gradients.rows.size();
   const bool in_order = gradients.is_in_order();
   const bool is_short = bytes_of(tensor.format(), size) <= kShortRow;
   const bool as_sets = !is_short && !in_order;
-  row_sets_ = as_sets ? gradients.sets() : std::vector<Array>();
-  ones_.assign(row_sets_.size(), 1.0);
-  named_ = {size,
-            count,
-            gradients.rows.data(),
-            in_order ? nullptr : gradients.first.data(),
-            in_order ? nullptr : gradients.gradients.data(),
-            gradients.values,
-            row_sets_.data(),
-            ones_.data(),
-            is_short};
-  Batch& batch = rows_;
-  batch.clear();
-  batch.cohorts.push_back({tensor.group, gradients.tensor});
-  all_rows_ = {gradients.tensor, 0, count * size, 0, 1, 0};
-  add_task(batch, all_rows_, 0);
-  batch.tasks.back().rows = &named_;
+  if (as_sets) table.sets = gradients.sets();
+  table.ones.assign(table.sets.size(), 1.0);
+  table.named = {size,
+                 count,
+                 gradients.rows.data(),
+                 in_order ? nullptr : gradients.first.data(),
+                 in_order ? nullptr : gradients.gradients.data(),
+                 gradients.values,
+                 table.sets.data(),
+                 table.ones.data(),
+                 is_short};
+  table.all = {gradients.tensor, 0, count * size, 0, 1, slot};
+  rows_.cohorts.push_back({tensor.group, gradients.tensor});
+  add_task(rows_, table.all, rows_.cohorts.size() - 1);
+  Task& task = rows_.tasks.back();
+  task.rows = &table.named;
   // Memory is read and written line by line.
   const std::size_t lines = (bytes_of(tensor.format(), size) + kCacheLine - 1) / kCacheLine;
-  batch.tasks.back().bytes =
+  task.bytes =
       count * lines * (kCacheLine / bytes_of(tensor.format(), 1)) * bytes_per_element(tensor);
-  refresh(batch.cohorts[0], {&named_.values, 1, nullptr, 1.0, gradients.scale});
-  ready(batch, count);
+  refresh(rows_.cohorts.back(), {&table.named.values, 1, nullptr, 1.0, scale});
 }
 
 void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t cohort) const {
@@ -197,14 +211,10 @@ StepResult Stepper::sweep() noexcept {
   }
   if (rule().layerwise) batch.probe();
   batch.run(policy_.ema_decay);
-  if (next_ == &dense_) {
-    for (const Task& task : batch.tasks) ++steps_[task.participant->tensor];
-    for (const auto& [gradient, bytes] : idle_) std::memset(gradient, 0, bytes);
-    ++step_count_;
-  } else {
-    ++steps_[batch.tasks[0].participant->tensor];
-    arrangement_.invalidate();  // its tensor's step count has changed
-  }
+  for (const Task& task : batch.tasks) ++steps_[task.participant->tensor];
+  for (const auto& [gradient, bytes] : idle_) std::memset(gradient, 0, bytes);
+  if (advances_) ++step_count_;
+  if (next_ != &dense_) arrangement_.invalidate();  // its tensors' step counts have changed
   return result;
 }
 

@@ -31,15 +31,24 @@ class Stepper : public Roster {
   // Everything that can fail, before the first write: throws std::overflow_error if a counter is at
   // its maximum. Allocates only if the participants have changed since the last step.
   void prepare(const GradientSets& gradients);
-  void prepare(const RowGradients& gradients);
+  void prepare(const JointGradients& gradients);
 
   // Runs the sweep and advances the counters, or neither. Needs no GIL.
   StepResult run() noexcept;
 
  private:
+  // Rows of a tensor: what a task points into.
+  struct Table {
+    NamedRows named = {};
+    Participant all = {};
+    std::vector<Array> sets;
+    std::vector<double> ones;
+  };
+
   void arrange(const GradientSets& gradients);
+  void add_tasks(Batch& batch, const std::vector<Participant>& participants) const;
+  void add_rows(Table& table, const RowGradients& gradients, std::size_t slot, const Scale& scale);
   void add_task(Batch& batch, const Participant& participant, std::size_t cohort) const;
-  void list_idle(const GradientSets& gradients);
   std::size_t bytes_per_element(const Tensor& tensor) const;
   void refresh(Cohort& cohort, const GradientSets& gradients) const;
   void ready(Batch& batch, std::size_t slots);
@@ -51,16 +60,13 @@ class Stepper : public Roster {
 
   // What the two kinds of step keep for the next one, which is usually similar.
   Arrangement arrangement_;  // of dense_
+  Arrangement beside_;       // of the whole tensors of rows_
   Batch dense_, rows_;
-  Batch* next_ = nullptr;  // the one run() executes
+  std::vector<Table> tables_;  // of rows_
+  Batch* next_ = nullptr;      // the one run() executes
 
-  // The rows of rows_.
-  NamedRows named_ = {};
-  Participant all_rows_ = {};
-  std::vector<Array> row_sets_;
-  std::vector<double> ones_;
-  // The gradients, with their bytes, of frozen tensors that the step zeroes.
-  std::vector<std::pair<void*, std::size_t>> idle_;
+  std::vector<std::pair<void*, std::size_t>> idle_;  // of the next step
+  bool advances_ = true;                             // step_count_
   bool measures_ = false;
   bool team_ = false;
 };

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from fusedstep._autograd import (
     NOTHING_BOUND,
@@ -224,14 +224,60 @@ class Engine:
             )
         return sets, [Number().check(f"weights[{i}]", weight) for i, weight in enumerate(given)]
 
-    def step_rows(self, number: int, indices: object, rows: object, grad_scale: Any) -> StepResult:
-        """Step with the gradients of some rows of one parameter."""
+    def gradients(self, grads: object) -> Sequence[Any]:
+        """The gradients of :meth:`step`, in the order of the parameters."""
+        if grads is not Bound.GRADIENTS:
+            return cast(Sequence[Any], self.tree.flatten(grads))
+        present = self._bound.present()
+        return self._bound.arrays if present is None else present
+
+    def step_together(
+        self,
+        grads: Sequence[Any] | None,
+        tables: Mapping[int, tuple[object, object]],
+        scale: Any,
+    ) -> StepResult:
+        """One step with the gradients of some parameters and of some rows of others."""
         self.begin()
+        parts = [(number, *tables[number]) for number in sorted(tables)]
+        result = self.core.step_together(grads, parts, scale)
+        if self.tensors is not None:
+            if grads is not None:
+                self.tensors.after_step(result, grads)
+            self.tensors.note(result, [*tables])
+        return _APPLIED if result is None else StepResult(*result)
+
+    def step_rows(
+        self,
+        number: int,
+        indices: object,
+        rows: object,
+        grad_scale: Any,
+        advance: bool | None,
+    ) -> StepResult:
+        """Step with the gradients of some rows of one parameter."""
+        if advance is not None and Switch().check("advance", advance):
+            scale = self.space.check_grad_scale(grad_scale)
+            return self.step_together(None, {number: (indices, rows)}, scale)
+        self.begin()
+        group = self.groups[self.tree.group_of[number]]
+        if advance is None and group.has_schedule and self.core.step_count == 0:
+            self._refuse_rate_that_stands_still(number)
         scale = self.space.check_grad_scale(grad_scale)
         result = self.core.step_rows(number, indices, rows, scale)
         if self.tensors is not None:
             self.tensors.note(result, [number])
         return _APPLIED if result is None else StepResult(*result)
+
+    def _refuse_rate_that_stands_still(self, number: int) -> None:
+        """Raise where a second step of rows follows a schedule that nothing has advanced."""
+        if self.core.steps_of(number) > 0:
+            raise RuntimeError(
+                f"step_rows of {self.tree.names[number]!r}: the learning rate is a schedule, which "
+                "steps of rows do not advance, and no other step has: pass advance=True where the "
+                "rows are the whole step, call it with the rest of the batch inside `with "
+                "opt.one_step():`, or pass advance=False if this is meant"
+            )
 
     @staticmethod
     def _note_zeroed(result: Any, sets: Iterable[Sequence[object]]) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from fusedstep import _core
 from fusedstep._checks import require_keys
 from fusedstep._docstring import of_class
-from fusedstep._engine import Bound, HoldsEngine
+from fusedstep._engine import Bound, Engine, HoldsEngine
 from fusedstep._group import Group, replace
 from fusedstep._messages import no_parameter, printable, shown
+from fusedstep._one_step import OneStep
 from fusedstep._options import Option, Schedule, options_of
 from fusedstep._pipeline import GROUP_OPTIONS, Policy, StepResult
 from fusedstep._rule import Rule
@@ -138,6 +140,7 @@ class Optimizer(HoldsEngine):
         given = {name: arguments[name] for name in self.options if name in arguments}
         self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
         self._engine = self._setup.build(params)
+        self._steps: Engine | OneStep = self._engine  # which takes the calls of steps
 
     def add_group(self, group: object, working_copy: object = None) -> None:
         """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
@@ -223,7 +226,7 @@ class Optimizer(HoldsEngine):
         change, the norm is that of the given gradients, and ``step_count``, which schedules follow,
         counts every call.
         """
-        return self._engine.step(grads, grad_scale, zero_grads, allow_empty)
+        return self._steps.step(grads, grad_scale, zero_grads, allow_empty)
 
     def bind(self, grads: object) -> None:
         """Check `grads` once and use them for every :meth:`step` without gradients.
@@ -260,7 +263,7 @@ class Optimizer(HoldsEngine):
         grad_scale, zero_grads, allow_empty
             As for :meth:`step`; all sets are zeroed.
         """
-        return self._engine.step_combined(
+        return self._steps.step_combined(
             grad_sets, weights, grad_scale, zero_grads, allow_empty, mean=True
         )
 
@@ -274,12 +277,18 @@ class Optimizer(HoldsEngine):
         allow_empty: bool = False,
     ) -> StepResult:
         """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
-        return self._engine.step_combined(
+        return self._steps.step_combined(
             grad_sets, weights, grad_scale, zero_grads, allow_empty, mean=False
         )
 
     def step_rows(
-        self, name: str, indices: object, rows: object, *, grad_scale: float = 1.0
+        self,
+        name: str,
+        indices: object,
+        rows: object,
+        *,
+        grad_scale: float = 1.0,
+        advance: bool | None = None,
     ) -> StepResult:
         """Update some rows of one parameter, from the gradients of these rows.
 
@@ -296,12 +305,14 @@ class Optimizer(HoldsEngine):
             One gradient per index: shape ``(len(indices), *param.shape[1:])``.
         grad_scale
             As for :meth:`step`.
+        advance
+            Whether ``step_count``, and with it schedules, advance: False by default, since a dense
+            step of the same batch does that (or :meth:`one_step` makes one step of both).
 
         Notes
         -----
         The update is lazy: only these rows of the parameter, its state and its average change, and
-        the parameter's counter grows by one. ``step_count``, and with it schedules, do not advance.
-        For rules with state the result differs from that of a dense gradient with zeros (lazy Adam
+        the parameter's counter grows by one. For rules with state the result differs from that of a dense gradient with zeros (lazy Adam
         is not dense Adam: the moments of other rows do not decay). The norm is that of the summed
         rows. Without indices, or if the parameter is frozen, nothing happens.
 
@@ -309,13 +320,44 @@ class Optimizer(HoldsEngine):
         ------
         IndexError
             An index is negative, or at least the number of rows.
+        RuntimeError
+            The learning rate is a schedule that no step has ever advanced, and `advance` is None.
         """
         index = self._engine.tree.index
         if not isinstance(name, str):
             raise TypeError(f"name: expected the name of a parameter, got {shown(name)}")
         if name not in index:
             raise ValueError(f"name: {no_parameter([name], index)}")
-        return self._engine.step_rows(index[name], indices, rows, grad_scale)
+        return self._steps.step_rows(index[name], indices, rows, grad_scale, advance)
+
+    @contextmanager
+    def one_step(self, *, grad_scale: float = 1.0) -> Iterator[OneStep]:
+        """Make one step of the calls in the block: of rows, and of the gradients of the rest::
+
+            with opt.one_step() as one:
+                opt.step_rows("embedding", tokens, rows)
+                opt.step(grads)
+            one.result  # StepResult(applied=True, grad_norm=0.73)
+
+        The step is made at the end of the block, all or nothing, and not at all if the block raises
+        an error; until then the calls return ``applied=False``. There is one norm, over all
+        gradients and summed rows, and ``step_count`` grows by one. A parameter takes part once:
+        :meth:`step` and :meth:`step_rows` of a parameter are called at most once.
+
+        Parameters
+        ----------
+        grad_scale
+            As for :meth:`step`, for all calls in the block.
+        """
+        if self._steps is not self._engine:
+            raise RuntimeError("cannot nest one_step() blocks")
+        one = OneStep(self._engine, grad_scale)
+        self._steps = one
+        try:
+            yield one
+        finally:
+            self._steps = self._engine
+        one.make()
 
     def freeze(self, *names: str) -> None:
         """Leave these parameters, their state and counters unchanged even if they have gradients.

@@ -27,7 +27,7 @@ LAYERS = (
     ("_config", "_docstring", "_group"),
     ("_snapshot",),
     ("_engine", "checkpoint"),
-    ("_setup", "_state", "ema"),
+    ("_one_step", "_setup", "_state", "ema"),
     ("optimizer",),
     ("_create", "functional", "rules"),
     ("__init__",),

@@ -34,6 +34,7 @@ EXAMPLES = {
     "grad_scale": 3.0,
     "zero_grads": True,
     "allow_empty": True,
+    "advance": True,
 }
 
 

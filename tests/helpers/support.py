@@ -36,7 +36,7 @@ class Feature(NamedTuple):
 FEATURES = {
     "lr": Feature("a number", FACES, by_group=True),
     "lr, a schedule": Feature(
-        "a function of the completed steps; `step_rows` reads it without advancing it",
+        "a function of the completed steps; `step_rows` advances it with `advance=True` only",
         METHODS,
         by_group=True,
     ),
@@ -59,6 +59,16 @@ FEATURES = {
     "zero_grads": Feature("argument of the call: zeroes the gradients", DENSE, kind="argument"),
     "allow_empty": Feature(
         "argument of the call: allows a step without any gradient", DENSE, kind="argument"
+    ),
+    "advance": Feature(
+        "argument of the call: the rows are the whole step, and schedules go on",
+        ("step_rows",),
+        kind="argument",
+    ),
+    "one_step": Feature(
+        "one step, with one norm, of rows and of other parameters' gradients",
+        ("step", "step_rows"),
+        kind="use",
     ),
     "bind": Feature("gradients are checked once", ("step",), kind="use"),
     "some of the parameters": Feature(

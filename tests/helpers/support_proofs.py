@@ -33,19 +33,22 @@ def lr(rule, face, dtype):
 @proves("lr, a schedule")
 def schedule(rule, face, dtype):
     rate = fs.schedules.Exponential(0.125, 0.5)
+    stays = {"advance": False} if face == "step_rows" else {}
     opt, control = make(rule, dtype, lr=rate), make(rule, dtype, lr=0.125)
     if support.starts_from_lr(registry[rule]):
         with refused(opt, ValueError, "lr: expected"):
             opt.lr = 0.5
         grads = gradients(dtype)
-        fixed, scheduled = (run(rule, face, grads, dtype, lr=lr) for lr in (0.125, rate))
+        fixed, scheduled = (
+            run(rule, face, grads, dtype, each=lambda: stays, lr=lr) for lr in (0.125, rate)
+        )
         assert same(fixed, scheduled)
         return
     for k, grad in enumerate(gradients(dtype)):
         expected = rate(0 if face == "step_rows" else k)
         assert opt.lr == expected
         control.lr = expected
-        act(opt, face, grad)
+        act(opt, face, grad, **stays)
         act(control, face, grad)
     assert same_everywhere(opt, control)
 
@@ -218,6 +221,16 @@ def allow_empty(rule, face, dtype):
     assert opt.step_count == 1
 
 
+@proves("advance")
+def advance(rule, face, dtype):
+    opt, control = make(rule, dtype), make(rule, dtype)
+    for k, grad in enumerate(gradients(dtype), 1):
+        act(opt, face, grad, advance=True)
+        act(control, face, grad)
+        assert (opt.step_count, control.step_count) == (k, 0)
+    assert same(parts(opt), parts(control))
+
+
 # Ways to use it ----------------------------------------------------------------------------------
 
 
@@ -238,6 +251,19 @@ def bind(rule, face, dtype):
         bound[...] = grad
         opt.step()
     assert same(parts(opt), run(rule, face, grads, dtype))
+
+
+@proves("one_step")
+def one_step(rule, face, dtype):
+    opt, grads = pair(rule, dtype), gradients(dtype)
+    for grad in grads:
+        with opt.one_step():
+            assert not act(opt, face, grad)
+            other = "step_rows" if face == "step" else "step"
+            if other == "step" or support.takes_rows(registry[rule]):
+                act(opt, other, grad, name="v")
+    assert same(parts(opt), run(rule, face, grads, dtype))
+    assert opt.step_count == STEPS
 
 
 @proves("some of the parameters")

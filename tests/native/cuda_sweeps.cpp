@@ -215,17 +215,14 @@ bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
   return same;
 }
 
-// A step over some rows of one tensor.
-bool step_rows(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
-  RowGradients mine, theirs;
-  mine.tensor = below(fixture.host.size());
-  const Tensor& tensor = fixture.host[mine.tensor];
+// Gradients for both of some rows of a tensor, if any.
+bool add_rows(Mirrored& gradients, const Tensor& tensor, bool rowwise, RowGradients& mine,
+              RowGradients& theirs) {
   std::size_t size = tensor.view.row_size;
-  if (!host.rule().rowwise)
+  if (!rowwise)
     for (const std::size_t divisor : {2, 3, 64, 2048})
       if (tensor.size % divisor == 0 && once_in(2)) size = divisor;
   mine.row_size = size;
-  mine.scale = {kScales[below(5)]};
   const bool in_order = once_in(2);
   std::size_t count = 0;
   for (std::size_t row = 0; row < std::min<std::size_t>(tensor.size / size, 40); ++row) {
@@ -234,16 +231,43 @@ bool step_rows(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
     mine.first.push_back(count);
     count += in_order ? 1 : 1 + below(3);
   }
-  if (mine.rows.empty()) return true;
+  if (mine.rows.empty()) return false;
   mine.first.push_back(count);
   if (in_order) mine.first.clear();
   // Row by row from the last one on.
   for (std::size_t k = 0; k < count && !in_order; ++k) mine.gradients.push_back(count - 1 - k);
-  Mirrored gradients;
   const std::size_t at = add_gradient(gradients, tensor.format(), count * size, once_in(6));
   theirs = mine;
   mine.values = {gradients.host[at].data(), nullptr, tensor.format()};
   theirs.values = {gradients.device[at].data(), nullptr, tensor.format()};
+  return true;
+}
+
+// A step over rows of some tensors and, mostly, over whole others.
+bool step_jointly(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
+  const std::size_t count = fixture.host.size();
+  JointGradients mine, theirs;
+  Mirrored gradients;
+  std::vector<Array> host_sets(count), device_sets(count);
+  const bool only_rows = once_in(3);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Tensor& tensor = fixture.host[i];
+    RowGradients table, other;
+    table.tensor = i;
+    if (once_in(3) && !host.rule().layerwise && !host.is_frozen(i)) {
+      if (!add_rows(gradients, tensor, host.rule().rowwise, table, other)) continue;
+      mine.tables.push_back(std::move(table));
+      theirs.tables.push_back(std::move(other));
+    } else if (!only_rows && !once_in(4)) {
+      const std::size_t at = add_gradient(gradients, tensor.format(), tensor.size, once_in(9));
+      host_sets[i] = {gradients.host[at].data(), nullptr, tensor.format()};
+      device_sets[i] = {gradients.device[at].data(), nullptr, tensor.format()};
+    }
+  }
+  mine.sets = only_rows ? nullptr : host_sets.data();
+  theirs.sets = only_rows ? nullptr : device_sets.data();
+  mine.scale = theirs.scale = {kScales[below(5)]};
+  mine.advances = theirs.advances = once_in(2);
   bool applied = true;
   double norm = -1.0;
   device.report_to(&applied, &norm);
@@ -305,7 +329,7 @@ bool run_once(const RuleInfo& rule) {
       device.freeze(frozen, true);
     }
     if (!step(fixture, host, device)) return false;
-    if (!rule.layerwise && !step_rows(fixture, host, device)) return false;
+    if (!step_jointly(fixture, host, device)) return false;
   }
   bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
   for (std::size_t at = 1; at < fixture.arrays.host.size(); ++at) {

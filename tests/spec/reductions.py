@@ -27,14 +27,24 @@ def tree_sums(table):
     return table[:, 0]
 
 
-def grad_norm(grads, scale=1.0):
-    """The norm of unscaled gradients; None where a parameter has none."""
+def squares(grads, scale=1.0):
+    """The sum of squares of each unscaled gradient; 0 for None."""
     with np.errstate(all="ignore"):
-        squares = [
+        return [
             0.0 if g is None else tree_sum((g / g.dtype.type(scale)).astype(np.float64) ** 2)
             for g in grads
         ]
-        return np.sqrt(tree_sum(np.array(squares)))
+
+
+def norm_of(sums):
+    """The norm whose square is the sum of these."""
+    with np.errstate(all="ignore"):
+        return np.sqrt(tree_sum(np.array(sums)))
+
+
+def grad_norm(grads, scale=1.0):
+    """The norm of unscaled gradients; None where a parameter has none."""
+    return norm_of(squares(grads, scale))
 
 
 def clip_factor(limit, norm):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reductions import clip_factor, tree_sum
+from reductions import clip_factor, norm_of, tree_sum
 from reference import Run
 
 
@@ -15,6 +15,13 @@ def gathered(indices, rows):
     return sorted(sums), np.array([sums[index] for index in sorted(sums)])
 
 
+def row_squares(indices, rows, scale=1.0):
+    """The sum of squares of each named row's gradient."""
+    _, grads = gathered(indices, rows)
+    with np.errstate(all="ignore"):
+        return [tree_sum(np.float64(g / g.dtype.type(scale)) ** 2) for g in grads]
+
+
 class Rows:
     """A table that the reference follows through steps of rows: a lazy rule."""
 
@@ -22,12 +29,12 @@ class Rows:
         self.run, self.table = Run(rule, options, table), table.copy()
         self.ema, self.limit = table.copy(), options.get("max_grad_norm")
 
-    def step(self, indices, rows, scale=1.0):
+    def step(self, indices, rows, scale=1.0, norm=None):
+        """Step, clipped by the norm of these rows unless another is given, which is returned."""
         named, grads = gathered(indices, rows)
         f = grads.dtype.type
-        with np.errstate(all="ignore"):
-            squares = [tree_sum(np.float64(g / f(scale)) ** 2) for g in grads]
-            norm = np.sqrt(tree_sum(np.array(squares)))
+        if norm is None:
+            norm = norm_of(row_squares(indices, rows, scale))
         part = Run(self.run.rule, vars(self.run.options), self.table[named])
         part.t = self.run.t
         part.state = {name: value[named] for name, value in self.run.state.items()}
