@@ -5,7 +5,7 @@ import time
 from contextlib import nullcontext
 
 import fusedstep as fs
-from fusedstep._bench.gate import reason_of
+from fusedstep._bench.libraries import reason_of
 from fusedstep._bench.timing import WARM_STEPS, in_turns
 
 from ..harness.machine import Neighbours, describe_cpu

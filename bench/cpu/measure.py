@@ -10,11 +10,12 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep._bench.contestants import Arrays
-from fusedstep._bench.gate import reason_of
+from fusedstep._bench.libraries import reason_of
+from fusedstep._bench.memory import available_memory
 from fusedstep._bench.timing import Timed, rounds
 
 from ..harness.gate import admit
-from ..harness.machine import Neighbours, available_memory, describe_cpu, last_level_cache
+from ..harness.machine import Neighbours, describe_cpu, last_level_cache
 from ..harness.processes import measure_cases
 from ..harness.progress import progress
 from ..harness.results import CaseResult
@@ -91,7 +92,7 @@ def measure(case: Case, count: int, seconds: float, quick: bool) -> CaseResult:
     contest = Contest(case, quick)
     names = list(contest.makers)
     # Parameters, state, and what some allocate beside: 16 bytes per element.
-    together = 16 * sum(case.sizes) * len(names) < 0.6 * available_memory()
+    together = 16 * sum(case.sizes) * len(names) < 0.6 * available_memory(otherwise=8 << 30)
     always = [name for name in (case.reference, ROOFLINE) if name in names]
     others = [name for name in names if name not in always]
     groups = [others] if together else [[name] for name in others]
@@ -105,8 +106,8 @@ def measure(case: Case, count: int, seconds: float, quick: bool) -> CaseResult:
             found = rounds({**constant, **contest.build(group)}, count, seconds, tick)
             for name, own in found.items():
                 entry = times.setdefault(name, {"seconds": [], "reference": []})
-                entry["seconds"] += own
-                entry["reference"] += found[case.reference]
+                entry["seconds"] += [stretch.median for stretch in own]
+                entry["reference"] += [stretch.median for stretch in found[case.reference]]
     return {
         "name": case.name,
         "title": case.title,

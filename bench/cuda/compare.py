@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
-from fusedstep._bench.gate import reason_of
+from fusedstep._bench.libraries import reason_of
 
 from ..harness.machine import version_of
 from ..harness.processes import Result, empty_result, is_selected, write_json

@@ -8,7 +8,8 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep._bench.contestants import LR, OURS, Arrays, Step
-from fusedstep._bench.gate import STEPS, reason_of, why_rejected
+from fusedstep._bench.gate import STEPS, why_rejected
+from fusedstep._bench.libraries import reason_of
 from fusedstep._bench.timing import WARM_STEPS, in_turns
 
 from ..harness.results import CaseResult

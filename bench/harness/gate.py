@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fusedstep._bench.contestants import OURS, Arrays, Contestant, Make
-from fusedstep._bench.gate import Tolerance, reason_of, result_after_steps, why_rejected
+from fusedstep._bench.gate import Tolerance, result_after_steps, why_rejected
+from fusedstep._bench.libraries import reason_of
 
 # Multiples of 256, below which 8-bit optimizers keep float32, and odd lengths.
 SIZES = (10_240, 4_099, 7)

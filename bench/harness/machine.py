@@ -26,15 +26,6 @@ def last_level_cache() -> int:
     return max((int(p.read_text().strip().rstrip("K")) * 1024 for p in sizes), default=32 << 20)
 
 
-def available_memory() -> int:
-    """Bytes, according to Linux; 8 GiB elsewhere."""
-    text = Path("/proc/meminfo")
-    if not text.exists():
-        return 8 << 30
-    fields = dict(line.split(":") for line in text.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024
-
-
 def describe_cpu(libraries: Iterable[str]) -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

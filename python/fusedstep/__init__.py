@@ -13,7 +13,9 @@ array([0.9, 0.9, 0.9], dtype=float32)
 """
 
 from fusedstep._environment import end_command as _end_command
+from fusedstep._environment import interrupt_in_one_line as _interrupt_in_one_line
 
+_interrupt_in_one_line()
 try:
     from fusedstep._core import __version__
 except ImportError as error:

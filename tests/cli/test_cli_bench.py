@@ -13,35 +13,23 @@ import pytest
 import fusedstep as fs
 from fusedstep._bench import contestants
 from fusedstep._bench.contestants import Contestant
-from fusedstep._cli import measurement
+from fusedstep._bench.formulas import FORMULAS
+from fusedstep._cli import measurement, peers
 from fusedstep._cli.main import main
 from terminal import stderr_on_a_terminal
 
-ROW = re.compile(r"^ *([\d,]+) +([\d.]+) +(\d+)%((?: +[\d.]+x| +disturbed)*)$", re.MULTILINE)
+# A size, nanoseconds, a percentage if the times were steady, and a ratio for each peer.
+RATIO = r"~?[\d.,]+x(?: \([\d.,]+-[\d.,]+\))?"
+ROW = re.compile(rf"^ *([\d,]+) +~?[\d.]+(?: +\d+%)?((?: +{RATIO})*)$", re.MULTILINE)
 COMMAND = [sys.executable, "-m", "fusedstep", "bench"]
 # An editable installation that rebuilds would report that on standard output.
 ENVIRONMENT = os.environ | {"SKBUILD_EDITABLE_VERBOSE": "0"}
-
-
-@pytest.fixture(autouse=True)
-def short(tmp_path, monkeypatch):
-    """Short stretches, in a directory of its own, on a machine that counts as idle."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(measurement, "_preemptions", lambda: 0)
-    monkeypatch.setattr(measurement, "STRETCH", 1e-4)
-
-
-@pytest.fixture
-def without(monkeypatch):
-    def hide(*modules):
-        for module in modules:
-            monkeypatch.setitem(sys.modules, module, None)
-
-    return hide
+pytestmark = pytest.mark.usefixtures("short")
 
 
 def rows(stdout):
-    return {row[0]: row[3].split() for row in ROW.findall(stdout)}
+    """The ratios of each size."""
+    return {size: re.findall(RATIO, ratios) for size, ratios in ROW.findall(stdout)}
 
 
 # What it reports ---------------------------------------------------------------------------------
@@ -74,8 +62,15 @@ def test_every_rule(rule, dtype, without, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     assert f"One step of {rule} ({dtype})" in said.out
-    assert len(rows(said.out)["100"]) == (2 if rule == "adam" else 0)
-    assert ("Left out: NumPy (takes part for adam alone)." in said.out) == (rule != "adam")
+    peers = ["NumPy textbook"] * (rule in FORMULAS) + ["NumPy in place"] * (rule == "adam")
+    assert len(rows(said.out)["100"]) == len(peers)
+    if peers:
+        assert (
+            f"\nChecked: after 3 steps the same parameters as {' and '.join(peers)}.\n" in said.out
+        )
+    else:
+        assert f"\nNot checked: nobody else here computes {rule}.\n" in said.out
+        assert f"Left out: NumPy (bench has no formula of {rule})." in said.out
 
 
 def test_json(tmp_path, without, capsys):
@@ -87,10 +82,14 @@ def test_json(tmp_path, without, capsys):
     assert [result["parameters"] for result in said["results"]] == [100, 2000]
     others = {"NumPy textbook", "NumPy in place"}
     for result in said["results"]:
-        assert result["roofline_fraction"] > 0
+        assert result["roofline_fraction"] is None or result["roofline_fraction"] > 0
+        assert result["preemptions_per_second"] >= 0
         assert result["ns_per_parameter"].keys() == others | {"fusedstep", "roofline"}
         assert result["times_fusedstep"].keys() == others
-        assert (result["preemptions_per_second"], result["disturbed"]) == (0, False)
+        for time in (*result["ns_per_parameter"].values(), *result["times_fusedstep"].values()):
+            assert 0 < time["low"] <= time["median"] <= time["high"]
+            assert time["mean"] > 0
+    assert set(said["checked_against"]) == others
     assert said["left_out"] == {"torch": "not installed here: pip install torch"}
     assert said["picture"] is None
     assert list(tmp_path.iterdir()) == []
@@ -102,21 +101,6 @@ def test_json_and_a_picture_that_was_asked_for(without, capsys):
     assert main(["bench", "--json", "--sizes", "100", "-o", "b.png"]) == 0
     assert json.loads(capsys.readouterr().out)["picture"] == "b.png"
     assert Path("b.png").stat().st_size > 0
-
-
-def test_disturbed_rows_are_no_result(without, monkeypatch, capsys):
-    pytest.importorskip("matplotlib")
-    without("torch")
-    # Asked before and after each size: the second is disturbed.
-    monkeypatch.setattr(measurement, "_preemptions", iter([0, 0, 0, 10**9]).__next__)
-    drawn = []
-    monkeypatch.setattr("matplotlib.axes.Axes.axvspan", lambda *args, **_: drawn.append(args[1:]))
-    assert main(["bench", "-q", "--sizes", "100", "2k"]) == 0
-    said = capsys.readouterr().out
-    assert rows(said)["2,000"] == ["disturbed"] * 2
-    assert "disturbed" not in rows(said)["100"]
-    assert "\nDisturbed: other programs took a CPU from this one, up to " in said
-    assert drawn == [(2000 / 1.3, 2000 * 1.3)]
 
 
 def test_threads_are_given_back(without):
@@ -150,57 +134,105 @@ def test_on_a_terminal_there_is_a_bar():
 
 def test_torch_takes_part():
     pytest.importorskip("torch")
-    makers, left_out = measurement.contestants("adam")
-    assert "torch fused" in makers
-    assert left_out == {}
-    makers, left_out = measurement.contestants("rmsprop")
-    assert "torch foreach" in makers
-    _, left_out = measurement.contestants("momentum")
-    assert left_out == {
-        "NumPy": "takes part for adam alone",
-        "torch": "its torch.optim has no Momentum",
-    }
+    asked = peers.candidates("adam")
+    assert "torch fused" in asked.makers
+    assert asked.left_out == {}
+    assert "torch foreach" in peers.candidates("rmsprop").makers
+    assert peers.candidates("momentum").left_out == {"torch": "its torch.optim has no Momentum"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", fs.available())
 def test_all_compute_the_same(rule, dtype):
-    makers, _ = measurement.contestants(rule)
+    asked = peers.candidates(rule)
     torch = sys.modules.get("torch")  # keeps some scalars of NAdam and ASGD in its default dtype
     before = torch and torch.get_default_dtype()
     try:
         if torch:
             torch.set_default_dtype(getattr(torch, dtype))
-        assert measurement.differing(makers, dtype) == []
+        assert peers.peers(rule, dtype).others == asked.others
     finally:
         if torch:
             torch.set_default_dtype(before)
 
 
-@pytest.fixture
-def wrong(monkeypatch):
-    """Add a contestant that does nothing, by its name."""
+@pytest.mark.parametrize("rule", FORMULAS)
+def test_the_check_finds_a_wrong_step(rule, without, monkeypatch):
+    """Ours goes a tenth too far."""
+    without("torch")
+    make = contestants.fusedstep(rule)
 
-    def add(name):
-        makers, left_out = measurement.contestants("adam")
-        makers[name] = lambda p, _: Contestant(lambda: None, lambda: p)
-        monkeypatch.setattr(measurement, "contestants", lambda _: (makers, left_out))
+    def wrong(params, grads):
+        [start] = [p.copy() for p in params]
+        right = make(params, grads)
+        return right._replace(result=lambda: [start + 1.1 * (params[0] - start)])
+
+    monkeypatch.setattr(peers, "fusedstep", lambda _: wrong)
+    with pytest.raises(RuntimeError, match="fusedstep and NumPy textbook disagree"):
+        peers.peers(rule, "float32")
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """Replace a contestant, or add one, by its name."""
+
+    def add(name, make):
+        asked = peers.candidates("adam")
+        changed = peers.Peers({**asked.makers, name: make}, asked.left_out)
+        monkeypatch.setattr(peers, "candidates", lambda _: changed)
 
     return add
 
 
-def test_a_peer_that_computes_something_else_is_left_out(wrong, without, capsys):
+def lazy(params, _):
+    return Contestant(lambda: None, lambda: params)
+
+
+def broken(*_):
+    raise AttributeError("it has no such thing\nand more")
+
+
+def greedy(params, grads):
+    if params[0].size == 2000:
+        raise RuntimeError("cannot allocate")
+    return contestants.numpy_textbook(params, grads)
+
+
+def test_a_peer_that_computes_something_else_is_left_out(peer, without, capsys):
     without("matplotlib", "torch")
-    wrong("lazy")
+    peer("lazy", lazy)
     assert main(["bench", "-q", "--sizes", "100"]) == 0
     said = capsys.readouterr().out
     assert "Left out: lazy (its adam computes something else)." in said
-    assert len(rows(said)["100"]) == len(measurement.NUMPY)
+    assert len(rows(said)["100"]) == 2
 
 
-def test_a_step_unlike_numpy_is_an_error(wrong, without):
+def test_a_peer_that_fails_is_left_out(peer, without, capsys):
     without("matplotlib", "torch")
-    wrong("NumPy textbook")
+    peer("broken", broken)
+    assert main(["bench", "-q", "--sizes", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "Left out: broken (AttributeError: it has no such thing)." in said
+
+
+def test_a_peer_that_fails_at_a_size_is_blank_there(peer, without, capsys):
+    pytest.importorskip("matplotlib")
+    without("torch")
+    peer("greedy", greedy)
+    assert main(["bench", "--sizes", "100", "2k", "3k"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "size 1 of 3\nsize 2 of 3\nsize 3 of 3\n"
+    assert {size: len(ratios) for size, ratios in rows(said.out).items()} == {
+        "100": 3,
+        "2,000": 2,
+        "3,000": 3,
+    }
+    assert "Left out: greedy (with 2,000 parameters: RuntimeError: cannot allocate)." in said.out
+
+
+def test_a_step_unlike_numpy_is_an_error(peer, without):
+    without("matplotlib", "torch")
+    peer("NumPy textbook", lazy)
     with pytest.raises(RuntimeError, match="fusedstep and NumPy textbook disagree"):
         main(["bench", "-q", "--sizes", "100"])
 
@@ -235,7 +267,10 @@ def test_missing_libraries_are_named(tmp_path, without, capsys):
     said = capsys.readouterr()
     assert said.err == "size 1 of 1\n"
     assert "Left out: torch (not installed here: pip install torch)." in said.out
-    assert said.out.endswith("\nNo picture: it needs matplotlib.\n")
+    assert said.out.endswith(
+        "\nNo picture: cannot draw fusedstep-bench.png: matplotlib: not installed here: "
+        "pip install matplotlib.\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,7 +280,7 @@ def test_a_picture_that_was_asked_for_needs_matplotlib(without, monkeypatch, cap
     assert main(["bench", "--output", "b.png"]) == 3
     assert capsys.readouterr() == (
         "",
-        "fusedstep: cannot draw b.png without matplotlib: pip install matplotlib\n",
+        "fusedstep: cannot draw b.png: matplotlib: not installed here: pip install matplotlib\n",
     )
 
 
@@ -262,28 +297,52 @@ def test_an_unwritable_output_is_found_before_the_work(name, tmp_path, monkeypat
     assert said.err.count("\n") == 1
 
 
-def test_too_little_memory(without, monkeypatch, capsys):
+@pytest.mark.parametrize("size", ["100G", "1000000000000000000", "1" + "0" * 30 + "G"])
+def test_a_size_beyond_this_machine_is_found_before_the_work(size, without, monkeypatch, capsys):
+    without("matplotlib", "torch")
+    monkeypatch.setattr(measurement, "available_memory", lambda otherwise: 10**9)  # noqa: ARG005
+    monkeypatch.setattr(measurement, "measure", lambda *_: pytest.fail("it was measured"))
+    assert main(["bench", "--sizes", "100", size]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(
+        r"fusedstep: not enough memory for [\d,]+ parameters: all contestants together need "
+        r"[\d,.]+ GB, and 1.0 GB are free\n",
+        said.err,
+    )
+
+
+def test_memory_that_runs_out_all_the_same(without, monkeypatch, capsys):
     def measure(*_):
         raise MemoryError
 
     without("matplotlib", "torch")
     monkeypatch.setattr(measurement, "measure", measure)
-    assert main(["bench", "--sizes", "100G"]) == 3
-    assert capsys.readouterr().err == (
-        "fusedstep: not enough memory for 100,000,000,000 parameters\n"
-    )
+    assert main(["bench", "--sizes", "100"]) == 3
+    assert capsys.readouterr().err == "fusedstep: not enough memory for 100 parameters\n"
+
+
+@pytest.mark.parametrize("rule", ["Adam", "ADAMW", "RMSprop"])
+def test_rules_in_any_case(rule, without, capsys):
+    without("matplotlib", "torch")
+    assert main(["bench", "-q", "-r", rule, "--sizes", "100"]) == 0
+    assert f"One step of {rule.lower()} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["--rule", "adamx"], "invalid choice: 'adamx'"),
+        (["--rule", "AdamX"], "no rule is named 'AdamX' (did you mean adam"),
+        (["--rule", "sdg"], "no rule is named 'sdg'"),
+        (["--rule", "a" * 9999], "aaa...aaa"),
         (["--dtype", "float16"], "invalid choice: 'float16'"),
         (["--sizes"], "expected at least one argument"),
         (["--sizes", "0"], "expected a whole number >= 1"),
         (["--sizes", "0k"], "got '0k'"),
         (["--sizes", "10", "-5"], "-5"),
         (["--sizes", "1e6"], "got '1e6'"),
+        (["--sizes", "nan"], "got 'nan'"),
+        (["--sizes", "1" * 5000], "got '111"),
         (["--sizes", "k"], "got 'k'"),
         (["--sizes", ""], "got ''"),
         (["--threads", "0"], "expected a whole number from 1 to 4096, got '0'"),
@@ -297,6 +356,7 @@ def test_wrong_usage(args, complaint, capsys):
     assert said.out == ""
     assert said.err.startswith("usage: fusedstep bench")
     assert complaint in said.err
+    assert len(said.err) < 1000
 
 
 def test_importing_it_imports_no_peer():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import fusedstep as fs
 from fusedstep import _core
+from fusedstep._bench.formulas import FORMULAS
 from fusedstep._specs import GroupOptions, TensorSpec
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "numpy_in_place",
     "numpy_textbook",
     "roofline",
+    "textbook",
     "torch_parameters",
     "torch_step",
 ]
@@ -102,21 +104,26 @@ def roofline(n_states: int, average: bool = False) -> Make:
     return make
 
 
-def numpy_textbook(params: Arrays, grads: Arrays) -> Contestant:
-    """Adam as the formula is written: every operation allocates its result."""
-    state = [[np.zeros_like(p), np.zeros_like(p)] for p in params]
-    t = 0
+def textbook(rule: str, options: Mapping[str, Any]) -> Make:
+    """A rule as its formula is written, in NumPy: every operation allocates its result."""
+    formula = FORMULAS[rule]
 
-    def step() -> None:
-        nonlocal t
-        t += 1
-        for p, g, s in zip(params, grads, state, strict=True):
-            s[0] = BETA1 * s[0] + (1 - BETA1) * g
-            s[1] = BETA2 * s[1] + (1 - BETA2) * g * g
-            m_hat, v_hat = s[0] / (1 - BETA1**t), s[1] / (1 - BETA2**t)
-            p -= LR * m_hat / (np.sqrt(v_hat) + EPS)
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        states: list[dict[str, Any]] = [{} for _ in params]
+        t = 0
 
-    return Contestant(step, lambda: params)
+        def step() -> None:
+            nonlocal t
+            t += 1
+            for p, g, state in zip(params, grads, states, strict=True):
+                p -= formula(p, g, state, options, t)
+
+        return Contestant(step, lambda: params)
+
+    return make
+
+
+numpy_textbook = textbook("adam", {"lr": LR, "betas": (BETA1, BETA2), "eps": EPS})
 
 
 def adam_direction(g: Array, m: Array, v: Array, size: float, eps: float, out: Array) -> None:

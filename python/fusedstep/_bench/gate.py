@@ -10,7 +10,7 @@ import numpy as np
 
 from fusedstep._bench.contestants import Array, Arrays, Contestant
 
-__all__ = ["STEPS", "Tolerance", "reason_of", "result_after_steps", "why_rejected"]
+__all__ = ["STEPS", "Tolerance", "result_after_steps", "why_rejected"]
 
 STEPS = 3
 
@@ -20,11 +20,6 @@ class Tolerance(NamedTuple):
 
     worst: float = 1e-6
     mean: float = math.inf
-
-
-def reason_of(error: Exception) -> str:
-    """The error in one line."""
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
 def result_after_steps(

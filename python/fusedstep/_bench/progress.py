@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from fusedstep._bench.libraries import Unusable, library
 
 __all__ = ["progress_bar"]
 
@@ -14,8 +15,8 @@ __all__ = ["progress_bar"]
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[], object] | None]:
     """Yield what advances a bar on standard error; None if that is no terminal, or without tqdm."""
     try:
-        tqdm = importlib.import_module("tqdm").tqdm if sys.stderr.isatty() else None
-    except ModuleNotFoundError:
+        tqdm = library("tqdm", "tqdm").tqdm if sys.stderr.isatty() else None
+    except (Unusable, AttributeError):
         tqdm = None
     if tqdm is None:
         yield None

@@ -6,14 +6,22 @@ import random
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from fusedstep._bench.contestants import Contestant, Step
 
-__all__ = ["WARM_STEPS", "Timed", "in_turns", "rounds"]
+__all__ = ["WARM_STEPS", "Stretch", "Timed", "in_turns", "rounds"]
 
 WARM_STEPS = 3
 # Steps shorter than this are timed several at a time, since reading the clock costs 0.1 µs.
 BATCH_SECONDS = 5e-5
+
+
+class Stretch(NamedTuple):
+    """Seconds per step: what most steps take, and what they cost, with every stall among them."""
+
+    median: float
+    mean: float
 
 
 class Timed:
@@ -34,8 +42,8 @@ class Timed:
             step()
         return (time.perf_counter() - start) / self._batch
 
-    def stretch(self, seconds: float) -> float:
-        """Seconds per step: the median over a stretch, without a first step and the first tenth.
+    def stretch(self, seconds: float) -> Stretch:
+        """Time steps for so long, without a first one and the first tenth.
 
         In these the caches hold another contestant's data, and the threads of the contestant before
         may still be spinning.
@@ -45,7 +53,8 @@ class Timed:
         end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             times.append(self._once())
-        return statistics.median(times[len(times) // 10 :])
+        kept = times[len(times) // 10 :]
+        return Stretch(statistics.median(kept), statistics.fmean(kept))
 
 
 def in_turns(names: Iterable[str], count: int) -> Iterator[str]:
@@ -62,9 +71,9 @@ def in_turns(names: Iterable[str], count: int) -> Iterator[str]:
 
 def rounds(
     timed: Mapping[str, Timed], count: int, seconds: float, tick: Step
-) -> dict[str, list[float]]:
-    """Seconds per step, by contestant and round. `tick` is called after each stretch."""
-    times: dict[str, list[float]] = {name: [] for name in timed}
+) -> dict[str, list[Stretch]]:
+    """The stretches, by contestant and round. `tick` is called after each."""
+    times: dict[str, list[Stretch]] = {name: [] for name in timed}
     for name in in_turns(timed, count):
         times[name].append(timed[name].stretch(seconds))
         tick()

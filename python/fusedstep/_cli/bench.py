@@ -2,100 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import fusedstep as fs
+from fusedstep._bench.libraries import Unusable
 from fusedstep._cli.errors import CommandError, check_output, write_output
-from fusedstep._cli.measurement import OURS, ROOFLINE, ROUNDS, Benchmark, benchmark
+from fusedstep._cli.figures import drawing
+from fusedstep._cli.measurement import benchmark
+from fusedstep._cli.report import as_json, as_table
 
 __all__ = ["run"]
 
 OUTPUT = Path("fusedstep-bench.png")
 
 
-def print_table(result: Benchmark) -> None:
-    """Print one row per size, and what the columns mean."""
-    config = fs.show_config("dict")
-    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    print(
-        f"One step of {result.rule} ({result.dtype}): fusedstep {config['fusedstep']} "
-        f"({config['isa']}, {config['machine']}, {threads}), NumPy {config['numpy']}.\n"
-    )
-    print(
-        f"{'parameters':>13}{'ns/parameter':>15}{'of roofline':>14}",
-        *(f"{name:>16}" for name in result.others),
-        sep="",
-    )
-    for timing in result.timings:
-        print(
-            f"{timing.parameters:>13,}{timing.nanoseconds(OURS):>15.3f}{timing.ratio(ROOFLINE):>14.0%}",
-            *(
-                f"{'disturbed':>16}" if timing.disturbed else f"{timing.ratio(name):>15.1f}x"
-                for name in result.others
-            ),
-            sep="",
-        )
-    print(
-        f"\nx: time divided by fusedstep's, the median of {ROUNDS} interleaved rounds.\n"
-        "Roofline: the same reads and writes with one addition instead of the rule; 100% is the\n"
-        "most that this machine can do."
-    )
-    if any(timing.disturbed for timing in result.timings):
-        most = max(timing.preempted for timing in result.timings)
-        print(
-            f"Disturbed: other programs took a CPU from this one, up to {most:.0f} times a second. "
-            "Threads\nthen wait for each other and the times mean little: measure on an idle machine, "
-            "or with --threads 1."
-        )
-    for name, reason in result.left_out.items():
-        print(f"Left out: {name} ({reason}).")
-
-
-def as_json(result: Benchmark, picture: Path | None) -> str:
-    """The result for programs."""
-    return json.dumps(
-        {
-            "config": fs.show_config("dict"),
-            "rule": result.rule,
-            "dtype": result.dtype,
-            "threads": result.threads,
-            "rounds": ROUNDS,
-            "results": [
-                {
-                    "parameters": timing.parameters,
-                    "preemptions_per_second": timing.preempted,
-                    "disturbed": timing.disturbed,
-                    "roofline_fraction": timing.ratio(ROOFLINE),
-                    "ns_per_parameter": {n: timing.nanoseconds(n) for n in result.contestants},
-                    "times_fusedstep": {name: timing.ratio(name) for name in result.others},
-                }
-                for timing in result.timings
-            ],
-            "left_out": result.left_out,
-            "picture": None if picture is None else str(picture),
-        },
-        indent=2,
-    )
-
-
-def choose_picture(output: Path | None, json_wanted: bool) -> Path | None:
-    """Where the picture goes: nowhere with JSON or without matplotlib, unless it was asked for."""
-    if json_wanted and output is None:
-        return None
+def prepare_picture(output: Path) -> ModuleType:
+    """What draws the picture, if it can be drawn and written; otherwise a CommandError."""
     try:
-        importlib.import_module("matplotlib")
-    except ModuleNotFoundError:
-        if output is None:
-            return None
-        raise CommandError(
-            f"cannot draw {output} without matplotlib: pip install matplotlib"
-        ) from None
-    check_output(output or OUTPUT)
-    return output or OUTPUT
+        figure = drawing("fusedstep._cli.bench_figure")
+    except Unusable as error:
+        raise CommandError(f"cannot draw {output}: matplotlib: {error}") from None
+    check_output(output)
+    return figure
 
 
 def run(
@@ -107,7 +38,9 @@ def run(
     json_wanted: bool,
     quiet: bool,
 ) -> None:
-    """Measure, print the table or JSON, and draw the picture.
+    """Measure, draw the picture, and print the table or JSON.
+
+    A picture that was not asked for is left out where it cannot be had.
 
     Raises
     ------
@@ -115,15 +48,20 @@ def run(
         `output` cannot be drawn or written (found out before the work if possible), or there is
         not enough memory.
     """
-    picture = choose_picture(output, json_wanted)
+    picture, figure, why_none = output or OUTPUT, None, ""
+    if output or not json_wanted:
+        try:
+            figure = prepare_picture(picture)
+        except CommandError as error:
+            if output:
+                raise
+            why_none = str(error)
     with fs.num_threads(threads) if threads else nullcontext():
         result = benchmark(rule, dtype, sorted(set(sizes)), quiet)
-    if picture:
-        from fusedstep._cli.bench_figure import render
-
-        write_output(picture, render(result))
+    if figure:
+        write_output(picture, figure.render(result))
     if json_wanted:
-        print(as_json(result, picture))
-        return
-    print_table(result)
-    print(f"Picture: {picture}" if picture else "No picture: it needs matplotlib.")
+        print(as_json(result, picture if figure else None))
+    else:
+        print(as_table(result))
+        print(f"Picture: {picture}" if figure else f"No picture: {why_none}.")

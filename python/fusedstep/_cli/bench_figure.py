@@ -8,19 +8,22 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import fusedstep as fs
+from fusedstep._bench.contestants import OURS
 from fusedstep._cli.figures import blank_figure, to_png
-from fusedstep._cli.measurement import OURS, ROOFLINE, Benchmark
+from fusedstep._cli.measurement import Benchmark
+from fusedstep._cli.peers import IN_PLACE, ROOFLINE, TEXTBOOK
 
 __all__ = ["render"]
 
 # Colour-blind safe colours (Okabe & Ito 2008); the markers distinguish the lines in greyscale.
 STYLES: dict[str, dict[str, Any]] = {
-    "NumPy textbook": {"color": "#7F7F7F", "marker": "o"},
-    "NumPy in place": {"color": "#E69F00", "marker": "s"},
+    TEXTBOOK: {"color": "#7F7F7F", "marker": "o"},
+    IN_PLACE: {"color": "#E69F00", "marker": "s"},
     OURS: {"color": "#D55E00", "marker": "D", "linewidth": 3},
     "torch": {"color": "#0072B2", "marker": "^", "markersize": 11, "markerfacecolor": "none"},
     ROOFLINE: {"color": "black", "linestyle": "--", "linewidth": 1.2, "marker": "_"},
 }
+MEAN: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 7, "markeredgewidth": 2}
 
 
 def short(size: float, _: object = None) -> str:
@@ -31,19 +34,36 @@ def short(size: float, _: object = None) -> str:
     return f"{size:g}"
 
 
+def draw_contestant(ax: Axes, result: Benchmark, name: str, style: dict[str, Any]) -> None:
+    """The medians with their intervals; and the means above them, where steps stalled."""
+    timings = [timing for timing in result.timings if name in timing.stretches]
+    sizes = [timing.parameters for timing in timings]
+    times = [timing.seconds(name) for timing in timings]
+    typical, low, high = (
+        [bound * 1e9 / size for bound, size in zip(bounds, sizes, strict=True)]
+        for bounds in zip(*times, strict=True)
+    )
+    below = [m - x for m, x in zip(typical, low, strict=True)]
+    above = [x - m for m, x in zip(typical, high, strict=True)]
+    label = "roofline: the same streams, one addition" if name == ROOFLINE else name
+    ax.errorbar(sizes, typical, (below, above), label=label, capsize=4, elinewidth=1.2, **style)
+    stalled = [timing for timing in timings if timing.stalled(name)]
+    means = [timing.mean_seconds(name) * 1e9 / timing.parameters for timing in stalled]
+    ax.plot([timing.parameters for timing in stalled], means, **MEAN, color=style["color"])
+
+
 def draw(ax: Axes, result: Benchmark) -> None:
-    """One line per contestant, drawn in an order in which none covers another."""
+    """All contestants, in an order in which none covers another."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
     sizes = [timing.parameters for timing in result.timings]
+    ax.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
     for key, style in STYLES.items():
-        for name in result.contestants:
-            if name.startswith(key):
-                label = "roofline: the same streams, one addition" if name == ROOFLINE else name
-                times = [timing.nanoseconds(name) for timing in result.timings]
-                ax.loglog(sizes, times, label=label, **style)
-    disturbed = [timing.parameters for timing in result.timings if timing.disturbed]
-    for i, size in enumerate(disturbed):
-        name = "" if i else "disturbed by other programs"  # one legend entry for all
-        ax.axvspan(size / 1.3, size * 1.3, color="0.85", zorder=0, label=name)
+        for name in (*result.peers, OURS, ROOFLINE):
+            if name.startswith(key) and any(name in t.stretches for t in result.timings):
+                draw_contestant(ax, result, name, style)
+    if any(timing.stalled(name) for timing in result.timings for name in timing.stretches):
+        ax.plot([], [], **MEAN, color="0.3", label="mean, with all stalls")
     ax.xaxis.set_major_formatter(FuncFormatter(short))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 import fusedstep as fs
+from fusedstep._bench.libraries import Unusable, library
 from fusedstep._bench.progress import progress_bar
 from fusedstep._cli.errors import CommandError, check_output, write_output
+from fusedstep._cli.figures import drawing
 from fusedstep._cli.training import (
     BATCH_SIZE,
     TRAINING_IMAGES,
@@ -25,23 +28,28 @@ from fusedstep._cli.training import (
 __all__ = ["run"]
 
 
-def check_libraries() -> None:
-    """Raise a CommandError that names every library of the demo that is not installed."""
-    missing = []
-    for module, distribution in [
-        ("matplotlib", "matplotlib"),
-        ("sklearn", "scikit-learn"),
-        ("tqdm", "tqdm"),
+def load_libraries() -> ModuleType:
+    """What draws the picture; a CommandError that names every library that the demo cannot use."""
+    loaded, missing, reasons = [], [], []
+    for distribution, load in [
+        ("matplotlib", partial(drawing, "fusedstep._cli.demo_figure")),
+        ("scikit-learn", partial(library, "sklearn.datasets", "scikit-learn")),
+        ("tqdm", partial(library, "tqdm", "tqdm")),
     ]:
         try:
-            importlib.import_module(module)
-        except ModuleNotFoundError:
-            missing.append(distribution)
+            loaded.append(load())
+        except Unusable as error:
+            if error.installed:
+                reasons.append(f"{distribution}, but {error}")
+            else:
+                missing.append(distribution)
     if missing:
-        raise CommandError(
-            f"demo needs {' and '.join(missing)}, not installed here: "
-            f"pip install {' '.join(missing)}"
+        reasons.append(
+            f"{' and '.join(missing)}, not installed here: pip install {' '.join(missing)}"
         )
+    if reasons:
+        raise CommandError(f"demo needs {'; '.join(reasons)}")
+    return loaded[0]
 
 
 def counted(epochs: int, quiet: bool) -> Generator[int, None, None]:
@@ -87,9 +95,7 @@ def run(epochs: int, seed: int, output: Path, quiet: bool) -> None:
         possible).
     """
     check_output(output)
-    check_libraries()
-    from fusedstep._cli.demo_figure import render
-
+    figure = load_libraries()
     rng = np.random.default_rng(seed)
     digits = load_digits(rng)
     start = initial_weights(rng, digits.x_train.shape[1], int(digits.y_train.max()) + 1)
@@ -105,5 +111,5 @@ def run(epochs: int, seed: int, output: Path, quiet: bool) -> None:
     with closing(counted(epochs, quiet)) as epoch_numbers:  # on Ctrl-C the bar goes first
         results = train(start, digits, epoch_numbers, seed)
     print_results(results, n_parameters, epochs * n_batches)
-    write_output(output, render(results))
+    write_output(output, figure.render(results))
     print(f"Picture: {output}")

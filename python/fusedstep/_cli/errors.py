@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from fusedstep._cli.streams import discard_stdout, prepare_streams
+from fusedstep._messages import printable
 
 __all__ = ["CommandError", "check_output", "exit_code_of", "write_output"]
 
@@ -14,16 +16,12 @@ class CommandError(Exception):
     """A command cannot do its work, and it is not the program's fault; the message says why."""
 
 
-def _discard_stdout() -> None:
-    """Discard what is still buffered: at exit Python would flush it, and fail again."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
 def exit_code_of(command: Callable[[], None]) -> int:
     """Run the command, report what stops it on standard error, and return its exit code."""
+    prepare_streams()
     try:
+        if sys.stdout is None:
+            raise CommandError("standard output is closed")
         try:
             command()
             return 0
@@ -37,27 +35,32 @@ def exit_code_of(command: Callable[[], None]) -> int:
     except CommandError as error:
         print(f"fusedstep: {error}", file=sys.stderr)
         return 3
+    except MemoryError:
+        print("fusedstep: not enough memory", file=sys.stderr)
+        return 3
     except BrokenPipeError:  # 128 + SIGPIPE, as programs in C exit
-        _discard_stdout()
+        discard_stdout()
         return 141
     except OSError as error:  # a full disk, say
-        _discard_stdout()
+        discard_stdout()
         print(f"fusedstep: {error}", file=sys.stderr)
         return 3
 
 
 def check_output(path: Path) -> None:
     """Raise CommandError if `path` cannot be written: before the work rather than after it."""
-    if not path.parent.is_dir():
-        raise CommandError(f"cannot write {path}: there is no directory {path.parent}")
-    existed = os.path.lexists(path)
     try:
+        if not path.parent.is_dir():
+            raise _unwritable(path, f"there is no directory {path.parent}")
+        existed = path.exists()
+        if existed and not (path.is_dir() or path.is_file() or path.is_char_device()):
+            raise _unwritable(path, "it is not a file")  # to open a pipe would wait for its reader
         with path.open("ab"):  # permissions do not suffice: a file system may be read-only
             pass
         if not existed:
-            path.unlink()
+            path.resolve().unlink()
     except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+        raise _unwritable(path, error.strerror or str(error)) from None
 
 
 def write_output(path: Path, content: bytes) -> None:
@@ -65,4 +68,8 @@ def write_output(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, reason: str) -> CommandError:
+    return CommandError(printable(f"cannot write {path}: {reason}", 500))

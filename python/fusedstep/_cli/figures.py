@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import io
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from fusedstep._bench.libraries import library
 
-__all__ = ["blank_figure", "to_png"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["blank_figure", "drawing", "to_png"]
+
+
+def drawing(module: str) -> ModuleType:
+    """A module of this package that draws.
+
+    Raises
+    ------
+    Unusable
+        There is no matplotlib, or it cannot be imported.
+    """
+    # matplotlib refuses to be imported under a backend that it does not know. Here it needs none.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        library("matplotlib", "matplotlib")
+        return library(module, "matplotlib")
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def blank_figure(width: float, height: float) -> Figure:
     """A figure of this size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
