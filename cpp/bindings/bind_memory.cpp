@@ -11,14 +11,19 @@
 namespace fusedstep::bindings {
 namespace {
 
-py::array zeros_like(const py::array& model, std::byte* address, std::shared_ptr<Arena> arena) {
-  auto shared = std::make_unique<std::shared_ptr<Arena>>(std::move(arena));
-  const py::capsule owner(
-      shared.get(), [](void* pointer) { delete static_cast<std::shared_ptr<Arena>*>(pointer); });
-  shared.release();  // now owned by the capsule
+// `owner` keeps the memory.
+py::array zeros_like(const py::array& model, std::byte* address, const py::capsule& owner) {
   const std::vector<py::ssize_t> shape(model.shape(), model.shape() + model.ndim());
   const std::vector<py::ssize_t> strides(model.strides(), model.strides() + model.ndim());
   return py::array(model.dtype(), shape, strides, address, owner);
+}
+
+py::capsule owner_of(std::shared_ptr<Arena> arena) {
+  auto shared = std::make_unique<std::shared_ptr<Arena>>(std::move(arena));
+  py::capsule owner(shared.get(),
+                    [](void* pointer) { delete static_cast<std::shared_ptr<Arena>*>(pointer); });
+  shared.release();  // now owned by the capsule
+  return owner;
 }
 
 // Arrays are checked like parameters; `names` and `role` are for messages.
@@ -37,11 +42,14 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
     requests.push_back({model.data, std::vector(copies, bytes_of(model.format, model.size))});
   }
   const Buffers buffers = allocate_in_phase(requests);
+  const py::capsule owner = owner_of(buffers.arena);
   std::vector<std::vector<py::array>> result(like.size());
-  for (std::size_t i = 0; i < like.size(); ++i)
+  for (std::size_t i = 0; i < like.size(); ++i) {
+    result[i].reserve(copies);
+    const py::array model = models[i].array();
     for (std::size_t k = 0; k < copies; ++k)
-      result[i].push_back(
-          zeros_like(models[i].array(), buffers.address[i * copies + k], buffers.arena));
+      result[i].push_back(zeros_like(model, buffers.address[i * copies + k], owner));
+  }
   return result;
 }
 

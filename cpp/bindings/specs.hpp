@@ -30,9 +30,28 @@ struct TensorSpec {
   py::object average, copy;  // or None
 };
 
-template <class Field>
-void read_field(py::handle object, const char* name, Field& field) {
+// A name that is made once, not for each of many parameters; never freed.
+inline py::handle interned(const char* name) {
+  PyObject* const result = PyUnicode_InternFromString(name);
+  if (result == nullptr) throw py::error_already_set();
+  return result;
+}
+
+template <class Name, class Field>
+void read_field(py::handle object, Name name, Field& field) {
   field = py::cast<Field>(py::object(object.attr(name)));
+}
+
+inline void read_spec(py::handle object, TensorSpec& spec) {
+  static const py::handle name = interned("name"), param = interned("param"),
+                          states = interned("states"), group = interned("group"),
+                          average = interned("average"), copy = interned("copy");
+  read_field(object, name, spec.name);
+  read_field(object, param, spec.param);
+  read_field(object, states, spec.states);
+  read_field(object, group, spec.group);
+  read_field(object, average, spec.average);
+  read_field(object, copy, spec.copy);
 }
 
 }  // namespace fusedstep::bindings
@@ -59,13 +78,7 @@ template <>
 struct type_caster<fusedstep::bindings::TensorSpec> {
   PYBIND11_TYPE_CASTER(fusedstep::bindings::TensorSpec, const_name("fusedstep._specs.TensorSpec"));
   bool load(handle from, bool) {
-    using fusedstep::bindings::read_field;
-    read_field(from, "name", value.name);
-    read_field(from, "param", value.param);
-    read_field(from, "states", value.states);
-    read_field(from, "group", value.group);
-    read_field(from, "average", value.average);
-    read_field(from, "copy", value.copy);
+    fusedstep::bindings::read_spec(from, value);
     return true;
   }
 };

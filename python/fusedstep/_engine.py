@@ -129,13 +129,15 @@ class Engine:
     def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> TensorSpec:
         if self._averaging:
             return TensorSpec(name=tree.names[i], param=own["average"])
+        average = own.get("ema")  # the last of them
+        arrays = [*own.values()]
         return TensorSpec(
             name=tree.names[i],
             param=tree.leaves[i],
-            states=[array for name, array in own.items() if name != "ema"],
+            states=arrays if average is None else arrays[:-1],
             group=tree.group_of[i],
-            average=own.get("ema"),
-            copy=self.space.as_copy(copy),
+            average=average,
+            copy=None if copy is None else self.space.as_copy(copy),
         )
 
     def _note_tensors(
