@@ -34,11 +34,13 @@ std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
   if (names.size() != like.size()) throw std::invalid_argument("expected one name per array");
   std::vector<HostArray> models;
   std::vector<BufferRequest> requests;
+  for (std::size_t i = 0; i < like.size(); ++i)
+    models.push_back(check_numbers(like[i], {role.c_str(), names[i]}, /*writeable=*/false));
   for (std::size_t i = 0; i < like.size(); ++i) {
     const Subject subject{role.c_str(), names[i]};
-    models.push_back(check_numbers(like[i], subject, /*writeable=*/false));
-    if (!rowwise.empty()) models.back() = one_a_row(models.back(), subject, rowwise);
-    const HostArray& model = models.back();
+    HostArray& model = models[i];
+    check_unchanged(model, subject, /*writeable=*/false);  // a later one may run any code
+    if (!rowwise.empty()) model = one_a_row(model, subject, rowwise);
     requests.push_back({model.data, std::vector(copies, bytes_of(model.format, model.size))});
   }
   const Buffers buffers = allocate_in_phase(requests);
@@ -68,6 +70,8 @@ void fill_buffers(const std::vector<py::object>& buffers, double value,
       from = kept.emplace_back(check_like(values[i], to, subject, /*writeable=*/false)).data;
     arrays.push_back({to.stored(), to.size, from});
   }
+  // The code of a later array may have changed an earlier one.
+  for (const HostArray& array : kept) check_unchanged(array, {"", "buffer"}, /*writeable=*/false);
   const py::gil_scoped_release unlocked;
   fill(arrays, value);
 }

@@ -34,7 +34,8 @@ class HostStepper : public PyStepper<HostSpace> {
 
 void bind_stepper(py::module_& m) {
   using Bound = HostStepper;
-  py::class_<Bound> c(m, "Stepper", "Parameters, their state and their counters under one rule.");
+  py::class_<Bound> c(m, "Stepper", "Parameters, their state and their counters under one rule.",
+                      collected<Bound>());
   c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
         py::arg("gradient") = "gradient of", py::arg("like") = "its parameter");
   bind_methods<Bound>(c);

@@ -58,6 +58,7 @@ CheckedArray::CheckedArray(Description&& description)
     : Form(description),
       owner(std::move(description.owner)),
       source(std::move(description.source)),
+      look(description.look),
       data(description.data) {}
 
 void check_array(const Description& array, const Expected& expected, const Subject& subject) {

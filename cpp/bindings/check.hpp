@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "collected.hpp"
 #include "description.hpp"
 #include "dtypes.hpp"
 #include "engine/memory.hpp"
@@ -26,12 +27,18 @@ struct Form {
 struct CheckedArray : Form {
   py::object owner;   // NumPy's array; on a device, the object that was passed
   py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
+  dlpack::Describe look = nullptr;  // as in Description
   void* data = nullptr;
 
   CheckedArray() = default;
   // Does not check.
   explicit CheckedArray(Description&& description);
 
+  void visit(Visitor& visitor) const {
+    visitor(owner);
+    visitor(source);
+  }
+  py::handle viewed() const { return source ? source : owner; }  // the object that was passed
   void set_form(const Form& form) { static_cast<Form&>(*this) = form; }
   Array stored() const { return {data, nullptr, format}; }
   Extent extent() const { return {data, size * item}; }

@@ -73,7 +73,8 @@ PYBIND11_MODULE(_cuda, m) {
       py::arg("array"), py::arg("value"), py::arg("stream"), "Writes a value of the same shape.");
 
   py::class_<DeviceStepper> c(m, "Stepper",
-                              "Parameters on a CUDA device, their state and their counters.");
+                              "Parameters on a CUDA device, their state and their counters.",
+                              collected<DeviceStepper>());
   c.def(py::init([](const std::string& rule, std::string gradient, std::string like,
                     py::typing::Callable<int()> stream,
                     py::typing::Callable<py::object(std::string)> scalar) {

@@ -18,6 +18,14 @@ bool is_contiguous(const Sizes& shape, const Sizes& strides, std::size_t item, b
   return true;
 }
 
+// torch's order of images and volumes: the second axis is the last in memory.
+bool is_channels_last(Sizes shape, Sizes strides, std::size_t item) {
+  if (shape.size() != 4 && shape.size() != 5) return false;
+  for (Sizes* const sizes : {&shape, &strides})
+    std::rotate(sizes->begin() + 1, sizes->begin() + 2, sizes->end());
+  return is_contiguous(shape, strides, item, /*fortran=*/false);
+}
+
 }  // namespace
 
 std::size_t Description::size() const {
@@ -27,13 +35,22 @@ std::size_t Description::size() const {
 }
 
 std::string Description::layout_text() const {
-  return "shape " + tuple_text(shape) + " with strides " + tuple_text(strides);
+  return "shape " + tuple_text(shape) + " with strides " + tuple_text(strides) +
+         (is_channels_last(shape, strides, item) ? ", torch's channels_last: use .contiguous()"
+                                                 : "");
 }
 
 Sizes c_strides(const Sizes& shape, std::size_t item) {
   Sizes strides(shape.size());
   auto step = static_cast<py::ssize_t>(item);
   for (std::size_t i = shape.size(); i-- > 0; step *= shape[i]) strides[i] = step;
+  return strides;
+}
+
+Sizes strides_of(const dlpack::Tensor& tensor, const Sizes& shape, std::size_t item) {
+  if (tensor.strides == nullptr) return c_strides(shape, item);
+  Sizes strides(tensor.strides, tensor.strides + tensor.ndim);
+  for (py::ssize_t& stride : strides) stride *= static_cast<py::ssize_t>(item);
   return strides;
 }
 

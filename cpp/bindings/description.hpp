@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "exchange.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {
@@ -24,6 +25,8 @@ struct Description {
   Origin origin = Origin::numpy;
   py::object owner;   // NumPy's array; on a device, the object that was passed
   py::object source;  // what else holds the memory: the object viewed, or a DLPack capsule
+  // How the object that was passed says in C where its memory is; null: only to foreign code.
+  dlpack::Describe look = nullptr;
   void* data = nullptr;
   Sizes shape, strides;       // strides in bytes
   std::string dtype;          // its name in NumPy
@@ -41,6 +44,8 @@ struct Description {
 };
 
 Sizes c_strides(const Sizes& shape, std::size_t item);
+// Of what has `shape` and elements of `item` bytes.
+Sizes strides_of(const dlpack::Tensor& tensor, const Sizes& shape, std::size_t item);
 // As NumPy's flags: both for one dimension, for empty arrays, and where no other dimension is > 1.
 int order_of(const Sizes& shape, const Sizes& strides, std::size_t item);
 

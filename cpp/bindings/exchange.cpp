@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace fusedstep::bindings {
 namespace {
 
 constexpr const char* kTable = "__dlpack_c_exchange_api__";
+constexpr const char* kDispatch = "__torch_dispatch__";
 
 // Borrowed, since a library's class stays; null where nobody has imported it.
 PyTypeObject* class_of(const char* library, const char* name) {
@@ -34,9 +36,10 @@ py::object attribute_of(py::handle type, const char* name) {
 // What is known of a type.
 struct Described {
   py::object type;
-  int (*tensor_from_object)(void*, dlpack::Tensor*) = nullptr;
-  py::object is_neg;  // torch's method
-  bool plain = false;
+  dlpack::Describe function = nullptr;
+  py::object is_neg;   // torch's method
+  bool plain = false;  // its numbers are those in the memory that it describes
+  bool quiet = false;  // no Python code runs when it does
 };
 
 Described look_at(PyTypeObject* type) {
@@ -49,11 +52,16 @@ Described look_at(PyTypeObject* type) {
   // Older tables hang behind newer ones.
   while (table != nullptr && table->major > 1) table = table->previous;
   if (table == nullptr || table->major != 1) return result;
-  result.tensor_from_object = table->tensor_from_object;
-  static PyTypeObject* parameter = nullptr;
+  result.function = table->tensor_from_object;
+  static PyTypeObject *tensor = nullptr, *parameter = nullptr;
+  if (tensor == nullptr) tensor = class_of("torch", "Tensor");
   if (parameter == nullptr) parameter = class_of("torch.nn", "Parameter");
   const py::object own = attribute_of(result.type, "__dict__");
   result.plain = type == parameter || (own && own.contains(kTable));
+  if (tensor == nullptr || PyType_IsSubtype(type, tensor) == 0) return result;
+  // With a dispatch of its own, a tensor's shape may be a function in Python.
+  const auto base = py::handle(reinterpret_cast<PyObject*>(tensor));
+  result.quiet = attribute_of(result.type, kDispatch).is(attribute_of(base, kDispatch));
   result.is_neg = attribute_of(result.type, "is_neg");
   return result;
 }
@@ -74,6 +82,7 @@ const Described* find_kept(py::handle object) {
 
 // Reads the type's attributes, and keeps what it finds of a plain one where there is room.
 Described look_at_type_of(py::handle object) {
+  if (const Described* const known = find_kept(object)) return *known;
   const Described result = look_at(Py_TYPE(object.ptr()));
   if (!result.plain || find_kept(object) != nullptr) return result;
   for (Described& one : kept()) {
@@ -84,11 +93,22 @@ Described look_at_type_of(py::handle object) {
   return result;
 }
 
-bool describe_as(const Described& kind, py::handle object, dlpack::Tensor& out) {
-  if (kind.tensor_from_object == nullptr) return false;
-  if (kind.tensor_from_object(object.ptr(), &out) == 0) return true;
+// Whether torch says that the negative bit is not set.
+bool is_known_positive(const Described& kind, py::handle object) {
+  if (!kind.is_neg) return true;
+  PyObject* const self = object.ptr();
+  const auto negated =
+      py::reinterpret_steal<py::object>(PyObject_Vectorcall(kind.is_neg.ptr(), &self, 1, nullptr));
   PyErr_Clear();
-  return false;
+  return negated.ptr() == Py_False;
+}
+
+dlpack::Describe describe_numbers_as(const Described& kind, py::handle object, dlpack::Tensor& out,
+                                     const Acquaintance& known) {
+  if (!kind.plain) return nullptr;
+  // Before the memory is looked at, since torch lets other threads in meanwhile.
+  if (!known.is(object) && !is_known_positive(kind, object)) return nullptr;
+  return dlpack::describe(kind.function, object, out) ? kind.function : nullptr;
 }
 
 }  // namespace
@@ -107,27 +127,66 @@ bool is_negated(py::handle object) {
   return is_torch(object) && py::cast<bool>(py::bool_(object.attr("is_neg")()));
 }
 
-namespace dlpack {
-
-bool describe(py::handle object, Tensor& out) {
-  const Described* const known = find_kept(object);
-  return known != nullptr ? describe_as(*known, object, out)
-                          : describe_as(look_at_type_of(object), object, out);
+bool Acquaintance::is(py::handle object) const {
+  if (!reference_) return false;
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* target = nullptr;
+  PyWeakref_GetRef(reference_.ptr(), &target);
+  Py_XDECREF(target);
+  return target == object.ptr();
+#else
+  return PyWeakref_GET_OBJECT(reference_.ptr()) == object.ptr();
+#endif
 }
 
-bool describe_numbers(py::handle object, Tensor& out) {
-  const Described* const known = find_kept(object);
-  const Described kind = known != nullptr ? *known : look_at_type_of(object);
-  if (!kind.plain) return false;
-  if (kind.is_neg) {
-    // Before the memory is looked at, since torch lets other threads in meanwhile.
-    PyObject* const self = object.ptr();
-    const auto negated = py::reinterpret_steal<py::object>(
-        PyObject_Vectorcall(kind.is_neg.ptr(), &self, 1, nullptr));
-    PyErr_Clear();
-    if (negated.ptr() != Py_False) return false;
+void Acquaintance::meet(py::handle object) {
+  if (is(object)) return;
+  // A reference costs as much as the question that it saves; most loops have new gradients each
+  // time.
+  if (std::exchange(last_, object.ptr()) != object.ptr()) return;
+  reference_ = py::reinterpret_steal<py::object>(PyWeakref_NewRef(object.ptr(), nullptr));
+  PyErr_Clear();
+}
+
+namespace dlpack {
+
+Describe describes(py::handle object, bool quietly) {
+  const Described kind = look_at_type_of(object);
+  return kind.quiet || !quietly ? kind.function : nullptr;
+}
+
+bool describe(Describe function, py::handle object, Tensor& out) {
+  if (function == nullptr) return false;
+  if (function(object.ptr(), &out) == 0) return true;
+  PyErr_Clear();
+  return false;
+}
+
+Describe describe_numbers(py::handle object, Tensor& out, const Acquaintance& known) {
+  const Described* const kept = find_kept(object);
+  return kept != nullptr ? describe_numbers_as(*kept, object, out, known)
+                         : describe_numbers_as(look_at_type_of(object), object, out, known);
+}
+
+std::string dtype_name(const Tensor& tensor) {
+  const std::string bits = std::to_string(tensor.bits);
+  if (tensor.lanes != 1) return "vectors of " + std::to_string(tensor.lanes);
+  switch (tensor.code) {
+    case kFloat:
+      return "float" + bits;
+    case kBfloat:
+      return "bfloat" + bits;
+    case kInt:
+      return "int" + bits;
+    case kUInt:
+      return "uint" + bits;
+    case kComplex:
+      return "complex" + bits;
+    case kBool:
+      return "bool";
+    default:
+      return "DLPack type code " + std::to_string(tensor.code);
   }
-  return describe_as(kind, object, out);
 }
 
 bool has_form(const Tensor& tensor, std::uint8_t code, std::size_t item, const py::ssize_t* shape,

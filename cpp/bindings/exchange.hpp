@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "dlpack.hpp"
 #include "messages.hpp"
@@ -19,16 +20,39 @@ bool is_torch(py::handle object);
 bool is_negated(py::handle object);
 constexpr const char* kNegated = "its negative bit is set: use resolve_neg()";
 
+// An object that was met twice in a row, which this does not keep alive.
+class Acquaintance {
+ public:
+  bool is(py::handle object) const;
+  // Anybody's code may run, of objects that Python's garbage collector finds meanwhile.
+  void meet(py::handle object);
+
+ private:
+  const void* last_ = nullptr;  // who knows whether it still lives
+  py::object reference_;        // weak
+};
+
 namespace dlpack {
 
-// False where the type has no table, or the object no such memory; nothing is raised. No method of
-// the object is called. What it points to is the object's: it holds while the object is left alone.
-bool describe(py::handle object, Tensor& out);
+// How an object describes its memory. Nothing is raised on 0, and what it points to is the
+// object's: it holds while the object is left alone.
+using Describe = int (*)(void* object, Tensor* out);
 
-// The same of an object whose numbers may be read from there. False also where they may be others:
+// The function of the object's type; null where it has none, or `quietly` and the function may run
+// somebody's Python code. To look for it may run such code, of the type's type.
+Describe describes(py::handle object, bool quietly);
+
+// False where there is no function, or the object has no such memory; nothing is raised.
+bool describe(Describe function, py::handle object, Tensor& out);
+
+// The same of an object whose numbers may be read from there. Null also where they may be others:
 // of a tensor that is_negated(), and of classes derived from the one that brings the table, which
-// may keep them anywhere.
-bool describe_numbers(py::handle object, Tensor& out);
+// may keep them anywhere. An acquaintance is not asked for its negative bit again: only a view of
+// its own memory that is assigned to it would change that.
+Describe describe_numbers(py::handle object, Tensor& out, const Acquaintance& known);
+
+// As NumPy names it; of what NumPy has no name for, something that it does not know.
+std::string dtype_name(const Tensor& tensor);
 
 inline void* address(const Tensor& tensor) {
   return static_cast<std::byte*>(tensor.data) + tensor.byte_offset;

@@ -29,13 +29,19 @@ class Gradients {
   // Releases the arrays. Their addresses stay in `sets` until the next call: allocators tend to
   // return them again, and they are known not to overlap anything that the step writes.
   void release() {
-    present = through_dlpack_ = false;
+    remember();
+    present = ran_foreign_code_ = has_looked_ = false;
     arrays_.clear();
   }
   // To be called where a step writes other memory than before.
   void reset() {
     release();
     sets.clear();
+    known_.clear();
+  }
+
+  void visit(Visitor& visitor) const {
+    for (const Checked& one : arrays_) one.visit(visitor);
   }
 
   // Takes the gradient of every parameter in set `set` of `count_of_sets`.
@@ -53,8 +59,10 @@ class Gradients {
     if (set_count != count_of_sets || sets.size() != count * set_count) {
       set_count = count_of_sets;
       sets.assign(count * set_count, {});
+      known_.clear();
     }
     arrays_.resize(sets.size());
+    known_.resize(sets.size());
     for (std::size_t i = 0; i < count; ++i) {
       const py::handle item = items[i];
       Array& array = sets[i * set_count + set];
@@ -64,11 +72,13 @@ class Gradients {
       }
       const Checked& param = members.params[i];
       const Subject subject = members.gradient_subject(i);
-      Checked& checked = arrays_[i * set_count + set];
-      if (!members.space.take_matching(item, param, checked)) {
+      const std::size_t slot = i * set_count + set;
+      Checked& checked = arrays_[slot];
+      if (!members.space.take_matching(item, param, known_[slot], checked)) {
         checked = members.space.check_like(item, param, subject, /*writeable=*/false);
-        through_dlpack_ = through_dlpack_ || checked.source;
+        ran_foreign_code_ = ran_foreign_code_ || checked.source;
       }
+      has_looked_ = has_looked_ || checked.look != nullptr;
       if (array.data != checked.data)
         members.refuse_overlap(members.occupied, checked, subject, {});
       array = checked.stored();
@@ -87,9 +97,14 @@ class Gradients {
                               std::to_string(!first[k] ? 0 : k));
   }
 
-  // __dlpack__ runs arbitrary code, which may have changed an array that was checked before.
-  void check_collected(const Members<Space>& members) const {
-    if (through_dlpack_) check_unchanged(members);
+  // Whether others may have changed since they were checked.
+  bool ran_foreign_code() const { return ran_foreign_code_; }
+
+  // See Members::ask().
+  void ask(const Members<Space>& members) const {
+    for (std::size_t i = 0; i < arrays_.size(); ++i)
+      if (sets[i] && must_be_asked(arrays_[i]))
+        members.space.ask(arrays_[i], members.gradient_subject(i / set_count));
   }
 
   void check_unchanged(const Members<Space>& members) const {
@@ -115,8 +130,17 @@ class Gradients {
   }
 
  private:
-  bool through_dlpack_ = false;  // some came through __dlpack__
-  std::vector<Checked> arrays_;  // without data for None
+  // After the step, since foreign code may run.
+  void remember() {
+    if (!has_looked_) return;
+    for (std::size_t i = 0; i < arrays_.size(); ++i)
+      if (arrays_[i].look != nullptr) known_[i].meet(arrays_[i].viewed());
+  }
+
+  bool ran_foreign_code_ = false;
+  bool has_looked_ = false;          // some say in C where they are
+  std::vector<Checked> arrays_;      // without data for None
+  std::vector<Acquaintance> known_;  // what was in their places
 };
 
 }  // namespace fusedstep::bindings

@@ -37,7 +37,7 @@ class Members {
 
   // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
   void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
-    Addition addition{groups, {}, {}, {}, {}, occupied};
+    Addition addition{groups, {}, {}, {}, {}, occupied, false};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
     for (std::size_t i = 0; i < groups.size(); ++i)
       check_group(groups[i], engine.groups().size() + i, addition.tensors);
@@ -51,6 +51,7 @@ class Members {
     append(states, addition.states);
     append(copies_, addition.copies);
     occupied = std::move(addition.occupied);
+    has_foreign_ = has_foreign_ || addition.has_foreign;
   }
 
   // Throws if a float32 tensor of the group cannot represent one of its options.
@@ -78,7 +79,18 @@ class Members {
     return {gradient_.c_str(), engine.tensors()[tensor].name, like_.c_str()};
   }
 
-  // Rechecks what a step writes, except states: we own their memory.
+  // Foreign code may do anything to any array. So a call first asks what only foreign code knows,
+  // and then looks at all its arrays, which calls none. Returns whether there was anything to ask.
+  bool ask() const {
+    if (!has_foreign_) return false;
+    for (std::size_t i = 0; i < params.size(); ++i)
+      if (must_be_asked(params[i])) space.ask(params[i], {"parameter", engine.tensors()[i].name});
+    for (const auto& [tensor, copy] : copies_)
+      if (must_be_asked(copy)) space.ask(copy, {"working copy of", engine.tensors()[tensor].name});
+    return true;
+  }
+
+  // Looks at what a step writes, except states: we own their memory.
   void check_written() const {
     const bool rowwise = engine.rule().rowwise;
     for (std::size_t i = 0; i < params.size(); ++i) {
@@ -114,6 +126,21 @@ class Members {
     return result;
   }
 
+  // What the garbage collector sees of the arrays.
+  void visit(Visitor& visitor) const {
+    for (const Checked& one : params) one.visit(visitor);
+    for (const Checked& one : states) one.visit(visitor);
+    for (const auto& [tensor, copy] : copies_) copy.visit(visitor);
+    space.visit(visitor);
+  }
+
+  // No step may follow.
+  void drop() {
+    const std::vector<Checked> dropped_params = std::exchange(params, {});
+    const std::vector<Checked> dropped_states = std::exchange(states, {});
+    const Copies dropped_copies = std::exchange(copies_, {});
+  }
+
   Space space;
   typename Space::Engine engine;
   std::vector<Checked> params;
@@ -130,6 +157,7 @@ class Members {
     std::vector<Checked> params, states;
     Copies copies;
     Occupied occupied;
+    bool has_foreign = false;
   };
 
   template <class T>
@@ -148,6 +176,7 @@ class Members {
     const Checked target =
         addition.params.emplace_back(space.check_numbers(param, subject, /*writeable=*/true));
     check_beside_first(target, subject, addition);
+    addition.has_foreign |= must_be_asked(target);
     addition.tensors.push_back({name, {}, target.size, group});
     TensorView& view = addition.tensors.back().view;
     view.param = target.stored();
@@ -177,6 +206,7 @@ class Members {
     if (!copy.is_none()) {
       const Subject what{"working copy of", name};
       addition.copies.emplace_back(index, space.check_copy(copy, target, what));
+      addition.has_foreign |= must_be_asked(addition.copies.back().second);
       view.copy = claim(addition.copies.back().second, what, kCopy);
     }
   }
@@ -211,6 +241,7 @@ class Members {
 
   std::string gradient_, like_;  // names in messages of a gradient and of what it must match
   Copies copies_;
+  bool has_foreign_ = false;  // some parameters or copies must be asked
 };
 
 }  // namespace fusedstep::bindings

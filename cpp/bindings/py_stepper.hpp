@@ -77,7 +77,7 @@ class PyStepper {
     Gradients<Space> checked;
     if (!gradients.is_none()) {
       checked.collect(gradients, 0, 1, members_);
-      checked.check_collected(members_);
+      if (checked.ran_foreign_code()) look_again_at(checked);
       checked.require_some();
     }
     bound_ = std::move(checked);
@@ -91,12 +91,10 @@ class PyStepper {
       if (!bound_.present)
         throw std::runtime_error(
             "step() without gradients: call step(grads), or bind(grads) first");
-      bound_.check_unchanged(members_);
       return execute(bound_, nullptr, 1.0, scale, zero);
     }
     const Release release(passed_);
     passed_.collect(gradients, 0, 1, members_);
-    passed_.check_collected(members_);
     if (!allow_empty) passed_.require_some();
     return execute(passed_, nullptr, 1.0, scale, zero);
   }
@@ -112,7 +110,6 @@ class PyStepper {
     const std::size_t count = sets.size();
     for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_);
     for (std::size_t i = 0; i < members_.params.size(); ++i) passed_.check_all_or_none(i, members_);
-    passed_.check_collected(members_);
     if (!allow_empty) passed_.require_some();
     return execute(passed_, weights.data(), divisor, scale, zero);
   }
@@ -152,14 +149,21 @@ class PyStepper {
       checked.gradients.tensor = tensor;
       joint.tables.push_back(std::move(checked.gradients));
     }
-    members_.check_written();
+    joint.scale = members_.space.scale_of(scale);
+    members_.ask();
     if (has_whole) {
-      passed_.check_collected(members_);
+      look_again_at(passed_);
       joint.sets = passed_.sets.data();
     }
+    for (std::size_t k = 0; k < kept.size(); ++k) {
+      const std::size_t tensor = std::get<0>(tables[k]);
+      const std::string& name = engine_.tensors()[tensor].name;
+      members_.space.check_unchanged(kept[k], {"rows of", name}, /*writeable=*/false);
+      members_.space.check_rows_unchanged(members_.params[tensor], {"parameter", name});
+    }
+    members_.check_written();
     if (!advances && joint.tables.empty()) return py::none();
     joint.advances = advances;
-    joint.scale = members_.space.scale_of(scale);
     return run(joint);
   }
 
@@ -206,13 +210,30 @@ class PyStepper {
       throw std::invalid_argument(
           "restore: expected one counter per parameter, one value per array");
     std::vector<Group> groups = options.empty() ? engine_.groups() : make_groups(options);
-    of_params ? members_.check_written() : members_.check_states();
     std::vector<py::array> ready;
     for (std::size_t k = 0; k < values.size(); ++k)
       ready.push_back(members_.ready_value(targets[k], values[k]));
+    if (of_params) members_.ask();
+    of_params ? members_.check_written() : members_.check_states();
     for (std::size_t k = 0; k < ready.size(); ++k) members_.space.assign(targets[k], ready[k]);
     engine_.set_counters(step_count, steps);
     replace_groups(std::move(groups));
+  }
+
+  // Of a stepper in use nothing is shown, so that what it holds counts as reachable: it is, and may
+  // be changing.
+  void visit(Visitor& visitor) const {
+    if (holder_ != kFree) return;
+    members_.visit(visitor);
+    bound_.visit(visitor);
+  }
+
+  // Whatever might still call it afterwards is refused.
+  void drop() {
+    int holder = kFree;
+    if (!holder_.compare_exchange_strong(holder, kDropped)) return;
+    members_.drop();
+    bound_.reset();
   }
 
  protected:
@@ -236,6 +257,7 @@ class PyStepper {
     // Held by another thread, or reentered: an array's own code can call anything.
     [[noreturn]] static void refuse(int holder) {
       if (holder == fork_count()) throw std::runtime_error(kInUse);
+      if (holder == kDropped) throw std::runtime_error("this optimizer was freed");
       throw std::runtime_error(
           "this optimizer was forked in the middle of a step: its arrays may be half-updated; load "
           "a saved state into a new one");
@@ -290,9 +312,19 @@ class PyStepper {
     members_.space.groups_changed(engine_);
   }
 
+  void look_again_at(const Gradients<Space>& gradients) const {
+    gradients.ask(members_);
+    gradients.check_unchanged(members_);
+  }
+
   py::object execute(const Gradients<Space>& gradients, const double* weights, double divisor,
                      const ScaleArgument& scale, bool zero) {
     const Scale divides = members_.space.scale_of(scale);
+    const bool asked = members_.ask();
+    if (gradients.ran_foreign_code() || &gradients == &bound_)
+      look_again_at(gradients);
+    else if (asked)
+      gradients.check_unchanged(members_);
     members_.check_written();
     if (zero) gradients.check_zeroable(members_);
     return run(
@@ -329,7 +361,7 @@ class PyStepper {
   }
 
   Gradients<Space> bound_, passed_;
-  static constexpr int kFree = -1;
+  static constexpr int kFree = -1, kDropped = -2;
   std::atomic<int> holder_{kFree};  // owner of the current call: fork_count() of its process
 };
 

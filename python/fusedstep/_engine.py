@@ -137,7 +137,7 @@ class Engine:
             states=arrays if average is None else arrays[:-1],
             group=tree.group_of[i],
             average=average,
-            copy=None if copy is None else self.space.as_copy(copy),
+            copy=copy,
         )
 
     def _note_tensors(

@@ -12,11 +12,11 @@ from optimizers import NAMES, needs_dlpack, refused, richest
 
 def move(array):
     """Resize there and back, with the place that it had taken meanwhile."""
-    size = array.size
-    array.resize(1 << 22, refcheck=False)
-    blockers = [np.empty(size, array.dtype) for _ in range(100)]
-    array.resize(size, refcheck=False)
-    del blockers
+    size, place, blockers = array.size, array.ctypes.data, []
+    while array.ctypes.data == place:
+        array.resize(1 << 22, refcheck=False)
+        array.resize(size, refcheck=False)
+        blockers += [np.empty(size, array.dtype) for _ in range(100)]
 
 
 CHANGES = {
@@ -45,22 +45,114 @@ def test_arrays_changed_behind_our_back(rule, change, at):
             opt.step()
 
 
+class Foreign:
+    """An array of another library, which does something else before it says where its memory is."""
+
+    __dlpack_device__ = np.ones(1).__dlpack_device__
+
+    def __init__(self, array, deed=lambda: None):
+        self.array, self.deed = array, deed
+
+    def __dlpack__(self, **options):
+        self.deed()
+        return self.array.__dlpack__(**options)
+
+    def data_ptr(self):
+        self.deed()
+        return self.array.ctypes.data
+
+
+def block():
+    return np.ones((1 << 10, 1 << 10), "float32")
+
+
+# What foreign code does to an array that was looked at before: 4 MB, which malloc returns at once.
+DEEDS = {
+    "freed": lambda array: array.resize(0, refcheck=False),
+    "smaller": lambda array: array.resize((1, 1 << 10), refcheck=False),
+    "larger": lambda array: array.resize((1 << 11, 1 << 10), refcheck=False),
+}
+every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+
+
 @needs_dlpack
-def test_an_exporter_that_frees_another_gradient():
-    first = np.ones(1 << 20, "float32")
-
-    class Freeing:
-        __dlpack_device__ = np.ones(1).__dlpack_device__
-
-        def __dlpack__(self, **kwargs):
-            first.resize(0, refcheck=False)
-            return np.ones(1 << 20, "float32").__dlpack__(**kwargs)
-
-    opt = fs.SGD([np.ones(1 << 20, "float32") for _ in range(2)])
+@every_deed
+def test_an_exporter_that_changes_another_gradient(deed):
+    opt = fs.SGD([block() for _ in range(2)])
     for call in (opt.step, opt.bind, lambda grads: opt.step_mean([grads])):
-        first.resize(1 << 20, refcheck=False)
+        first = block()
         with refused(opt, ValueError, "gradient of '0'", "expected the array as it was"):
-            call([first, Freeing()])
+            call([first, Foreign(block(), lambda: deed(first))])  # noqa: B023
+
+
+@needs_dlpack
+@every_deed
+def test_an_exporter_that_changes_a_parameter(deed):
+    params = [block(), block()]
+    opt = fs.SGD(params)
+    with pytest.raises(ValueError, match="parameter '0': expected the array as it was"):
+        opt.step([block(), Foreign(block(), lambda: deed(params[0]))])
+    assert opt.step_count == 0
+    assert params[1].all()
+
+
+@needs_dlpack
+@every_deed
+@pytest.mark.parametrize("rule", ["adam", "rowwiseadagrad"])
+def test_a_parameter_that_changes_other_arrays_when_it_is_asked(rule, deed):
+    """The address of a foreign parameter is asked for in every step, others are looked at later."""
+    first, foreign = block(), Foreign(block())
+    opt = fs.create(rule, {"first": first, "foreign": foreign})
+    grads = {"first": block(), "foreign": block()}
+    ways = {
+        "step": lambda: opt.step(grads),
+        "zeroed": lambda: opt.step(grads, zero_grads=True),
+        "mean": lambda: opt.step_mean([grads, grads]),
+        "bound": lambda: (opt.bind(grads), opt.step()),
+    }
+    for way in ways.values():
+        grads["first"] = block()
+        foreign.deed = lambda: deed(grads["first"])
+        with pytest.raises(ValueError, match="gradient of 'first': expected the array as it was"):
+            way()
+        opt.bind(None)
+    rows = block()
+    foreign.deed = lambda: deed(rows)
+    with pytest.raises(ValueError, match="rows of 'first': expected the array as it was"):
+        opt.step_rows("first", np.arange(1 << 10), rows)
+    assert first.all()
+    assert grads["foreign"].all()
+    grads["first"] = block()
+    ways["rows"] = lambda: opt.step_rows("first", [0], block()[:1])
+    for way in ways.values():
+        foreign.deed = lambda: deed(first)
+        with pytest.raises(ValueError, match="parameter 'first': expected the array as it was"):
+            way()
+        foreign.deed = lambda: None
+        first.resize(1 << 10, 1 << 10, refcheck=False)
+        opt = fs.create(rule, {"first": first, "foreign": foreign})
+    assert opt.step_count == 0
+
+
+@needs_dlpack
+def test_rows_and_indices_that_change_each_other():
+    first = block()
+    opt = fs.SGD({"first": first})
+    indices = np.arange(1 << 10)
+    rows = Foreign(block(), lambda: indices.resize(1 << 12, refcheck=False))
+    opt.step_rows("first", indices, rows)  # the indices were read before
+    assert opt.step_count == 0
+    turn = Foreign(block(), lambda: setattr(first, "shape", (1 << 11, 1 << 9)))
+    with pytest.raises(ValueError, match="parameter 'first': expected the array as it was"):
+        opt.step_rows("first", np.arange(1 << 10), turn)
+
+
+@needs_dlpack
+@every_deed
+def test_a_parameter_that_changes_another_when_both_are_taken(deed):
+    first = block()
+    with pytest.raises(ValueError, match="parameter 'first': expected"):
+        fs.Adam({"first": first, "foreign": Foreign(block(), lambda: deed(first))})
 
 
 def test_bound_gradients_that_nobody_else_holds():

@@ -66,7 +66,7 @@ def test_gradients_that_fit(grad):
 
 
 A_VIEW = "expected an array that NumPy can view through DLPack without a copy, got Tensor "
-CHANGED = "expected the array as it was when it was handed over, got one that was resized"
+WITHOUT = "expected memory on the CPU, got shape (2, 3) with strides (12, 4) without memory"
 GAPS = "expected a contiguous array in C order like its parameter, got shape (2, 3) with strides "
 
 MISFITS = {
@@ -92,16 +92,19 @@ MISFITS = {
     ),
     "conjugate": (
         lambda: torch.ones(2, 3, dtype=torch.complex64).conj(),
-        A_VIEW + "(Can't export tensors with the conjugate bit set)",
+        "expected dtype float32 like its parameter, got complex64",
     ),
     "sparse": (
         lambda: torch.ones(2, 3).to_sparse(),
         A_VIEW + "(Can't export tensors with layout other than torch.strided)",
     ),
     "meta": (lambda: torch.ones(2, 3, device="meta"), A_VIEW + "(Cannot pack tensors on meta"),
-    "freed": (freed, CHANGED),
-    "without memory": (lambda: Held(torch.ones(2, 3)), CHANGED),
-    "zero without memory": (lambda: torch._efficientzerotensor((2, 3)), CHANGED),
+    "freed": (freed, WITHOUT),
+    "without memory": (
+        lambda: Held(torch.ones(2, 3)),
+        A_VIEW.replace("Tensor", "Held") + "(it has no memory of its own",
+    ),
+    "zero without memory": (lambda: torch._efficientzerotensor((2, 3)), WITHOUT),
 }
 
 
@@ -130,12 +133,19 @@ def test_a_negative_number_of_a_conjugate():
 def test_channels_last_wants_channels_last():
     shape, last = (2, 3, 4, 4), torch.channels_last
     opt = fs.SGD({"w": torch.zeros(shape)})
+    named = "torch's channels_last: use .contiguous()"
     with pytest.raises(
-        ValueError, match=r"gradient of 'w': expected a contiguous array in C order"
+        ValueError, match=f"gradient of 'w': expected a contiguous array in C order.*{named}"
     ):
         opt.step({"w": torch.ones(shape).to(memory_format=last)})
-    with pytest.raises(ValueError, match=r"parameter 'w': expected a contiguous array \(C or Fort"):
-        fs.SGD({"w": torch.zeros(shape).to(memory_format=last)})
+    volume = torch.zeros(2, 3, 4, 4, 5).to(memory_format=torch.channels_last_3d)
+    for w in (torch.zeros(shape).to(memory_format=last), volume):
+        with pytest.raises(
+            ValueError, match=rf"parameter 'w': expected a contiguous array \(C or .*{named}"
+        ):
+            fs.SGD({"w": w})
+    with pytest.raises(ValueError, match=r"strides \(\d+, \d+, \d+, \d+\)$"):
+        fs.SGD({"w": torch.zeros(2, 3, 4, 4).permute(0, 2, 1, 3)})
 
 
 @pytest.mark.parametrize(
@@ -158,3 +168,21 @@ def test_gradients_of_the_order_of_their_parameter(make):
 def test_a_negative_parameter_is_refused():
     with pytest.raises(TypeError, match=r"parameter 'w': .* got Tensor .its negative bit is set"):
         fs.SGD({"w": torch._neg_view(torch.ones(2))})
+
+
+def test_a_tensor_that_is_known_is_not_taken_for_another():
+    """The negative bit is asked for once an object: not of others in its memory or in its place."""
+    w = torch.zeros(2)
+    opt = fs.SGD({"w": w}, lr=1.0)
+    grad = torch.ones(2)
+    for _ in range(3):
+        opt.step({"w": grad})
+    negatives = [torch._neg_view(grad)]
+    places = {id(grad)}
+    del grad
+    while id(negatives[-1]) not in places and len(negatives) < 1000:
+        negatives.append(torch._neg_view(torch.ones(2)))
+    for grad in negatives:
+        with pytest.raises(TypeError, match="its negative bit is set"):
+            opt.step({"w": grad})
+    assert (w == -3).all()

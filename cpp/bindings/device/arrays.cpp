@@ -39,6 +39,13 @@ bool matches(const dlpack::Tensor& tensor, const DeviceArray& target) {
                           target.shape.size(), (target.order & kC) == 0);
 }
 
+bool is_where_it_was(const DeviceArray& checked) {
+  dlpack::Tensor now;
+  const bool keeps_shape = bool(checked.own_shape);
+  return dlpack::describe(checked.look, checked.owner, now) &&
+         dlpack::address(now) == checked.data && (!keeps_shape || matches(now, checked));
+}
+
 bool matches_torch(py::handle object, const DeviceArray& target) {
   static PyObject *const dtype = interned("dtype"), *const shape = interned("shape"),
                          *const device = interned("get_device"),
@@ -75,6 +82,9 @@ DeviceArray::DeviceArray(Description&& description)
     own_dtype = owner.attr("dtype");
     own_shape = owner.attr("shape");
   }
+  if (origin == Origin::torch) look = dlpack::describes(owner, /*quietly=*/true);
+  dlpack::Tensor now;
+  if (dlpack::describe(look, owner, now)) code = now.code;  // bfloat16 may be called otherwise
 }
 
 DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
@@ -122,16 +132,19 @@ void check_beside(const DeviceArray& first, const std::string& first_name, const
     refuse_device(array.device, first.device, Subject{"parameter", first_name}.text(), subject);
 }
 
-bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out) {
+bool take_matching(py::handle object, const DeviceArray& target, const Acquaintance& known,
+                   DeviceArray& out) {
   dlpack::Tensor tensor;
-  const bool described = target.origin == Origin::torch && is_torch(object) &&
-                         dlpack::describe_numbers(object, tensor);
-  const bool known = described
-                         ? matches(tensor, target)
-                         : (target.order & kC) != 0 &&
-                               ((target.origin == Origin::torch && matches_torch(object, target)) ||
-                                (target.origin == Origin::cupy && matches_cupy(object, target)));
-  if (!known) {
+  const dlpack::Describe look = target.origin == Origin::torch && is_torch(object)
+                                    ? dlpack::describe_numbers(object, tensor, known)
+                                    : nullptr;
+  const bool described = look != nullptr;
+  const bool fits = described
+                        ? matches(tensor, target)
+                        : (target.order & kC) != 0 &&
+                              ((target.origin == Origin::torch && matches_torch(object, target)) ||
+                               (target.origin == Origin::cupy && matches_cupy(object, target)));
+  if (!fits) {
     PyErr_Clear();  // the slow way says what is wrong
     return false;
   }
@@ -140,6 +153,7 @@ bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& ou
   if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
   if (address == 0 && target.size != 0) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
+  out.look = look;
   out.data = reinterpret_cast<void*>(address);
   out.set_form(target);
   out.device = target.device;
@@ -148,10 +162,14 @@ bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& ou
   return true;
 }
 
+void ask(const DeviceArray& checked, const Subject& subject) {
+  if (address_now(checked.owner, checked.origin) != reinterpret_cast<std::intptr_t>(checked.data))
+    refuse_changed(subject);
+}
+
 void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
   // Where nothing lies, libraries call the place one thing or another.
-  if (checked.size != 0 && checked.origin != Origin::dlpack &&
-      address_now(checked.owner, checked.origin) != reinterpret_cast<std::intptr_t>(checked.data))
+  if (checked.size != 0 && checked.look != nullptr && !is_where_it_was(checked))
     refuse_changed(subject);
   if (writeable && !checked.is_writeable) refuse_read_only(subject);
 }

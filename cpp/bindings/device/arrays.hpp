@@ -33,9 +33,14 @@ Model model_of(const DeviceArray& array);
 void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,
                   const Subject& subject);
 // For torch's and CuPy's arrays beside one of the same library.
-bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out);
+bool take_matching(py::handle object, const DeviceArray& target, const Acquaintance& known,
+                   DeviceArray& out);
 // torch's and CuPy's arrays report their address; one with __cuda_array_interface__ is asked for it
 // again; the memory of a DLPack capsule cannot move.
+inline bool must_be_asked(const DeviceArray& checked) {
+  return checked.size != 0 && !checked.look && checked.origin != Origin::dlpack;
+}
+void ask(const DeviceArray& checked, const Subject& subject);
 void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable);
 
 // NumPy copies, in the array's memory order; both ways the bytes are the array's own.

@@ -86,25 +86,6 @@ Description from_interface(py::handle object, const py::dict& interface, const S
   return result;
 }
 
-std::string dtype_text(const dlpack::Tensor& tensor) {
-  const std::string bits = std::to_string(tensor.bits);
-  if (tensor.lanes != 1) return "vectors of " + std::to_string(tensor.lanes);
-  switch (tensor.code) {
-    case dlpack::kFloat:
-      return "float" + bits;
-    case dlpack::kBfloat:
-      return "bfloat" + bits;
-    case dlpack::kInt:
-      return "int" + bits;
-    case dlpack::kUInt:
-      return "uint" + bits;
-    case dlpack::kBool:
-      return "bool";
-    default:
-      return "DLPack type code " + std::to_string(tensor.code);
-  }
-}
-
 // Asks for a capsule of DLPack 1, or of an older version. 1 is DLPack's number of the default
 // stream. Some libraries export nothing while another device is the current one.
 py::object capsule_of(py::handle object, int device, cuda::Stream stream) {
@@ -141,15 +122,10 @@ Description from_dlpack(py::handle object, int device, cuda::Stream stream) {
   } else {
     throw py::type_error("__dlpack__ returned no DLPack capsule");
   }
-  result.dtype = dtype_text(*tensor);
+  result.dtype = dlpack::dtype_name(*tensor);
   result.item = static_cast<std::size_t>(tensor->bits * tensor->lanes + 7) / 8;
   result.shape.assign(tensor->shape, tensor->shape + tensor->ndim);
-  if (tensor->strides == nullptr) {
-    result.strides = c_strides(result.shape, result.item);
-  } else {
-    result.strides.assign(tensor->strides, tensor->strides + tensor->ndim);
-    for (py::ssize_t& stride : result.strides) stride *= static_cast<py::ssize_t>(result.item);
-  }
+  result.strides = strides_of(*tensor, result.shape, result.item);
   result.data = dlpack::address(*tensor);
   result.device = tensor->device_id;
   return result;
@@ -268,7 +244,8 @@ std::intptr_t address_now(py::handle object, Origin origin) {
   static PyObject* const ptr = PyUnicode_InternFromString("ptr");
   PyObject* number = nullptr;
   dlpack::Tensor tensor;
-  if (origin == Origin::torch && dlpack::describe(object, tensor))
+  if (origin == Origin::torch &&
+      dlpack::describe(dlpack::describes(object, /*quietly=*/false), object, tensor))
     return reinterpret_cast<std::intptr_t>(dlpack::address(tensor));
   if (origin == Origin::torch) {
     PyObject* const self = object.ptr();

@@ -28,7 +28,9 @@ T* DeviceSpace::address_of(const py::object& scalar, const std::string& name) co
   const Subject subject{"", name};
   // The library has just made it on the stream of this step: there is nothing to wait for.
   dlpack::Tensor tensor;
-  if (is_torch(scalar) && dlpack::describe(scalar, tensor) && tensor.device_id == device_)
+  const dlpack::Describe look =
+      is_torch(scalar) ? dlpack::describes(scalar, /*quietly=*/false) : nullptr;
+  if (dlpack::describe(look, scalar, tensor) && tensor.device_id == device_)
     return static_cast<T*>(dlpack::address(tensor));
   const Description object = read_device_array(scalar, subject, "a CUDA array", stream_);
   // Numba allocates on its current device, whichever the parameters' is.

@@ -53,8 +53,12 @@ class DeviceSpace {
                                               : bindings::read_indices(indices, subject, stream_);
   }
   // Arrays of a library with another current stream go the slow way, which waits.
-  bool take_matching(py::handle object, const DeviceArray& target, DeviceArray& out) const {
-    return target.origin == origin_ && bindings::take_matching(object, target, out);
+  bool take_matching(py::handle object, const DeviceArray& target, const Acquaintance& known,
+                     DeviceArray& out) const {
+    return target.origin == origin_ && bindings::take_matching(object, target, known, out);
+  }
+  static void ask(const DeviceArray& checked, const Subject& subject) {
+    bindings::ask(checked, subject);
   }
   static void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
@@ -70,6 +74,12 @@ class DeviceSpace {
   // The arrays that the step writes, unread; None where it measures nothing.
   py::object result(const StepResult&) const {
     return applied_.is_none() ? py::object(py::none()) : py::make_tuple(applied_, grad_norm_);
+  }
+
+  void visit(Visitor& visitor) const {
+    for (const py::object* one : std::initializer_list<const py::object*>{
+             &current_stream_, &scalar_, &applied_, &grad_norm_, &scale_})
+      visitor(*one);
   }
 
  private:

@@ -25,16 +25,9 @@ bool has_form_of(const dlpack::Tensor& tensor, const HostArray& target) {
                           static_cast<std::size_t>(model.nd), (target.order & kC) == 0);
 }
 
-// torch lets a tensor's memory be exchanged under its views: the tensor, or its data_ptr(), reports
-// where it is.
-bool source_has_moved(const HostArray& checked) {
+bool is_where_it_was(const dlpack::Tensor& now, const HostArray& checked) {
   const bool lies_somewhere = checked.size != 0;  // else libraries call the place this or that
-  dlpack::Tensor now;
-  if (dlpack::describe(checked.source, now))
-    return !has_form_of(now, checked) || (lies_somewhere && dlpack::address(now) != checked.data);
-  if (!lies_somewhere || !py::hasattr(checked.source, "data_ptr")) return false;
-  return py::cast<std::uintptr_t>(checked.source.attr("data_ptr")()) !=
-         reinterpret_cast<std::uintptr_t>(checked.data);
+  return has_form_of(now, checked) && (!lies_somewhere || dlpack::address(now) == checked.data);
 }
 
 }  // namespace
@@ -60,13 +53,14 @@ HostArray check_like(py::handle object, const HostArray& target, const Subject& 
 
 HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject) {
   check_takes_copy(target.format, subject);
-  Description array = read_array(object, subject);
+  Description array = read_copy(object, subject);
   const Model model = model_of(target);
   check_array(array, {Holds::bfloat16, &model, /*writeable=*/true}, subject);
   HostArray result(std::move(array));
-  if (py::hasattr(object, "bits_of")) result.source = object.attr("bits_of");
   dlpack::Tensor tensor;
-  if (result.source && dlpack::describe(result.source, tensor)) result.code = tensor.code;
+  if (result.source &&
+      dlpack::describe(dlpack::describes(object, /*quietly=*/false), object, tensor))
+    result.code = tensor.code;  // of torch's own bfloat16, or of its bits
   return result;
 }
 
@@ -90,25 +84,29 @@ Model model_of(const HostArray& array) {
   return model;
 }
 
-bool take_matching(py::handle object, const HostArray& target, HostArray& out) {
-  void* data;
+bool take_matching(py::handle object, const HostArray& target, const Acquaintance& known,
+                   HostArray& out) {
   const bool is_numpy = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  dlpack::Describe look = nullptr;
+  void* data;
   if (is_numpy) {
     const auto& a = *py::detail::array_proxy(object.ptr());
     if (!is_alike(a, target)) return false;
     data = a.data;
   } else {
     dlpack::Tensor tensor;
-    if (!dlpack::describe_numbers(object, tensor) || tensor.device_type != dlpack::kCPU ||
-        !has_form_of(tensor, target))
+    // Of other libraries' arrays this does not say which are locked.
+    if (is_torch(object)) look = dlpack::describe_numbers(object, tensor, known);
+    if (look == nullptr || tensor.device_type != dlpack::kCPU || !has_form_of(tensor, target))
       return false;
     data = dlpack::address(tensor);
     if (data == nullptr && target.size != 0) return false;  // its storage was freed
   }
   if (reinterpret_cast<std::uintptr_t>(data) % target.item != 0) return false;
-  out.is_viewed = is_numpy;
-  (is_numpy ? out.owner : out.source) = py::reinterpret_borrow<py::object>(object);
-  if (!is_numpy) out.owner = target.owner;
+  const auto passed = py::reinterpret_borrow<py::object>(object);
+  out.owner = is_numpy ? passed : target.owner;
+  if (!is_numpy) out.source = passed;
+  out.look = look;
   out.descr = target.descr;
   out.data = data;
   out.set_form(target);
@@ -119,13 +117,19 @@ void check_rows_unchanged(const HostArray& checked, const Subject& subject) {
   if (rows_of(checked.array()) != checked.rows) refuse_changed(subject);
 }
 
-void check_slowly(const HostArray& checked, const Subject& subject, bool writeable) {
-  if (checked.source ? source_has_moved(checked) : !is_unchanged(checked, false))
-    refuse_changed(subject);
-  if (!writeable || (!checked.is_viewed && is_torch(checked.source)))
-    return;  // torch locks nothing
-  const py::array array = checked.is_viewed ? checked.array() : as_array(checked.source, subject);
-  if (!array.writeable()) refuse_read_only(subject);
+bool is_unmoved(const HostArray& checked) {
+  dlpack::Tensor now;
+  return dlpack::describe(checked.look, checked.source, now) && is_where_it_was(now, checked);
+}
+
+void ask(const HostArray& checked, const Subject& subject) {
+  dlpack::Tensor now;
+  if (dlpack::describe(dlpack::describes(checked.source, /*quietly=*/false), checked.source, now)) {
+    if (!is_where_it_was(now, checked)) refuse_changed(subject);
+  } else if (checked.size != 0 && py::hasattr(checked.source, "data_ptr")) {
+    const auto address = py::cast<std::uintptr_t>(checked.source.attr("data_ptr")());
+    if (address != reinterpret_cast<std::uintptr_t>(checked.data)) refuse_changed(subject);
+  }
 }
 
 }  // namespace fusedstep::bindings

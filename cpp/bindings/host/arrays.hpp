@@ -5,11 +5,10 @@
 
 namespace fusedstep::bindings {
 
-// `owner` is a NumPy array, though not a py::array, whose default is an array of its own.
+// `owner` is a NumPy array, though not a py::array, whose default is an array of its own; that of a
+// gradient of torch is its parameter's, which has the same shape.
 struct HostArray : CheckedArray {
-  py::object descr;  // its dtype
-  // False: `source` was compared in C and has no NumPy view; `owner` is its parameter's.
-  bool is_viewed = true;
+  py::object descr;      // its dtype
   std::size_t rows = 1;  // along the first axis
 
   HostArray() = default;
@@ -40,18 +39,24 @@ Model model_of(const HostArray& array);
 // check_like() for what nearly always comes, and is only read: a plain NumPy array with the
 // target's own dtype object, shape and order, or what describes itself in C as such an array.
 // False: ask check_like().
-bool take_matching(py::handle object, const HostArray& target, HostArray& out);
+bool take_matching(py::handle object, const HostArray& target, const Acquaintance& known,
+                   HostArray& out);
 
 // check_unchanged() takes a reshaped array as it is, since its elements are where they were; its
 // rows may not be.
 void check_rows_unchanged(const HostArray& checked, const Subject& subject);
 
-// What is_unchanged() does not find in NumPy's struct: throws what has changed. A view through
-// DLPack stays as it is, so it is asked of its source.
-void check_slowly(const HostArray& checked, const Subject& subject, bool writeable);
+// Whether only foreign code knows where the array's memory is now.
+inline bool must_be_asked(const HostArray& checked) { return checked.source && !checked.look; }
+// Throws if the source of such an array says that its memory is elsewhere by now. What its export
+// holds stays alive in any case.
+void ask(const HostArray& checked, const Subject& subject);
 
-// Whether a plain NumPy array is as it was. Every step asks this of every array, so it reads
-// NumPy's struct itself (as pybind11 declares it).
+// Whether a tensor of torch is where it was, as it was.
+bool is_unmoved(const HostArray& checked);
+
+// Whether a NumPy array is as it was. Every step asks this of every array, so it reads NumPy's
+// struct itself (as pybind11 declares it).
 inline bool is_unchanged(const HostArray& checked, bool writeable) {
   const auto* const array = py::detail::array_proxy(checked.owner.ptr());
   std::size_t size = 1;
@@ -62,10 +67,14 @@ inline bool is_unchanged(const HostArray& checked, bool writeable) {
 }
 
 // Throws where an array was reallocated, reshaped to another size, retyped or locked since it was
-// checked: all that its owner can still do to it.
+// checked: all that its owner can still do to it. Calls no foreign code: what must be asked was.
 inline void check_unchanged(const HostArray& checked, const Subject& subject, bool writeable) {
-  if (checked.source || !is_unchanged(checked, writeable))
-    check_slowly(checked, subject, writeable);
+  if (checked.look != nullptr) {
+    if (!is_unmoved(checked)) refuse_changed(subject);
+  } else if (!is_unchanged(checked, writeable)) {
+    if (is_unchanged(checked, false)) refuse_read_only(subject);
+    refuse_changed(subject);
+  }
 }
 
 }  // namespace fusedstep::bindings

@@ -1,6 +1,8 @@
 #include "reader.hpp"
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 #include "bindings/exchange.hpp"
 #include "bindings/rows.hpp"
@@ -54,7 +56,46 @@ py::array view_through_dlpack(py::handle object) {
     PyErr_SetString(PyExc_TypeError, ("requires NumPy >= 2.1; found " + version).c_str());
     throw py::error_already_set();
   }
-  return numpy.attr("from_dlpack")(viewable(object), py::arg("copy") = false);
+  py::array view = numpy.attr("from_dlpack")(viewable(object), py::arg("copy") = false);
+  if (view.owndata() && view.size() != 0) {  // NumPy's own, where there was none
+    PyErr_SetString(PyExc_BufferError,
+                    "it has no memory of its own: use the tensor that it stands for");
+    throw py::error_already_set();
+  }
+  return view;
+}
+
+// A tensor of torch as it describes itself in C, with a NumPy view of its storage: a view through
+// DLPack would keep the tensor, by a reference that Python's garbage collector cannot see. Nothing
+// where it has no numbers of its own on the CPU; then DLPack says why.
+std::optional<Description> read_tensor(py::handle object) {
+  Description result;
+  result.look = is_torch(object) ? dlpack::describes(object, /*quietly=*/true) : nullptr;
+  if (result.look == nullptr) return std::nullopt;
+  py::object storage;
+  try {
+    if (is_negated(object)) return std::nullopt;
+    storage = object.attr("untyped_storage")();
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;  // Ctrl-C is no property of the tensor
+    return std::nullopt;
+  }
+  dlpack::Tensor tensor;  // looked at last, since all of the above may be anybody's code
+  if (!dlpack::describe(result.look, object, tensor) || tensor.device_type != dlpack::kCPU)
+    return std::nullopt;
+  const bool is_known = tensor.code <= dlpack::kBool && tensor.code != dlpack::kOpaque;
+  if (!is_known || tensor.lanes != 1 || tensor.bits % 8 != 0) return std::nullopt;
+  result.source = py::reinterpret_borrow<py::object>(object);
+  result.dtype = dlpack::dtype_name(tensor);
+  result.item = tensor.bits / 8;
+  result.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
+  result.strides = strides_of(tensor, result.shape, result.item);
+  result.order = order_of(result.shape, result.strides, result.item);
+  result.data = dlpack::address(tensor);
+  if (result.data == nullptr && result.size() != 0) return result;  // its storage was freed
+  const py::dtype dtype(tensor.code == dlpack::kBfloat ? "uint16" : result.dtype);
+  result.owner = py::array(dtype, result.shape, result.strides, result.data, storage);
+  return result;
 }
 
 // "torch.bfloat16" is called bfloat16 elsewhere.
@@ -73,8 +114,7 @@ py::object from_list(py::handle list) {
   }
 }
 
-}  // namespace
-
+// A NumPy array as it is, or a view through DLPack.
 py::array as_array(py::handle object, const Subject& subject) {
   static PyTypeObject *masked = nullptr, *generic = nullptr;
   if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
@@ -101,6 +141,8 @@ py::array as_array(py::handle object, const Subject& subject) {
   }
 }
 
+}  // namespace
+
 Description describe(const py::array& array) {
   Description result;
   const py::dtype dtype = array.dtype();
@@ -119,6 +161,7 @@ Description describe(const py::array& array) {
 }
 
 Description read_array(py::handle object, const Subject& subject) {
+  if (std::optional<Description> tensor = read_tensor(object)) return std::move(*tensor);
   Description result = describe(as_array(object, subject));
   if (!result.owner.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
   return result;
@@ -133,6 +176,18 @@ Description read_numbers(py::handle object, const Subject& subject) {
     if (result.dtype == "bfloat16") return result;
     throw;
   }
+}
+
+Description read_copy(py::handle object, const Subject& subject) {
+  const bool is_read_in_c = dlpack::describes(object, /*quietly=*/true) != nullptr;
+  if (is_read_in_c || !is_torch(object) || dtype_name(object) != "bfloat16")
+    return read_array(object, subject);
+  const py::object uint16 = py::module_::import("torch").attr("uint16");
+  Description result = read_array(object.attr("detach")().attr("view")(uint16), subject);
+  // The view would keep the old memory where the tensor is given another.
+  result.source = py::reinterpret_borrow<py::object>(object);
+  result.look = nullptr;
+  return result;
 }
 
 Description read_indices(py::handle indices, const Subject& subject) {

@@ -37,8 +37,12 @@ struct HostSpace {
   static Description read_indices(py::handle indices, const Subject& subject) {
     return bindings::read_indices(indices, subject);
   }
-  static bool take_matching(py::handle object, const HostArray& target, HostArray& out) {
-    return bindings::take_matching(object, target, out);
+  static bool take_matching(py::handle object, const HostArray& target, const Acquaintance& known,
+                            HostArray& out) {
+    return bindings::take_matching(object, target, known, out);
+  }
+  static void ask(const HostArray& checked, const Subject& subject) {
+    bindings::ask(checked, subject);
   }
   static void check_unchanged(const HostArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
@@ -54,6 +58,8 @@ struct HostSpace {
     const py::gil_scoped_release unlocked;
     if (array.size != 0) std::memcpy(array.data, from, array.size * array.item);
   }
+
+  static void visit(Visitor&) {}
 
   // For a device alone: which stream a call runs on, and where a step writes what it reports.
   static void enter(Engine&, const std::vector<HostArray>&) {}

@@ -97,10 +97,6 @@ class DeviceSpace:
         for array, leaf in zip(buffers, leaves, strict=True):
             self.copy(array, leaf)
 
-    def as_copy(self, array: object) -> object:
-        """See Space."""
-        return array
-
     def check_grad_scale(self, value: object) -> Any:
         """See Space. The core checks an array."""
         is_number = isinstance(value, (int, float, np.generic, np.ndarray))

@@ -71,13 +71,6 @@ class HostSpace:
         """See Space."""
         _core.fill_buffers(buffers, values=leaves)
 
-    def as_copy(self, array: object) -> object:
-        """See Space."""
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(array, torch.Tensor) and array.dtype == torch.bfloat16:
-            return _Bits(array)
-        return array
-
     def check_grad_scale(self, value: object) -> float:
         """See Space."""
         return check_grad_scale(value)
@@ -92,24 +85,6 @@ def _as_numpy(leaf: Any) -> NDArray[Any]:
         return leaf
     # torch exports a tensor that requires grad only once it is detached.
     return np.from_dlpack(leaf.detach() if getattr(leaf, "requires_grad", False) else leaf)
-
-
-class _Bits:
-    """A torch tensor of bfloat16 whose DLPack export is its bits, as NumPy has no bfloat16.
-
-    Not just a view, which would keep the old memory alive where the tensor is given another: the
-    core checks the tensor, `bits_of`, for that.
-    """
-
-    def __init__(self, tensor: Any) -> None:
-        self.bits_of = tensor
-
-    def __dlpack__(self, **options: Any) -> Any:
-        bits = self.bits_of.detach().view(sys.modules["torch"].uint16)
-        return bits.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.bits_of.__dlpack_device__()
 
 
 def _torch_library() -> str:

@@ -68,8 +68,5 @@ class Space(Protocol):
     def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
         """Copy each array into a new one like it."""
 
-    def as_copy(self, array: object) -> object:
-        """A working copy as the compiled core takes it."""
-
     def check_grad_scale(self, value: object) -> Any:
         """Return the divisor of the gradients, or raise TypeError or ValueError."""
