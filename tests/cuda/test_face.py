@@ -134,6 +134,40 @@ def test_rows(pair, dtype, there):
     assert nothing == fs.StepResult(applied=True, grad_norm=None)
 
 
+def test_rows_and_the_rest_in_one_step(pair):
+    host, device, grads = pair(**WHOLE)
+    rest = {name: grad for name, grad in grads.items() if name != "a"}
+    indices = np.array([3, 0, 3, 4])
+    rows = np.random.default_rng(5).standard_normal((4, 3)).astype(np.float32)
+    for _ in range(2):
+        with host.one_step(grad_scale=3.0) as here:
+            host.step(rest)
+            host.step_rows("a", indices, rows)
+        with device.one_step(grad_scale=3.0) as there:
+            device.step(on_device(rest))
+            device.step_rows("a", indices, device_array(rows))
+        assert to_numpy(there.result.grad_norm) == here.result.grad_norm
+    host.step_rows("a", indices, rows, advance=True)
+    device.step_rows("a", indices, device_array(rows), advance=True)
+    assert_same(host, device)
+    assert device.step_count == 3
+
+
+def test_gradients_of_frozen_parameters_are_zeroed(pair):
+    host, device, grads = pair(**WHOLE)
+    there = on_device(grads)
+    for opt, given in ((host, grads), (device, there)):
+        opt.freeze("a")
+        opt.step(given, zero_grads=True)
+    assert_same(host, device)
+    assert not any(to_numpy(grad).any() for grad in there.values())
+
+    there["b"] = device_array(np.full_like(to_numpy(there["b"]), np.nan))
+    there["a"] = device_array(np.ones_like(to_numpy(there["a"])))
+    device.step(there, zero_grads=True)  # skipped
+    assert (to_numpy(there["a"]) == 1).all()
+
+
 def test_freeze_and_add_group(pair):
     host, device, grads = pair()
     more = np.arange(4.0)

@@ -2,7 +2,7 @@
 
 import subprocess
 
-ROUNDS = 8  # of four dense steps and four steps of rows, for each rule
+ROUNDS = 8  # of four dense steps and four of rows and dense gradients, for each rule
 
 
 def test_random_steps_have_the_bits_of_the_cpu(native_tree):
