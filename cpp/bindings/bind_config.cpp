@@ -1,11 +1,13 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "engine/dispatch.hpp"
 #include "engine/registry.hpp"
+#include "messages.hpp"
 #include "module.hpp"
 #include "threads/parallel.hpp"
 
@@ -52,6 +54,21 @@ std::string compiler() {
 #endif
 }
 
+// An invalid FUSEDSTEP_ variable fails the import, not a later step.
+void check_environment() {
+  try {
+    current_table();
+    requested_threads();
+    threading();
+  } catch (const std::invalid_argument& invalid) {
+    const std::string text = invalid.what();  // perhaps not UTF-8
+    throw py::import_error(
+        printable(py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
+                      text.data(), static_cast<py::ssize_t>(text.size()), "backslashreplace")),
+                  300));
+  }
+}
+
 }  // namespace
 
 void bind_config(py::module_& m) {
@@ -88,10 +105,7 @@ void bind_config(py::module_& m) {
   m.def("threading", &threading, "Where threads come from: 'pool' or 'openmp'.");
   m.def("compiler", &compiler, "The compiler that built the core.");
 
-  // An invalid FUSEDSTEP_ variable fails the import, not a later step.
-  current_table();
-  requested_threads();
-  threading();
+  check_environment();
 }
 
 }  // namespace fusedstep::bindings

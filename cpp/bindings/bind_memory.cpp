@@ -28,16 +28,16 @@ py::capsule owner_of(std::shared_ptr<Arena> arena) {
 
 // Arrays are checked like parameters; `names` and `role` are for messages.
 std::vector<std::vector<py::array>> zeros_in_phase(const std::string& role,
-                                                   const std::vector<std::string>& names,
+                                                   const std::vector<Name>& names,
                                                    const std::vector<py::object>& like,
                                                    std::size_t copies, const std::string& rowwise) {
   if (names.size() != like.size()) throw std::invalid_argument("expected one name per array");
   std::vector<HostArray> models;
   std::vector<BufferRequest> requests;
   for (std::size_t i = 0; i < like.size(); ++i)
-    models.push_back(check_numbers(like[i], {role.c_str(), names[i]}, /*writeable=*/false));
+    models.push_back(check_numbers(like[i], {role.c_str(), names[i].text}, /*writeable=*/false));
   for (std::size_t i = 0; i < like.size(); ++i) {
-    const Subject subject{role.c_str(), names[i]};
+    const Subject subject{role.c_str(), names[i].text};
     HostArray& model = models[i];
     check_unchanged(model, subject, /*writeable=*/false);  // a later one may run any code
     if (!rowwise.empty()) model = one_a_row(model, subject, rowwise);

@@ -36,8 +36,8 @@ void bind_stepper(py::module_& m) {
   using Bound = HostStepper;
   py::class_<Bound> c(m, "Stepper", "Parameters, their state and their counters under one rule.",
                       collected<Bound>());
-  c.def(py::init<const std::string&, std::string, std::string>(), py::arg("rule"),
-        py::arg("gradient") = "gradient of", py::arg("like") = "its parameter");
+  c.def(py::init<const std::string&, const std::string&, std::string>(), py::arg("rule"),
+        py::arg("gradient") = "gradient", py::arg("target") = "parameter");
   bind_methods<Bound>(c);
   c.def("share_threads", &Bound::share_threads, py::arg("library"),
         "Allows steps to use the OpenMP threads of a loaded shared library.");

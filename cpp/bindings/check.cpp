@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "exchange.hpp"
+
 namespace fusedstep::bindings {
 namespace {
 
@@ -17,6 +19,15 @@ bool is_expected_dtype(const Description& array, const Expected& expected) {
   return false;
 }
 
+// For messages: the caller decides about a copy and its rounding. Empty where nobody knows.
+std::string how_to_convert(const Description& array, Format to) {
+  if (array.is_on_device() || array.source)
+    return is_torch(array.source ? array.source : array.owner)
+               ? std::string(": use .to(torch.") + name_of(to) + ")"
+               : "";
+  return std::string(": use .astype(np.") + name_of(to) + ")";
+}
+
 [[noreturn]] void refuse_dtype(const Description& array, const Expected& expected,
                                const Subject& subject) {
   switch (expected.dtype) {
@@ -25,7 +36,7 @@ bool is_expected_dtype(const Description& array, const Expected& expected) {
     case Holds::numbers_of_model:
       refuse(PyExc_TypeError, subject,
              std::string("dtype ") + name_of(expected.like->format) + " like " + subject.like,
-             array.dtype_text());
+             array.dtype_text() + how_to_convert(array, expected.like->format));
     case Holds::bfloat16:
       break;
   }

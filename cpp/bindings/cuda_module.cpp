@@ -15,12 +15,12 @@ cuda::Stream stream_of(std::uintptr_t number) { return reinterpret_cast<cuda::St
 using DeviceStepper = PyStepper<DeviceSpace>;
 
 // Checks arrays as parameters are; before state is allocated for them.
-void check(const std::string& role, const std::vector<std::string>& names,
+void check(const std::string& role, const std::vector<Name>& names,
            const std::vector<py::object>& arrays, std::uintptr_t stream,
            const std::string& rowwise) {
   if (names.size() != arrays.size()) throw std::invalid_argument("one name an array");
   for (std::size_t i = 0; i < arrays.size(); ++i) {
-    const Subject subject{role.c_str(), names[i]};
+    const Subject subject{role.c_str(), names[i].text};
     const DeviceArray array =
         check_numbers(arrays[i], subject, /*writeable=*/false, stream_of(stream));
     if (!rowwise.empty()) one_a_row(array, subject, rowwise);
@@ -75,13 +75,13 @@ PYBIND11_MODULE(_cuda, m) {
   py::class_<DeviceStepper> c(m, "Stepper",
                               "Parameters on a CUDA device, their state and their counters.",
                               collected<DeviceStepper>());
-  c.def(py::init([](const std::string& rule, std::string gradient, std::string like,
+  c.def(py::init([](const std::string& rule, const std::string& gradient, std::string target,
                     py::typing::Callable<int()> stream,
                     py::typing::Callable<py::object(std::string)> scalar) {
-          return std::make_unique<DeviceStepper>(rule, std::move(gradient), std::move(like),
+          return std::make_unique<DeviceStepper>(rule, gradient, std::move(target),
                                                  DeviceSpace(std::move(stream), std::move(scalar)));
         }),
-        py::arg("rule"), py::arg("gradient") = "gradient of", py::arg("like") = "its parameter",
+        py::arg("rule"), py::arg("gradient") = "gradient", py::arg("target") = "parameter",
         py::kw_only(), py::arg("stream"), py::arg("scalar"),
         "`stream()` is the number of the current stream; `scalar(dtype)` an array of one number.");
   bind_methods<DeviceStepper>(c);

@@ -51,10 +51,7 @@ class Gradients {
     const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
     if (!items) throw py::error_already_set();
     const std::size_t count = items.size();
-    if (count != members.params.size())
-      throw py::value_error("gradients: expected one per parameter (" +
-                            std::to_string(members.params.size()) + "), got " +
-                            std::to_string(count));
+    if (count != members.params.size()) members.refuse_count(count);
     present = true;
     if (set_count != count_of_sets || sets.size() != count * set_count) {
       set_count = count_of_sets;

@@ -29,11 +29,13 @@ class Members {
  public:
   using Checked = typename Space::Array;
 
-  Members(const std::string& rule, std::string gradient, std::string like, Space here)
+  Members(const std::string& rule, const std::string& gradient, std::string target, Space here)
       : space(std::move(here)),
         engine(rule_called(rule)),
-        gradient_(std::move(gradient)),
-        like_(std::move(like)) {}
+        target_(std::move(target)),
+        gradient_(gradient + " of"),
+        gradients_(gradient + "s"),
+        like_("its " + target_) {}
 
   // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
   void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
@@ -79,12 +81,18 @@ class Members {
     return {gradient_.c_str(), engine.tensors()[tensor].name, like_.c_str()};
   }
 
+  [[noreturn]] void refuse_count(std::size_t count) const {
+    throw py::value_error(gradients_ + ": expected one per " + target_ + " (" +
+                          std::to_string(params.size()) + "), got " + std::to_string(count));
+  }
+
   // Foreign code may do anything to any array. So a call first asks what only foreign code knows,
   // and then looks at all its arrays, which calls none. Returns whether there was anything to ask.
   bool ask() const {
     if (!has_foreign_) return false;
     for (std::size_t i = 0; i < params.size(); ++i)
-      if (must_be_asked(params[i])) space.ask(params[i], {"parameter", engine.tensors()[i].name});
+      if (must_be_asked(params[i]))
+        space.ask(params[i], {target_.c_str(), engine.tensors()[i].name});
     for (const auto& [tensor, copy] : copies_)
       if (must_be_asked(copy)) space.ask(copy, {"working copy of", engine.tensors()[tensor].name});
     return true;
@@ -94,7 +102,7 @@ class Members {
   void check_written() const {
     const bool rowwise = engine.rule().rowwise;
     for (std::size_t i = 0; i < params.size(); ++i) {
-      const Subject subject{"parameter", engine.tensors()[i].name};
+      const Subject subject{target_.c_str(), engine.tensors()[i].name};
       space.check_unchanged(params[i], subject, true);
       if (rowwise) space.check_rows_unchanged(params[i], subject);
     }
@@ -172,7 +180,7 @@ class Members {
     // An existing group means that another thread has called add() since the caller looked.
     if (group < groups) throw std::runtime_error(kInUse);
     const std::size_t index = params.size() + addition.params.size();
-    const Subject subject{"parameter", name};
+    const Subject subject{target_.c_str(), name};
     const Checked target =
         addition.params.emplace_back(space.check_numbers(param, subject, /*writeable=*/true));
     check_beside_first(target, subject, addition);
@@ -191,7 +199,7 @@ class Members {
     const auto claim_state = [&](const py::object& object, std::size_t slot) {
       const std::string role = role_of(slot);
       const bool of_rows = rule.rowwise && slot != kAverage;
-      const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : "its parameter"};
+      const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : like_.c_str()};
       addition.states.push_back(
           space.check_like(object, of_rows ? model : target, what, /*writeable=*/true));
       return claim(addition.states.back(), what, slot);
@@ -228,7 +236,7 @@ class Members {
 
   // The name of a tensor's array in messages.
   std::string role_of(std::size_t slot) const {
-    if (slot == 0) return "parameter";
+    if (slot == 0) return target_;
     if (slot == kAverage) return "average of";
     if (slot == kCopy) return "working copy of";
     return std::string(engine.rule().states[0].state[slot - 1].name) + " of";
@@ -239,7 +247,8 @@ class Members {
     space.check_unchanged(state, {role.c_str(), tensor.name}, true);
   }
 
-  std::string gradient_, like_;  // names in messages of a gradient and of what it must match
+  // In messages: what a step updates, a gradient of one, all gradients, and what one must match.
+  std::string target_, gradient_, gradients_, like_;
   Copies copies_;
   bool has_foreign_ = false;  // some parameters or copies must be asked
 };

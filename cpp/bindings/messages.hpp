@@ -1,4 +1,5 @@
-// How messages call an array, and the one form in which arrays are refused.
+// How messages call an array, what they show of what came from outside, and the one form in which
+// arrays are refused.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -20,7 +21,31 @@ struct Subject {
 // Throws "<subject>: expected <expected>, got <came>".
 [[noreturn]] void refuse(PyObject* error, const Subject& subject, const std::string& expected,
                          const std::string& came);
+
+// A str in characters that print, the others escaped: lone surrogates, which UTF-8 does not have,
+// and NUL, which ends a message. Of a long one both ends.
+std::string printable(py::handle text, py::ssize_t width = 100);
+// The same of str(object), in one line.
 std::string text_of(py::handle object);
 std::string type_name(py::handle object);
 
+// The name of an array, only for messages: printable.
+struct Name {
+  std::string text;
+};
+
 }  // namespace fusedstep::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<fusedstep::bindings::Name> {
+  PYBIND11_TYPE_CASTER(fusedstep::bindings::Name, const_name("str"));
+  bool load(handle from, bool) {
+    if (!isinstance<str>(from)) return false;
+    value.text = fusedstep::bindings::printable(from);
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail

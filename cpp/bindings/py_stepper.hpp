@@ -17,9 +17,10 @@ class PyStepper {
  public:
   using ScaleArgument = typename Space::ScaleArgument;
 
-  // `gradient` and `like` are the names in messages of a gradient and of what it must match.
-  PyStepper(const std::string& rule, std::string gradient, std::string like, Space space = {})
-      : members_(rule, std::move(gradient), std::move(like), std::move(space)) {}
+  // `gradient` and `target` are the names in messages of a gradient and of what a step updates.
+  PyStepper(const std::string& rule, const std::string& gradient, std::string target,
+            Space space = {})
+      : members_(rule, gradient, std::move(target), std::move(space)) {}
 
   // Adds groups and their tensors, whose specs refer to these groups; releases bound gradients. All
   // or none.

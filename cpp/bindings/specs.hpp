@@ -8,7 +8,10 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "messages.hpp"
 
 namespace fusedstep::bindings {
 
@@ -23,7 +26,7 @@ struct GroupOptions {
 };
 
 struct TensorSpec {
-  std::string name;
+  std::string name;  // for messages
   py::object param;
   std::vector<py::object> states;  // in the order of RuleInfo.states
   std::size_t group = 0;
@@ -37,8 +40,8 @@ inline py::handle interned(const char* name) {
   return result;
 }
 
-template <class Name, class Field>
-void read_field(py::handle object, Name name, Field& field) {
+template <class Key, class Field>
+void read_field(py::handle object, Key name, Field& field) {
   field = py::cast<Field>(py::object(object.attr(name)));
 }
 
@@ -46,7 +49,9 @@ inline void read_spec(py::handle object, TensorSpec& spec) {
   static const py::handle name = interned("name"), param = interned("param"),
                           states = interned("states"), group = interned("group"),
                           average = interned("average"), copy = interned("copy");
-  read_field(object, name, spec.name);
+  Name shown;
+  read_field(object, name, shown);
+  spec.name = std::move(shown.text);
   read_field(object, param, spec.param);
   read_field(object, states, spec.states);
   read_field(object, group, spec.group);

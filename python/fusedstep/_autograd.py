@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from fusedstep._core import has_none
+from fusedstep._messages import shown
 
 __all__ = ["NOTHING_BOUND", "BoundGradients", "WrittenTensors", "note_written", "tensors_among"]
 
@@ -82,7 +83,7 @@ class BoundGradients:
             if param.grad is not array:
                 now = "None" if param.grad is None else "another tensor"
                 raise RuntimeError(
-                    f"gradient of {name!r}: expected the bound tensor as the parameter's grad, got "
+                    f"gradient of {shown(name)}: expected the bound tensor as the parameter's grad, got "
                     f"{now}: bind the parameters themselves, opt.bind(params), or use "
                     "zero_grad(set_to_none=False)"
                 )

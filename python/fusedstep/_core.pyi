@@ -43,7 +43,7 @@ class Stepper:
     """
     Parameters, their state and their counters under one rule.
     """
-    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter') -> None:
+    def __init__(self, rule: str, gradient: str = 'gradient', target: str = 'parameter') -> None:
         ...
     def add(self, groups: collections.abc.Sequence[fusedstep._specs.GroupOptions], tensors: collections.abc.Sequence[fusedstep._specs.TensorSpec]) -> None:
         ...

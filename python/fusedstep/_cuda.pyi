@@ -11,7 +11,7 @@ class Stepper:
     """
     Parameters on a CUDA device, their state and their counters.
     """
-    def __init__(self, rule: str, gradient: str = 'gradient of', like: str = 'its parameter', *, stream: collections.abc.Callable[[], typing.SupportsInt | typing.SupportsIndex], scalar: collections.abc.Callable[[str], typing.Any]) -> None:
+    def __init__(self, rule: str, gradient: str = 'gradient', target: str = 'parameter', *, stream: collections.abc.Callable[[], typing.SupportsInt | typing.SupportsIndex], scalar: collections.abc.Callable[[str], typing.Any]) -> None:
         """
         `stream()` is the number of the current stream; `scalar(dtype)` an array of one number.
         """

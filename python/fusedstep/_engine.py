@@ -61,7 +61,7 @@ class Engine:
     space
         Where the arrays are.
     words
-        What the core's messages call a gradient, and the array that it must match.
+        What messages call a gradient, and what steps update.
     fixed
         Options that are fixed at construction, and must be equal in a snapshot that is loaded.
     averaging
@@ -89,6 +89,7 @@ class Engine:
         self._bound = NOTHING_BOUND
         self._checks, self._until_check = 0, 0  # of the holders; and the steps until the next
         self._rule = rule
+        self._target = words[1] if words else "parameter"
         self._fixed = fixed
         self._averaging = averaging
         self._autograd = autograd
@@ -149,6 +150,13 @@ class Engine:
         if len(tensors) > 0:
             self.tensors = tensors
             self.space.share_threads(self.core)
+
+    def number_of(self, name: object) -> int:
+        """The number of a parameter, or KeyError that says which there are."""
+        index = self.tree.index
+        if not (isinstance(name, str) and name in index):
+            raise KeyError(no_parameter([name], index, self._target))
+        return index[name]
 
     # Steps -----------------------------------------------------------------------------------
 
@@ -387,7 +395,7 @@ class Engine:
         kinds = {
             name: {array: kind_of(own[array]) for array in own} for name, own in buffers.items()
         }
-        expected = Expected(self._rule, self._fixed, self.groups, kinds)
+        expected = Expected(self._rule, self._fixed, self.groups, kinds, self._target)
         options = snapshot.compare(expected, label)
         step_count, state = int(snapshot.step_count), snapshot.state
         apply = partial(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from fusedstep import _core
-from fusedstep._messages import listed, shown
+from fusedstep._messages import listed, printable, shown
 from fusedstep._options import Option
 from fusedstep._pipeline import Policy
 from fusedstep._slips import option_meant
@@ -45,6 +45,22 @@ class Rule:
                 f"{self.label}: got {listed(unknown, partial(self.option_meant, known=known))}; "
                 f"expected options among {', '.join(known)}"
             )
+
+    def refuse_attribute(self, name: str, *, is_own: bool) -> None:
+        """Raise AttributeError for a new attribute of an optimizer that no step would read.
+
+        `is_own`: of the rule's class itself. Subclasses may have their own, but none like an option.
+        """
+        if name in self.options:
+            why = f"set it by group: opt.groups[i][{name!r}] = ..."
+        elif name in Policy.names():
+            why = f"it is given at construction: {self.label}(..., {name}=...)"
+        elif is_own:
+            meant = self.option_meant(name, self.defaults)
+            why = f"there is no option {meant}; there are {', '.join(self.options)}"
+        else:
+            return
+        raise AttributeError(f"{self.label}.{printable(name)} cannot be set: {why}")
 
     def option_meant(self, name: object, known: Mapping[str, Any]) -> str:
         """An option that is not among the known, and what was probably meant."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from fusedstep._checks import is_integer
 from fusedstep._group import Group
+from fusedstep._messages import listed, printable, shown, some
 from fusedstep._spaces.space import Kind
 
 __all__ = ["FORMAT", "Expected", "Snapshot"]
@@ -26,6 +27,7 @@ class Expected:
     fixed: Mapping[str, object]
     groups: Sequence[Group]
     state: Mapping[str, Mapping[str, Kind]]
+    target: str  # what has the state, for messages
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,18 @@ class Snapshot:
         Raises
         ------
         ValueError
-            It does not fit this `label`; the message lists every difference.
+            It does not fit this `label`; the message lists the differences, of many the first.
         """
         found: list[str] = []
         if _differs(self.format, FORMAT):
-            found.append(f"format: expected {FORMAT}, got {self.format!r}")
+            found.append(f"format: expected {FORMAT}, got {shown(self.format)}")
         if _differs(self.rule, expected.rule):
-            found.append(f"rule: expected {expected.rule!r}, got {self.rule!r}")
+            found.append(f"rule: expected {expected.rule!r}, got {shown(self.rule)}")
         for name, value in expected.fixed.items():
             if _differs(self.fixed[name], value):
-                found.append(f"{name}: expected {value}, got {self.fixed[name]}")
+                found.append(f"{name}: expected {value}, got {shown(self.fixed[name])}")
         _compare_counter("step_count", self.step_count, found)
-        _compare_state(self.state, expected.state, found)
+        _compare_state(self.state, expected, found)
         options = _compare_groups(self.groups, expected.groups, found)
         for i, group in enumerate(expected.groups):
             if group.has_schedule and not found:
@@ -71,7 +73,7 @@ class Snapshot:
                 except (TypeError, ValueError) as error:
                     found.append(f"group {i}: {error}")
         if found:
-            lines = "".join(f"\n  {line}" for line in found)
+            lines = "".join(f"\n  {line}" for line in some(found, 20, 1500))
             raise ValueError(f"state_dict does not fit this {label}:{lines}")
         return options
 
@@ -86,20 +88,19 @@ def _differs(saved: object, expected: object) -> bool:
 
 def _compare_counter(what: str, saved: object, found: list[str]) -> None:
     if not (is_integer(saved) and 0 <= int(saved) <= _MAX_STEP):
-        found.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {saved!r}")
+        found.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {shown(saved)}")
 
 
-def _compare_state(
-    saved: object, expected: Mapping[str, Mapping[str, Kind]], found: list[str]
-) -> None:
+def _compare_state(saved: object, expected: Expected, found: list[str]) -> None:
+    target, names = expected.target, expected.state
     if not isinstance(saved, Mapping):
-        found.append(f"state: expected a mapping by parameter, got {type(saved).__name__}")
+        found.append(f"state: expected a mapping by {target}, got {type(saved).__name__}")
         return
-    found += [f"parameter {name!r}: missing" for name in expected if name not in saved]
-    found += [f"parameter {name!r}: unexpected" for name in saved if name not in expected]
-    for name, arrays in expected.items():
+    found += [f"{target} {shown(name)}: missing" for name in names if name not in saved]
+    found += [f"{target} {shown(name)}: unexpected" for name in saved if name not in names]
+    for name, arrays in names.items():
         if name in saved:
-            _compare_arrays(f"parameter {name!r}", saved[name], arrays, found)
+            _compare_arrays(f"{target} {shown(name)}", saved[name], arrays, found)
 
 
 def _compare_arrays(
@@ -109,18 +110,22 @@ def _compare_arrays(
         found.append(f"{what}: expected a mapping of its state, got {type(saved).__name__}")
         return
     names = {"step", *expected}
-    found += [f"{what}: state {name!r} missing" for name in sorted(names - set(saved), key=str)]
-    found += [f"{what}: state {name!r} unexpected" for name in sorted(set(saved) - names, key=str)]
+    found += [
+        f"{what}: state {shown(name)} missing" for name in sorted(names - set(saved), key=shown)
+    ]
+    found += [
+        f"{what}: state {shown(name)} unexpected" for name in sorted(set(saved) - names, key=shown)
+    ]
     if "step" in saved:
         _compare_counter(f"{what}: step", saved["step"], found)
     for name, kind in expected.items():
         if name not in saved:
             continue
-        value, state = saved[name], f"{what}: state {name!r}"
+        value, state = saved[name], f"{what}: state {shown(name)}"
         if not isinstance(value, np.ndarray):
             found.append(f"{state}: expected an array, got {type(value).__name__}")
         elif value.dtype != kind.dtype:
-            found.append(f"{state}: expected dtype {kind.dtype}, got {value.dtype}")
+            found.append(f"{state}: expected dtype {kind.dtype}, got {printable(str(value.dtype))}")
         elif value.shape != kind.shape:
             found.append(f"{state}: expected shape {kind.shape}, got {value.shape}")
 
@@ -145,16 +150,18 @@ def _compare_options(what: str, saved: object, group: Group, found: list[str]) -
         found.append(f"{what}: expected a mapping of options, got {type(saved).__name__}")
         return {}
     names = saved.get("params")
-    if not isinstance(names, (list, tuple)) or set(map(str, names)) != set(group.params):
-        found.append(f"{what}: expected the parameters {list(group.params)}, got {names!r}")
+    named = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    if not (named and set(names) == set(group.params)):  # type: ignore[arg-type]
+        expected = listed(group.params, shown)
+        found.append(f"{what}: expected the parameters [{expected}], got {shown(names)}")
     changes: dict[str, Any] = {}
     for name in group:
         if name not in saved:
-            found.append(f"{what}: option {name!r} missing")
+            found.append(f"{what}: option {shown(name)} missing")
         elif not (name == "lr" and group.has_schedule):
             changes[name] = saved[name]
     found += [
-        f"{what}: option {name!r} unexpected"
+        f"{what}: option {shown(name)} unexpected"
         for name in saved
         if name != "params" and name not in group
     ]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fusedstep._engine import Engine
-from fusedstep._messages import listed, no_parameter
+from fusedstep._messages import listed
 from fusedstep._slips import state_meant
 
 __all__ = ["StateView"]
@@ -30,10 +30,7 @@ class StateView(Mapping[str, Mapping[str, Any]]):
         self._engine = engine
 
     def __getitem__(self, name: object) -> Mapping[str, Any]:
-        index = self._engine.tree.index
-        if not (isinstance(name, str) and name in index):
-            raise KeyError(no_parameter([name], index))
-        i = index[name]
+        i = self._engine.number_of(name)
         return MappingProxyType(
             _StateOfOne(step=self._engine.core.steps_of(i), **self._engine.buffers[i])
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusedstep._holders import Spec, module_behind, replaced, spec_of_module
-from fusedstep._messages import no_parameter, shown
+from fusedstep._messages import no_parameter, printable, shown
 
 __all__ = ["Nest", "Tree", "split_groups"]
 
@@ -66,7 +66,11 @@ class Tree:
     what becomes of the caller's lists and mappings does not change it.
     """
 
-    def __init__(self, nests: Sequence[Nest] = ()) -> None:
+    def __init__(
+        self, nests: Sequence[Nest] = (), *, what: str = "params", each: str = "parameter"
+    ) -> None:
+        """Take the nests; `what` and `each` are what messages call them and their arrays."""
+        self._what, self._each = what, each
         self.names: list[str] = []
         self.leaves: list[Any] = []
         self.group_of: list[int] = []  # by default the number of the nest
@@ -77,7 +81,7 @@ class Tree:
         self._scalars: list[int] = []  # the parameters without axes
         self._add(nests)
         if nests and not self.names:
-            raise ValueError("params: expected at least one array, got none")
+            raise ValueError(f"{what}: expected at least one array, got none")
 
     @classmethod
     def leaf(cls, array: object) -> Tree:
@@ -88,7 +92,7 @@ class Tree:
 
     def extended(self, nests: Sequence[Nest]) -> Tree:
         """The tree with more nests; parameters keep their numbers."""
-        tree = Tree()
+        tree = Tree(what=self._what, each=self._each)
         tree.names = [*self.names]
         tree.leaves = [*self.leaves]
         tree.group_of = [*self.group_of]
@@ -104,7 +108,7 @@ class Tree:
         here, names, leaves = len(self.names), self.names, self.leaves
         for prefix, nest, holder in nests:
             first = len(names)
-            spec = _describe(nest, prefix, names, leaves)
+            spec = _describe(nest, prefix, names, leaves, self._what)
             numbers = range(first, len(names))
             self._specs.append((prefix, spec))
             if holder is None:
@@ -117,7 +121,7 @@ class Tree:
         self.index.update(zip(names[here:], range(here, len(names)), strict=True))
         if len(self.index) != len(names):
             twice = _first_duplicate(names)
-            raise ValueError(f"params: expected every path once, got {shown(twice)} twice")
+            raise ValueError(f"{self._what}: expected every path once, got {shown(twice)} twice")
         self._scalars += [i for i in range(here, len(names)) if _has_no_axes(leaves[i])]
         self._by_key: dict[str, Spec] | None = None  # made when it is asked for
         first_spec = self._specs[0][1] if len(self._specs) == 1 else None
@@ -194,7 +198,7 @@ class Tree:
         leaves: list[Any] = [None] * len(self.names)
         index, branches = self.index, self._branches()
         if unknown := [key for key in tree if key not in index and key not in branches]:
-            raise ValueError(f"{what}: {no_parameter(unknown, index)}")
+            raise ValueError(f"{what}: {no_parameter(unknown, index, self._each)}")
         for key, branch in tree.items():
             if key in index and not (key in branches and _is_branch(branch)):
                 leaves[index[key]] = branch
@@ -212,7 +216,7 @@ class Tree:
         return self._by_key
 
 
-def _describe(tree: object, path: str, names: list[str], leaves: list[Any]) -> Spec:
+def _describe(tree: object, path: str, names: list[str], leaves: list[Any], what: str) -> Spec:
     """The structure of a nest, whose names and leaves are appended."""
     if isinstance(tree, np.ndarray):  # most are
         pass
@@ -220,15 +224,18 @@ def _describe(tree: object, path: str, names: list[str], leaves: list[Any]) -> S
         for key in tree:
             if not isinstance(key, str):
                 raise TypeError(
-                    f"params: expected names (str) as keys of a mapping, got {shown(key)}"
+                    f"{what}: expected names (str) as keys of a mapping, got {shown(key)}"
                 )
         below = f"{path}." if path else ""
         return {
-            key: _describe(branch, f"{below}{key}", names, leaves) for key, branch in tree.items()
+            key: _describe(branch, f"{below}{key}", names, leaves, what)
+            for key, branch in tree.items()
         }
     elif isinstance(tree, (list, tuple)):
         below = f"{path}." if path else ""
-        return [_describe(branch, f"{below}{i}", names, leaves) for i, branch in enumerate(tree)]
+        return [
+            _describe(branch, f"{below}{i}", names, leaves, what) for i, branch in enumerate(tree)
+        ]
     names.append(path or "param")
     leaves.append(tree)
     return len(names) - 1
@@ -243,17 +250,21 @@ def _fill(spec: Spec, tree: object, path: str, leaves: list[Any]) -> None:
     elif isinstance(spec, dict):
         tree = _materialize(tree, path)
         if not isinstance(tree, Mapping):
-            raise TypeError(f"{path}: expected a mapping like the parameters, got {_kind(tree)}")
+            raise TypeError(
+                f"{printable(path)}: expected a mapping like the constructor's, got {_kind(tree)}"
+            )
         if unknown := [key for key in tree if key not in spec]:
-            raise ValueError(f"{path}: {no_parameter(unknown, spec, 'entry')}")
+            raise ValueError(f"{printable(path)}: {no_parameter(unknown, spec, 'entry')}")
         for key, branch in tree.items():
             _fill(spec[key], branch, f"{path}[{key!r}]", leaves)
     else:
         tree = _materialize(tree, path)
         if not isinstance(tree, (list, tuple)):
-            raise TypeError(f"{path}: expected a list like the parameters, got {_kind(tree)}")
+            raise TypeError(
+                f"{printable(path)}: expected a list like the constructor's, got {_kind(tree)}"
+            )
         if len(tree) != len(spec):
-            raise ValueError(f"{path}: expected {len(spec)} entries, got {len(tree)}")
+            raise ValueError(f"{printable(path)}: expected {len(spec)} entries, got {len(tree)}")
         for i, branch in enumerate(tree):
             _fill(spec[i], branch, f"{path}[{i}]", leaves)
 

@@ -22,7 +22,7 @@ __all__ = ["EMA", "Averages"]
 
 def _read(engine: Engine, name: str, array: str, decay: float, *, bias_correction: bool) -> Any:
     """The average of a parameter: the live array, or a copy corrected for its start at 0."""
-    i = engine.tree.index[name]
+    i = engine.number_of(name)
     average = engine.buffers[i][array]
     if not bias_correction:
         return average
@@ -133,7 +133,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._bias_correction = Switch().check("bias_correction", bias_correction)
         if bias_correction and init == "copy":
             raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")
-        tree = Tree([Nest("", values)])
+        tree = Tree([Nest("", values)], what="values", each="average")
         space = space_of(tree.names, tree.leaves, "value")
         averages = [average for (average,) in space.zeros("value", tree.names, tree.leaves, 1)]
         if init == "copy":
@@ -141,8 +141,8 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._engine = Engine(
             "ema",
             space,
-            "value of",
-            "its average",
+            "value",
+            "average",
             fixed={"decay": self._decay},
             averaging=True,
         )
@@ -194,7 +194,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         return {**saved.fixed, "step_count": saved.step_count, "state": saved.state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; ValueError with every difference if it does not fit."""
+        """Continue from :meth:`state_dict`; ValueError with the differences if it does not fit."""
         require_keys(state_dict, "decay", "step_count", "state")
         saved = Snapshot(
             rule="ema",

@@ -13,10 +13,10 @@ from fusedstep._checks import require_keys
 from fusedstep._docstring import of_class
 from fusedstep._engine import Bound, Engine, HoldsEngine
 from fusedstep._group import Group, replace
-from fusedstep._messages import no_parameter, printable, shown
+from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
 from fusedstep._options import Option, Schedule, options_of
-from fusedstep._pipeline import GROUP_OPTIONS, Policy, StepResult
+from fusedstep._pipeline import GROUP_OPTIONS, StepResult
 from fusedstep._rule import Rule
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
@@ -153,20 +153,9 @@ class Optimizer(HoldsEngine):
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python would accept a mistake such as `opt.weight_decay = 0.1`, which no step would use.
-        if not (name.startswith("_") or hasattr(type(self), name)) and (why := self._refuses(name)):
-            raise AttributeError(f"{type(self).__name__}.{printable(name)} cannot be set: {why}")
+        if not (name.startswith("_") or hasattr(type(self), name)):
+            self.definition.refuse_attribute(name, is_own=type(self) is registry[self.rule])
         super().__setattr__(name, value)
-
-    def _refuses(self, name: str) -> str:
-        """Why a new attribute is refused: subclasses may have their own, but none like an option."""
-        if name in self.options:
-            return f"set it by group: opt.groups[i][{name!r}] = ..."
-        if name in Policy.names():
-            return f"it is given at construction: {type(self).__name__}(..., {name}=...)"
-        if type(self) is not registry[self.rule]:
-            return ""
-        meant = self.definition.option_meant(name, self.definition.defaults)
-        return f"there is no option {meant}; there are {', '.join(self.options)}"
 
     def step(
         self,
@@ -455,7 +444,7 @@ class Optimizer(HoldsEngine):
         ------
         ValueError
             The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
-            every difference, and nothing has changed.
+            the differences, and nothing has changed.
         """
         require_keys(state_dict, *_SAVED)
         saved = Snapshot(**{key: state_dict[key] for key in _SAVED})

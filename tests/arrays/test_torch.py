@@ -31,6 +31,31 @@ def test_gaps_are_refused():
         fs.SGD({"w": torch.ones(3, 4)[:, ::2]})
 
 
+def test_a_model_in_place_of_its_parameters():
+    for call in (fs.Adam, lambda model: fs.Adam([{"params": model}]), fs.EMA):
+        with pytest.raises(TypeError, match=r"got Linear: pass its \.parameters\(\)$"):
+            call(torch.nn.Linear(2, 2))
+
+
+def test_gradients_of_another_dtype_are_told_how_to_become_one():
+    opt = fs.Adam({"w": torch.ones(3)})
+    with pytest.raises(TypeError, match=r"got float64: use \.to\(torch\.float32\)$"):
+        opt.step({"w": torch.ones(3, dtype=torch.float64)})
+
+
+def test_steps_in_hooks_which_must_return_none():
+    w = torch.ones(3, requires_grad=True)
+    opt = fs.SGD({"w": w}, lr=1.0)
+
+    def hook(p):
+        opt.step({"w": p.grad})
+
+    w.register_post_accumulate_grad_hook(hook)
+    (2 * w).sum().backward()
+    assert w.tolist() == [-1.0] * 3
+    assert opt.step_count == 1
+
+
 def model_and_data():
     torch.manual_seed(0)
     layers = torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 2)
@@ -150,7 +175,8 @@ def test_bfloat16_is_refused_in_the_words_for_numpy():
     opt = fs.SGD({"w": torch.zeros(3)})
     with pytest.raises(
         TypeError,
-        match=r"^gradient of 'w': expected dtype float32 like its parameter, got bfloat16$",
+        match=r"^gradient of 'w': expected dtype float32 like its parameter, got bfloat16: "
+        r"use \.to\(torch\.float32\)$",
     ):
         opt.step({"w": half})
 

@@ -127,8 +127,9 @@ py::array as_array(py::handle object, const Subject& subject) {
   if (is_of(object, generic, "numpy", "generic"))
     refuse(PyExc_TypeError, subject, "an array", "a NumPy scalar: use np.asarray(...)");
   if (!py::hasattr(object, "__dlpack__"))
-    refuse(PyExc_TypeError, subject, "a NumPy array (or a CPU array that supports DLPack)",
-           type_name(object));
+    refuse(
+        PyExc_TypeError, subject, "a NumPy array (or a CPU array that supports DLPack)",
+        type_name(object) + (py::hasattr(object, "parameters") ? ": pass its .parameters()" : ""));
   try {
     return view_through_dlpack(object);
   } catch (py::error_already_set& error) {
@@ -172,6 +173,7 @@ Description read_numbers(py::handle object, const Subject& subject) {
     return read_array(object, subject);
   } catch (const py::error_already_set&) {
     Description result;
+    result.source = py::reinterpret_borrow<py::object>(object);
     result.dtype = dtype_name(object);
     if (result.dtype == "bfloat16") return result;
     throw;

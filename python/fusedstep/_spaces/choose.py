@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedstep._messages import shown
 from fusedstep._spaces.host import HOST
 from fusedstep._spaces.space import Space
 
@@ -57,14 +58,14 @@ def space_of(names: Sequence[str], leaves: Sequence[Any], role: str = "parameter
     devices = [_device_of(leaf) for leaf in leaves]
     for name, leaf, device in zip(names, leaves, devices, strict=True):
         if bool(device) != bool(devices[0]):
-            expected = f"an array on {devices[0] or 'the CPU'} like {role} {names[0]!r}"
+            expected = f"an array on {devices[0] or 'the CPU'} like {role} {shown(names[0])}"
             got = f"a CUDA array ({_type_name(leaf)} on {device})" if device else "one on the CPU"
             got += "" if device else f" ({_type_name(leaf)})"
-            raise TypeError(f"{role} {name!r}: expected {expected}, got {got}")
+            raise TypeError(f"{role} {shown(name)}: expected {expected}, got {got}")
     if not devices or not devices[0]:
         return HOST
     module, why = _load()
-    subject, what = f"{role} {names[0]!r}", f"({_type_name(leaves[0])} on {devices[0]})"
+    subject, what = f"{role} {shown(names[0])}", f"({_type_name(leaves[0])} on {devices[0]})"
     if module is None:
         raise TypeError(
             f"{subject}: expected an array on the CPU, since {why}, got a CUDA array {what}"

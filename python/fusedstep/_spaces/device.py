@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusedstep import _core, _cuda
+from fusedstep._messages import printable
 from fusedstep._options import check_grad_scale
 from fusedstep.cuda import library_of
 
@@ -52,7 +53,7 @@ class DeviceSpace:
         _cuda.check(role, names, leaves, self._stream(), rowwise)
         arrays = []
         for name, leaf in zip(names, leaves, strict=True):
-            library = library_of(leaf, f"{role} {name!r}")
+            library = library_of(leaf, f"{role} '{printable(name)}'")
             if rowwise:
                 rows = [*self.kind_of(leaf).shape, 1][0]  # a number alone is one row
                 arrays.append([library.zeros(leaf, rows) for _ in range(copies)])
