@@ -76,8 +76,7 @@ class Gradients {
         ran_foreign_code_ = ran_foreign_code_ || checked.source;
       }
       has_looked_ = has_looked_ || checked.look != nullptr;
-      if (array.data != checked.data)
-        members.refuse_overlap(members.occupied, checked, subject, {});
+      if (array.data != checked.data) members.refuse_overlap(checked, subject);
       array = checked.stored();
       // An empty array may have a null address, but null means None.
       if (checked.size == 0) array.data = param.owner.ptr();
@@ -112,18 +111,19 @@ class Gradients {
 
   // Gradients to be zeroed must be writeable and must not overlap each other.
   void check_zeroable(const Members<Space>& members) const {
-    Occupied seen;
+    const auto subject = [&](std::size_t i) { return members.gradient_subject(i / set_count); };
+    std::vector<Range> ranges;
+    ranges.reserve(arrays_.size());
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
       if (!sets[i]) continue;
-      const Subject subject = members.gradient_subject(i / set_count);
-      members.space.check_unchanged(arrays_[i], subject, /*writeable=*/true);
-      if (const Occupied::Range* const other = seen.find(arrays_[i].extent()))
-        throw py::value_error(subject.text() +
-                              ": expected memory of its own, since zero_grads, got memory that "
-                              "overlaps " +
-                              members.gradient_subject(other->owner / set_count).text());
-      seen.insert(arrays_[i].extent(), i);
+      members.space.check_unchanged(arrays_[i], subject(i), /*writeable=*/true);
+      if (arrays_[i].size != 0) ranges.emplace_back(arrays_[i].extent(), i);
     }
+    if (const auto overlap = sort_by_address(ranges))
+      throw py::value_error(subject(overlap->first).text() +
+                            ": expected memory of its own, since zero_grads, got memory that "
+                            "overlaps " +
+                            subject(overlap->second).text());
   }
 
  private:

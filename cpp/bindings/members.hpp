@@ -39,20 +39,24 @@ class Members {
 
   // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
   void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
-    Addition addition{groups, {}, {}, {}, {}, occupied, false};
+    Addition addition{groups, {}, {}, {}, {}, {}, false};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
+    if (const auto overlap = sort_by_address(addition.ranges))
+      refuse_overlap(text_of_owner(overlap->first, addition.tensors), overlap->second,
+                     addition.tensors);
     for (std::size_t i = 0; i < groups.size(); ++i)
       check_group(groups[i], engine.groups().size() + i, addition.tensors);
     engine.reserve(groups.size(), addition.tensors.size());
-    params.reserve(params.size() + addition.params.size());
-    states.reserve(states.size() + addition.states.size());
-    copies_.reserve(copies_.size() + addition.copies.size());
+    reserve_more(params, addition.params.size());
+    reserve_more(states, addition.states.size());
+    reserve_more(copies_, addition.copies.size());
+    auto written = occupied.prepare(std::move(addition.ranges));
     for (Tensor& tensor : addition.tensors) engine.add(std::move(tensor));
     for (const Group& group : groups) engine.groups().push_back(group);
     append(params, addition.params);
     append(states, addition.states);
     append(copies_, addition.copies);
-    occupied = std::move(addition.occupied);
+    occupied.add(std::move(written));
     has_foreign_ = has_foreign_ || addition.has_foreign;
   }
 
@@ -63,18 +67,10 @@ class Members {
       refuse_misfit(*misfit, tensors, [&](const Tensor& t) { return t.group == number; });
   }
 
-  // `coming`: tensors that add() has checked but not yet added.
-  void refuse_overlap(const Occupied& ranges, const Checked& array, const Subject& subject,
-                      const std::vector<Tensor>& coming) const {
-    const Occupied::Range* const other = ranges.find(array.extent());
-    if (other == nullptr) return;
-    const std::size_t index = other->owner / kSlots, slot = other->owner % kSlots;
-    const std::size_t here = engine.tensors().size();
-    const Tensor& owner = index < here ? engine.tensors()[index] : coming[index - here];
-    const std::string role = role_of(slot);
-    throw py::value_error(subject.text() +
-                          ": expected memory of its own, got memory that overlaps " +
-                          Subject{role.c_str(), owner.name}.text());
+  // Throws if an array overlaps what a step writes.
+  void refuse_overlap(const Checked& array, const Subject& subject) const {
+    if (const Range* const other = occupied.find(array.extent()))
+      refuse_overlap(subject.text(), other->owner, {});
   }
 
   Subject gradient_subject(std::size_t tensor) const {
@@ -164,7 +160,7 @@ class Members {
     std::vector<Tensor> tensors;
     std::vector<Checked> params, states;
     Copies copies;
-    Occupied occupied;
+    std::vector<Range> ranges;
     bool has_foreign = false;
   };
 
@@ -192,8 +188,8 @@ class Members {
     const Checked model = rule.rowwise ? space.one_a_row(target, subject, rule.name) : target;
     if (rule.rowwise) view.row_size = model.size == 0 ? 0 : target.size / model.size;
     const auto claim = [&](const Checked& array, const Subject& what, std::size_t slot) {
-      refuse_overlap(addition.occupied, array, what, addition.tensors);
-      addition.occupied.insert(array.extent(), index * kSlots + slot);
+      refuse_overlap(array, what);
+      if (array.size != 0) addition.ranges.emplace_back(array.extent(), index * kSlots + slot);
       return array.stored();
     };
     const auto claim_state = [&](const py::object& object, std::size_t slot) {
@@ -232,6 +228,20 @@ class Members {
     else if (next != coming.end() - 1)
       space.check_beside(*next, addition.tensors[std::size_t(next - coming.begin())].name, array,
                          subject);
+  }
+
+  // `coming`: tensors that add() has checked but not yet added.
+  [[noreturn]] void refuse_overlap(const std::string& array, std::size_t owner,
+                                   const std::vector<Tensor>& coming) const {
+    throw py::value_error(array + ": expected memory of its own, got memory that overlaps " +
+                          text_of_owner(owner, coming));
+  }
+
+  std::string text_of_owner(std::size_t owner, const std::vector<Tensor>& coming) const {
+    const std::size_t index = owner / kSlots, here = engine.tensors().size();
+    const Tensor& tensor = index < here ? engine.tensors()[index] : coming[index - here];
+    const std::string role = role_of(owner % kSlots);
+    return Subject{role.c_str(), tensor.name}.text();
   }
 
   // The name of a tensor's array in messages.

@@ -144,7 +144,7 @@ class PyStepper {
         throw py::value_error("parameter '" + name +
                               "': expected either a gradient or rows in one step, got both");
       auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
-      members_.refuse_overlap(members_.occupied, checked.values, {"rows of", name}, {});
+      members_.refuse_overlap(checked.values, {"rows of", name});
       kept.push_back(std::move(checked.values));
       if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) continue;
       checked.gradients.tensor = tensor;

@@ -34,7 +34,7 @@ class Stepper : public Roster {
   // Reserves space: afterwards only the first add() can fail.
   void reserve(std::size_t groups, std::size_t tensors) {
     Roster::reserve(groups, tensors);
-    steps_.reserve(steps_.size() + tensors);
+    reserve_more(steps_, tensors);
   }
   // Throws std::invalid_argument after a capture: the graph uses the tables of that time.
   void add(Tensor tensor);

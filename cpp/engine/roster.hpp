@@ -2,6 +2,7 @@
 // pointers are trusted (bindings/check.hpp checks them).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -98,6 +99,14 @@ struct StepResult {
   std::optional<std::size_t> nonfinite = std::nullopt;  // first with a non-finite gradient
 };
 
+// Reserves space for `count` more elements, at least twice the present: many additions cost what
+// one does.
+template <class T>
+void reserve_more(std::vector<T>& vector, std::size_t count) {
+  const std::size_t needed = vector.size() + count;
+  if (needed > vector.capacity()) vector.reserve(std::max(needed, 2 * vector.capacity()));
+}
+
 class Roster {
  public:
   const RuleInfo& rule() const { return *rule_; }
@@ -119,9 +128,9 @@ class Roster {
 
   // Reserves space, so that enlist() and groups().push_back() cannot fail.
   void reserve(std::size_t groups, std::size_t tensors) {
-    groups_.reserve(groups_.size() + groups);
-    tensors_.reserve(tensors_.size() + tensors);
-    frozen_.reserve(frozen_.size() + tensors);
+    reserve_more(groups_, groups);
+    reserve_more(tensors_, tensors);
+    reserve_more(frozen_, tensors);
   }
 
   void enlist(Tensor tensor) {

@@ -21,7 +21,7 @@ constexpr std::size_t kCacheLine = 64;
 
 void Stepper::reserve(std::size_t groups, std::size_t tensors) {
   Roster::reserve(groups, tensors);
-  steps_.reserve(steps_.size() + tensors);
+  reserve_more(steps_, tensors);
 }
 
 void Stepper::add(Tensor tensor) {
