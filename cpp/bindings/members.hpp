@@ -60,11 +60,15 @@ class Members {
     has_foreign_ = has_foreign_ || addition.has_foreign;
   }
 
-  // Throws if a float32 tensor of the group cannot represent one of its options.
+  // Throws if a tensor of the group cannot do with one of its options.
   void check_group(const Group& group, std::size_t number,
                    const std::vector<Tensor>& tensors) const {
+    const auto is_in_group = [&](const Tensor& tensor) { return tensor.group == number; };
     if (const auto misfit = misfit_of(engine.rule(), group))
-      refuse_misfit(*misfit, tensors, [&](const Tensor& t) { return t.group == number; });
+      refuse_misfit(*misfit, Compute::float32, tensors, is_in_group);
+    for (const Compute compute : {Compute::float32, Compute::float64})
+      if (const auto misfit = misfit_when_scaled(engine.rule(), group, compute))
+        refuse_misfit(*misfit, compute, tensors, is_in_group);
   }
 
   // Throws if an array overlaps what a step writes.

@@ -1,5 +1,5 @@
-// Options that are finite and nonzero in double but not in float32, where they would make
-// parameters NaN.
+// Options that a format cannot represent, or that are 0 or infinite once the rule has scaled them:
+// they would make parameters NaN.
 #pragma once
 
 #include <cfloat>
@@ -21,7 +21,10 @@ inline bool vanishes(double number) {  // half of float32's least subnormal roun
 struct Misfit {
   std::string option;
   double value;
+  const char* when = "";  // after "a number that float32 can hold"
 };
+
+inline bool is_divisor(const char* scalar) { return std::strncmp(scalar, "eps", 3) == 0; }
 
 // The first number of a group that float32 cannot represent. A rate or decay may underflow, since
 // it then does nothing; a divisor or a clipping limit may not.
@@ -29,12 +32,30 @@ inline std::optional<Misfit> misfit_of(const RuleInfo& rule, const Group& group)
   for (std::size_t i = 0; i < rule.scalars.size(); ++i) {
     const double number = group.scalars[i];
     const char* const name = rule.scalars.name[i];
-    if (overflows(number) || (vanishes(number) && std::strncmp(name, "eps", 3) == 0))
-      return Misfit{name, number};
+    if (overflows(number) || (vanishes(number) && is_divisor(name))) return Misfit{name, number};
   }
   if (overflows(group.weight_decay)) return Misfit{"weight_decay", group.weight_decay};
   if (vanishes(group.max_value)) return Misfit{"max_grad_value", group.max_value};
   return std::nullopt;
+}
+
+// An option without which the rule would be steady (RuleInfo::is_steady), a divisor if it is one. A
+// divisor of 0 is for those who know that no gradient is.
+inline std::optional<Misfit> misfit_when_scaled(const RuleInfo& rule, const Group& group,
+                                                Compute compute) {
+  const auto is_steady = rule.is_steady[group.variant][static_cast<std::size_t>(compute)];
+  if (is_steady(group.scalars.data())) return std::nullopt;
+  for (std::size_t i = 0; i < rule.scalars.size(); ++i)
+    if (is_divisor(rule.scalars.name[i]) && group.scalars[i] == 0.0) return std::nullopt;
+  for (const bool divisors : {true, false})
+    for (std::size_t i = 0; i < rule.scalars.size(); ++i) {
+      if (is_divisor(rule.scalars.name[i]) != divisors) continue;
+      std::array<double, kMaxScalars> others = group.scalars;
+      others[i] = divisors ? 1.0 : 0.0;
+      if (is_steady(others.data()))
+        return Misfit{rule.scalars.name[i], group.scalars[i], " once the rule has scaled it"};
+    }
+  return std::nullopt;  // several at once
 }
 
 inline std::optional<Misfit> misfit_of(const std::vector<double>& weights, double divisor) {
@@ -45,14 +66,18 @@ inline std::optional<Misfit> misfit_of(const std::vector<double>& weights, doubl
   return std::nullopt;
 }
 
-// Throws if a tensor that `takes_part` is float32.
+// Throws if a tensor of this type that `takes_part` cannot do with the option.
 template <class TakesPart>
-void refuse_misfit(const Misfit& misfit, const std::vector<Tensor>& tensors, TakesPart takes_part) {
-  for (const Tensor& tensor : tensors)
-    if (tensor.compute() == Compute::float32 && takes_part(tensor))
-      refuse(PyExc_ValueError, {"", misfit.option},
-             "a number that float32 can hold, since parameter '" + tensor.name + "' is float32",
-             text_of(py::float_(misfit.value)));
+void refuse_misfit(const Misfit& misfit, Compute compute, const std::vector<Tensor>& tensors,
+                   TakesPart takes_part) {
+  for (const Tensor& tensor : tensors) {
+    if (tensor.compute() != compute || !takes_part(tensor)) continue;
+    const std::string format = name_of(tensor.format());
+    refuse(PyExc_ValueError, {"", misfit.option},
+           "a number that " + format + " can hold" + misfit.when + ", since parameter '" +
+               tensor.name + "' is " + format,
+           text_of(py::float_(misfit.value)));
+  }
 }
 
 }  // namespace fusedstep::bindings

@@ -107,7 +107,8 @@ class PyStepper {
     const Exclusive lock(*this);
     const Release release(passed_);
     if (const auto misfit = misfit_of(weights, divisor))
-      refuse_misfit(*misfit, engine_.tensors(), [](const Tensor&) { return true; });
+      refuse_misfit(*misfit, Compute::float32, engine_.tensors(),
+                    [](const Tensor&) { return true; });
     const std::size_t count = sets.size();
     for (std::size_t k = 0; k < count; ++k) passed_.collect(sets[k], k, count, members_);
     for (std::size_t i = 0; i < members_.params.size(); ++i) passed_.check_all_or_none(i, members_);

@@ -1,17 +1,19 @@
 #include "registry.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
 
 #include "dispatch.hpp"
+#include "numeric/float_environment.hpp"
 
 namespace fusedstep {
 namespace {
 
 template <class Rule>
-void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
+Rule functor(const double* scalars, std::int64_t t) {
   using Scalars = typename Rule::Scalars;
   static_assert(std::is_empty_v<Scalars>
                     ? Rule::kScalars.size() == 0
@@ -22,8 +24,36 @@ void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
                 "a functor is a few plain numbers");
   Scalars s;
   if constexpr (!std::is_empty_v<Scalars>) std::memcpy(&s, scalars, sizeof s);
-  const Rule rule(s, t);
+  return Rule(s, t);
+}
+
+template <class Rule>
+void prepare(const double* scalars, std::int64_t t, FunctorBytes* out) {
+  const Rule rule = functor<Rule>(scalars, t);
   std::memcpy(out, &rule, sizeof rule);
+}
+
+// Corrections of the first step are the smallest, and nothing has been added to a state yet.
+template <class Rule, class T, std::size_t... I>
+bool is_steady(const double* scalars, std::index_sequence<I...>) {
+  const FloatEnvironment ours;
+  Rule rule = functor<Rule>(scalars, 1);
+  T param(1), state[kMaxStates] = {};
+  if constexpr (is_layerwise<Rule>) {
+    const T direction = rule.probe(param, T(0), state[I]...);
+    rule.scale(double(param), double(absolute(direction)));
+  }
+  if constexpr (is_rowwise<Rule>) {
+    rule.settle(0.0, state[I]...);
+    rule(param, T(0), rule.shared(state[I]...));
+  } else {
+    rule(param, T(0), state[I]...);
+  }
+  return std::isfinite(param);
+}
+template <class Rule, class T>
+bool is_steady(const double* scalars) {
+  return is_steady<Rule, T>(scalars, std::make_index_sequence<Rule::kStates.size()>{});
 }
 
 template <class Rule>
@@ -31,10 +61,11 @@ void fit(FunctorBytes* functor, double param_norm, double direction_norm) {
   static_cast<Rule*>(static_cast<void*>(functor))->scale(param_norm, direction_norm);
 }
 
-template <class Rule>
+template <class Rule, class T>
 void describe_variant(RuleInfo& info, std::size_t variant, Compute compute) {
   const auto c = static_cast<std::size_t>(compute);
   info.prepare[variant][c] = prepare<Rule>;
+  info.is_steady[variant][c] = is_steady<Rule, T>;
   if constexpr (is_layerwise<Rule>) info.fit[variant][c] = fit<Rule>;
 }
 
@@ -49,9 +80,10 @@ RuleInfo describe(std::size_t index, std::index_sequence<Variant...>) {
   info.layerwise = is_layerwise<Plain>;
   info.rowwise = is_rowwise<Plain>;
   ((info.states[Variant] = Tag::template rule<float, Variant>::kStates,
-    describe_variant<typename Tag::template rule<float, Variant>>(info, Variant, Compute::float32),
-    describe_variant<typename Tag::template rule<double, Variant>>(info, Variant,
-                                                                   Compute::float64)),
+    describe_variant<typename Tag::template rule<float, Variant>, float>(info, Variant,
+                                                                         Compute::float32),
+    describe_variant<typename Tag::template rule<double, Variant>, double>(info, Variant,
+                                                                           Compute::float64)),
    ...);
   for (const KernelTable* table : available_tables()) info.sweeps.push_back(table->rules + index);
   return info;

@@ -29,6 +29,10 @@ struct RuleInfo {
   // Makes the functor of step t, rounding `scalars`.
   using Prepare = void (*)(const double* scalars, std::int64_t t, FunctorBytes* out);
   Prepare prepare[kMaxVariants][kComputes];
+  // Whether the first step from a zero gradient and zero states leaves a parameter finite: not
+  // where an option is so small or large that what the functor makes of it rounds to 0 or infinity.
+  using IsSteady = bool (*)(const double* scalars);
+  IsSteady is_steady[kMaxVariants][kComputes];
   // Layer-wise rules, else null: scales the functor by a tensor's norms.
   using Fit = void (*)(FunctorBytes* functor, double param_norm, double direction_norm);
   Fit fit[kMaxVariants][kComputes];

@@ -1,9 +1,15 @@
 """Options that are numbers in double and 0 or infinite in float32 are refused where there is float32."""
 
+import inspect
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fusedstep as fs
+from cases import CASE_IDS, CASES, DTYPES, RULES
+from fusedstep.optimizer import registry
 from optimizers import refused
 
 MISFITS = [
@@ -19,7 +25,8 @@ FITS = [
     ("sgd", "lr", 1e-50),
     ("sgd", "lr", float(np.finfo("float32").max)),
     ("adam", "eps", 0.0),
-    ("adam", "eps", 1e-45),
+    ("adam", "eps", 1e-40),
+    ("rmsprop", "eps", 1e-45),  # which nothing scales
     ("sgd", "max_grad_value", np.inf),
     ("sgd", "max_grad_norm", 1e300),
 ]
@@ -59,6 +66,81 @@ def test_misfits(rule, option, value):
 def test_what_fits(rule, option, value):
     opt = fs.create(rule, ones(w="float32"), **{option: value})
     assert opt.groups[0][option] == value
+
+
+# What the rule makes of them at the first step rounds to 0, or to infinity.
+SCALED = [
+    ("float32", {"eps": 1e-44}, "eps"),
+    ("float32", {"eps": 1e-38, "betas": (0.9, 1 - 2**-53)}, "eps"),
+    ("float32", {"eps": 1e-44, "eps_inside_sqrt": True}, "eps"),
+    ("float64", {"eps": 5e-324}, "eps"),
+    ("float32", {"lr": 1e30, "betas": (1 - 2**-53, 0.999)}, "lr"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "options", "option"), SCALED)
+def test_misfits_once_scaled(dtype, options, option):
+    words = (
+        f"{option}: expected a number that {dtype} can hold once the rule has scaled it, since "
+        f"parameter 'w' is {dtype}, got {options[option]!r}"
+    )
+    with pytest.raises(ValueError) as info:  # noqa: PT011
+        fs.Adam(ones(w=dtype), **options)
+    assert str(info.value) == words
+    opt = fs.Adam(ones(w=dtype), **{**options, option: 1e-3})
+    with refused(opt, ValueError, words):
+        opt.groups[0][option] = options[option]
+    if dtype == "float32":
+        fs.Adam(ones(w="float64"), **options).step(ones(w="float64"))
+
+
+def test_a_divisor_of_0_is_the_callers_own():
+    opt = fs.Adam(ones(w="float32"), eps=0.0)
+    opt.step(ones(w="float32"))
+    assert np.isfinite(opt.params["w"]).all()
+
+
+@st.composite
+def extreme_options(draw, rule):
+    """Numbers from the least to the largest that are taken, and factors of averages close to 1."""
+    near_1 = st.sampled_from([0.0, 0.5, 0.9, 0.999, 1 - 1e-10, 1 - 2**-53])
+    numbers = st.one_of(
+        st.integers(-330, 38).map(lambda exponent: float(f"1e{exponent}")), st.just(0.0)
+    )
+    options = {"weight_decay": 0.0}  # with it the rule would see a gradient
+    for name, parameter in inspect.signature(registry[rule]).parameters.items():
+        if name == "betas":
+            options[name] = tuple(draw(near_1) for _ in parameter.default)
+        elif name in ("rho", "alpha", "momentum"):
+            options[name] = draw(near_1)
+        elif name in ("lr", "eps"):
+            options[name] = draw(numbers)
+    return options
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+@given(data=st.data())
+def test_a_zero_gradient_is_never_nan(rule, dtype, data):
+    options = data.draw(extreme_options(rule))
+    start = np.array([0.0, 1.0, -2.0], dtype)
+    try:
+        opt = fs.create(rule, {"w": start.copy()}, **options)
+    except ValueError:
+        return
+    for _ in range(3):
+        opt.step({"w": np.zeros(3, dtype)})
+        if options.get("eps") != 0.0:
+            assert not np.isnan(opt.params["w"]).any(), options
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "options"), CASES, ids=CASE_IDS)
+def test_ordinary_numbers_fit(rule, options, dtype):
+    names = inspect.signature(registry[rule]).parameters
+    for option, values in {"eps": (1e-30, 1e-3), "lr": (0.0, 1e-30, 10.0)}.items():
+        for value in values if option in names else ():
+            fs.create(rule, ones(w=dtype), **{**options, option: value})
 
 
 def test_functions_schedules_and_rates_of_all_groups():
