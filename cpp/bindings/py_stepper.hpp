@@ -18,8 +18,7 @@ class PyStepper {
   using ScaleArgument = typename Space::ScaleArgument;
 
   // `gradient` and `target` are the names in messages of a gradient and of what a step updates.
-  PyStepper(const std::string& rule, const std::string& gradient, std::string target,
-            Space space = {})
+  PyStepper(const std::string& rule, std::string gradient, std::string target, Space space = {})
       : members_(rule, gradient, std::move(target), std::move(space)) {}
 
   // Adds groups and their tensors, whose specs refer to these groups; releases bound gradients. All
