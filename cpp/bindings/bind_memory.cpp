@@ -7,6 +7,7 @@
 #include "engine/fill.hpp"
 #include "host/arrays.hpp"
 #include "module.hpp"
+#include "unlocked.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -72,7 +73,7 @@ void fill_buffers(const std::vector<py::object>& buffers, double value,
   }
   // The code of a later array may have changed an earlier one.
   for (const HostArray& array : kept) check_unchanged(array, {"", "buffer"}, /*writeable=*/false);
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   fill(arrays, value);
 }
 

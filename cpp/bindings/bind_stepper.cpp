@@ -1,8 +1,9 @@
 #include <algorithm>
 
+#include "bind_methods.hpp"
+#include "block.hpp"
 #include "host/space.hpp"
 #include "module.hpp"
-#include "py_stepper.hpp"
 #include "threads/team.hpp"
 
 namespace fusedstep::bindings {
@@ -25,7 +26,7 @@ class HostStepper : public PyStepper<HostSpace> {
 
   // Allows steps to use the OpenMP threads of the runtime that a library depends on.
   void share_threads(const std::string& library) {
-    const Exclusive lock(*this);
+    const Entered lock(*this);
     if (use_team_of(library.c_str())) engine_.allow_team();
   }
 };
@@ -41,6 +42,10 @@ void bind_stepper(py::module_& m) {
   bind_methods<Bound>(c);
   c.def("share_threads", &Bound::share_threads, py::arg("library"),
         "Allows steps to use the OpenMP threads of a loaded shared library.");
+  py::class_<Block>(m, "Block", "A context manager of two functions.")
+      .def(py::init<Block::Call, Block::Call>(), py::arg("enter"), py::arg("exit"))
+      .def("__enter__", &Block::enter)
+      .def("__exit__", &Block::exit, py::arg("kind"), py::arg("error"), py::arg("traceback"));
   m.def("has_none", &has_none, py::arg("objects"), "Whether None is among the objects of a list.");
 }
 

@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "bind_methods.hpp"
 #include "device/space.hpp"
-#include "py_stepper.hpp"
 
 namespace fusedstep::bindings {
 namespace {

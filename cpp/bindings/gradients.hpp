@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "exchange.hpp"
 #include "members.hpp"
 
 namespace fusedstep::bindings {

@@ -4,6 +4,8 @@
 // `data`, `size`, `dtype` and extent()), Rows and ScaleArgument, and the checks of HostSpace.
 #pragma once
 
+#include <pybind11/numpy.h>
+
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -11,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "collected.hpp"
 #include "engine/overlap.hpp"
 #include "engine/roster.hpp"
 #include "messages.hpp"
@@ -21,8 +24,6 @@ namespace fusedstep::bindings {
 
 // The arrays of a tensor that a step writes: the parameter, its states, its average, its copy.
 constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
-
-constexpr const char* kInUse = "the optimizer is in use by another call";
 
 template <class Space>
 class Members {
@@ -51,6 +52,10 @@ class Members {
     reserve_more(states, addition.states.size());
     reserve_more(copies_, addition.copies.size());
     auto written = occupied.prepare(std::move(addition.ranges));
+    Renewals first;
+    for (const auto& [tensor, copy] : addition.copies)
+      first.emplace_back(&copy, &addition.params[tensor - params.size()]);
+    space.write_copies(first);
     for (Tensor& tensor : addition.tensors) engine.add(std::move(tensor));
     for (const Group& group : groups) engine.groups().push_back(group);
     append(params, addition.params);
@@ -110,6 +115,20 @@ class Members {
       space.check_unchanged(copy, {"working copy of", engine.tensors()[tensor].name}, true);
   }
 
+  // Writes the working copies of tensors of which `is_wanted` is true: they may be older than their
+  // parameters. The values of the first parameters are in `instead` if they are swapped.
+  template <class IsWanted>
+  void renew_copies(const std::vector<Checked>& instead, IsWanted is_wanted) const {
+    Renewals wanted;
+    for (const auto& [tensor, copy] : copies_)
+      if (is_wanted(tensor))
+        wanted.emplace_back(&copy, &(tensor < instead.size() ? instead : params)[tensor]);
+    if (wanted.empty()) return;
+    ask();
+    check_written();
+    space.write_copies(wanted);
+  }
+
   // Users may have made the views of the states read-only.
   void check_states() const {
     std::size_t at = 0;
@@ -156,6 +175,7 @@ class Members {
   Occupied occupied;            // all that a step writes
 
  private:
+  using Renewals = std::vector<std::pair<const Checked*, const Checked*>>;  // to, from
   using Copies = std::vector<std::pair<std::size_t, Checked>>;  // with their tensors' indices
 
   // What add() has checked but not yet committed.

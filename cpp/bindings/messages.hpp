@@ -10,6 +10,8 @@ namespace fusedstep::bindings {
 
 namespace py = pybind11;
 
+constexpr const char* kInUse = "the optimizer is in use by another call";
+
 // Put together only where there is something to say.
 struct Subject {
   const char* role;  // "parameter", "gradient of", "state of"; or "", of what has a name of its own

@@ -1,14 +1,18 @@
 // An engine that owns references to its arrays and admits one thread at a time.
 #pragma once
 
-#include <atomic>
+#include <algorithm>
 #include <optional>
 #include <tuple>
+#include <utility>
 
+#include "assignments.hpp"
+#include "exclusive.hpp"
 #include "gradients.hpp"
 #include "members.hpp"
 #include "rows.hpp"
-#include "threads/process.hpp"
+#include "swapped.hpp"
+#include "unlocked.hpp"
 
 namespace fusedstep::bindings {
 
@@ -16,42 +20,46 @@ template <class Space>
 class PyStepper {
  public:
   using ScaleArgument = typename Space::ScaleArgument;
+  using Values = py::typing::Callable<py::typing::List<py::object>(std::vector<std::int64_t>)>;
 
   // `gradient` and `target` are the names in messages of a gradient and of what a step updates.
   PyStepper(const std::string& rule, std::string gradient, std::string target, Space space = {})
       : members_(rule, gradient, std::move(target), std::move(space)) {}
 
   // Adds groups and their tensors, whose specs refer to these groups; releases bound gradients. All
-  // or none.
-  void add(const std::vector<GroupOptions>& options, const std::vector<TensorSpec>& specs) {
-    const Exclusive lock(*this);
+  // or none, as every call, and with it the `assignments`.
+  void add(const std::vector<GroupOptions>& options, const std::vector<TensorSpec>& specs,
+           const Assignments& assignments) {
+    const Entered lock(*this);
     std::vector<Group> groups;
     for (const GroupOptions& own : options) groups.push_back(make_group(own));
     members_.add(groups, specs);
+    assign_all(assignments);
     bound_.reset();
     passed_.reset();
   }
 
   std::size_t tensor_count() const { return members_.params.size(); }
 
-  void set_group(std::size_t index, const GroupOptions& options) {
-    const Exclusive lock(*this);
+  void set_group(std::size_t index, const GroupOptions& options, const Assignments& assignments) {
+    const Entered lock(*this);
     const Group group = make_group(options);
     members_.check_group(group, index, engine_.tensors());
     engine_.groups().at(index) = group;
     members_.space.groups_changed(engine_);
+    assign_all(assignments);
   }
 
-  // All groups, all or none.
-  void set_groups(const std::vector<GroupOptions>& options) {
-    const Exclusive lock(*this);
+  void set_groups(const std::vector<GroupOptions>& options, const Assignments& assignments) {
+    const Entered lock(*this);
     replace_groups(make_groups(options));
+    assign_all(assignments);
   }
 
-  // The learning rates of some groups, all or none. A rule may have none: its states started from
-  // it.
+  // The learning rates of some groups for the next step, all or none. A rule may have none: its
+  // states started from it.
   void set_rates(const std::vector<std::size_t>& groups, const std::vector<double>& rates) {
-    const Exclusive lock(*this);
+    const Entered lock(*this, Call::step);
     const RuleInfo& rule = engine_.rule();
     const std::size_t lr = scalar_called("lr", rule);
     if (groups.size() != rates.size()) throw std::invalid_argument("rates: expected one per group");
@@ -68,12 +76,12 @@ class PyStepper {
 
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
                   double ema_decay) {
-    const Exclusive lock(*this);
+    const Entered lock(*this);
     engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay};
   }
 
-  void bind(py::handle gradients) {
-    const Exclusive lock(*this);
+  void bind(py::handle gradients, const Assignments& assignments) {
+    const Entered lock(*this);
     Gradients<Space> checked;
     if (!gradients.is_none()) {
       checked.collect(gradients, 0, 1, members_);
@@ -81,12 +89,14 @@ class PyStepper {
       checked.require_some();
     }
     bound_ = std::move(checked);
+    assign_all(assignments);
   }
 
   // Steps over gradients in the order of add(), or over the bound ones. Returns None, or whether
   // the step was applied and the gradient norm, if requested.
   py::object step(py::handle gradients, const ScaleArgument& scale, bool zero, bool allow_empty) {
-    const Exclusive lock(*this);
+    const Entered lock(*this, Call::step);
+    swapped_.refuse("step", members_);
     if (gradients.is_none()) {
       if (!bound_.present)
         throw std::runtime_error(
@@ -103,7 +113,8 @@ class PyStepper {
   py::object step_combined(const std::vector<py::object>& sets, const std::vector<double>& weights,
                            double divisor, const ScaleArgument& scale, bool zero,
                            bool allow_empty) {
-    const Exclusive lock(*this);
+    const Entered lock(*this, Call::step);
+    swapped_.refuse("step", members_);
     const Release release(passed_);
     if (const auto misfit = misfit_of(weights, divisor))
       refuse_misfit(*misfit, Compute::float32, engine_.tensors(),
@@ -128,7 +139,8 @@ class PyStepper {
   // order of the parameters.
   py::object step_together(py::handle gradients, const std::vector<Table>& tables,
                            const ScaleArgument& scale, bool advances) {
-    const Exclusive lock(*this);
+    const Entered lock(*this, Call::step);
+    swapped_.refuse("step", members_);
     const Release release(passed_);
     const bool has_whole = !gradients.is_none();
     if (has_whole) passed_.collect(gradients, 0, 1, members_);
@@ -168,9 +180,16 @@ class PyStepper {
     return run(joint);
   }
 
-  void freeze(std::size_t tensor, bool frozen) {
-    const Exclusive lock(*this);
-    engine_.freeze(tensor, frozen);
+  // Steps have not written the working copies of frozen tensors.
+  void freeze(const std::vector<std::size_t>& tensors, bool frozen,
+              const Assignments& assignments) {
+    const Entered lock(*this);
+    if (!frozen)
+      members_.renew_copies(swapped_.values(), [&](std::size_t tensor) {
+        return std::find(tensors.begin(), tensors.end(), tensor) != tensors.end();
+      });
+    for (const std::size_t tensor : tensors) engine_.freeze(tensor, frozen);
+    assign_all(assignments);
   }
 
   bool is_frozen(std::size_t tensor) const { return engine_.is_frozen(tensor); }
@@ -183,7 +202,7 @@ class PyStepper {
   }
 
   void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
-    const Exclusive lock(*this);
+    const Entered lock(*this);
     if (steps.size() != members_.params.size())
       throw std::invalid_argument("steps: expected one counter per parameter");
     engine_.set_counters(step_count, steps);
@@ -192,11 +211,11 @@ class PyStepper {
   // A copy of every state (or, for an average, of every parameter), with the counters.
   std::tuple<std::int64_t, std::vector<std::int64_t>, std::vector<py::object>> snapshot(
       bool of_params) {
-    const Exclusive lock(*this);
+    const Entered lock(*this);
     std::vector<py::object> copies;
     for (const auto& checked : of_params ? members_.params : members_.states)
       copies.push_back(members_.space.copy_of(checked));
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     return {engine_.step_count(), engine_.steps(), std::move(copies)};
   }
 
@@ -204,8 +223,8 @@ class PyStepper {
   // and shape of what they replace.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
                const std::vector<py::array>& values, const std::vector<GroupOptions>& options,
-               bool of_params) {
-    const Exclusive lock(*this);
+               const Assignments& assignments, bool of_params) {
+    const Entered lock(*this);
     const auto& targets = of_params ? members_.params : members_.states;
     if (steps.size() != members_.params.size() || values.size() != targets.size())
       throw std::invalid_argument(
@@ -216,55 +235,64 @@ class PyStepper {
       ready.push_back(members_.ready_value(targets[k], values[k]));
     if (of_params) members_.ask();
     of_params ? members_.check_written() : members_.check_states();
+    members_.renew_copies(swapped_.values(), [](std::size_t) { return true; });
     for (std::size_t k = 0; k < ready.size(); ++k) members_.space.assign(targets[k], ready[k]);
     engine_.set_counters(step_count, steps);
     replace_groups(std::move(groups));
+    assign_all(assignments);
+  }
+
+  // Exchanges the parameters for other values: `values(steps)`, one array like each, into which the
+  // parameters go. Until swap_out(), whoever steps or swaps is told `why` that cannot be.
+  // `written()` is called whenever the parameters are.
+  void swap_in(const std::string& what, const std::string& why, const Values& values,
+               const Block::Call& written) {
+    const Entered lock(*this);
+    swapped_.refuse(what, members_);
+    swapped_.put(values(engine_.steps()).template cast<std::vector<py::object>>(), why, written,
+                 members_);
+  }
+
+  // Gives the parameters their values back. Where that is refused, because one of them is locked,
+  // it is tried again by the next call that needs it.
+  void swap_out() {
+    const Entered lock(*this);
+    swapped_.put_back(members_);
+  }
+
+  // Why the parameters hold other values; empty where they do not.
+  std::string swapped() {
+    const Entered lock(*this);
+    return swapped_.why();
   }
 
   // Of a stepper in use nothing is shown, so that what it holds counts as reachable: it is, and may
   // be changing.
   void visit(Visitor& visitor) const {
-    if (holder_ != kFree) return;
+    if (!turnstile_.is_free()) return;
     members_.visit(visitor);
     bound_.visit(visitor);
+    swapped_.visit(visitor);
   }
 
   // Whatever might still call it afterwards is refused.
   void drop() {
-    int holder = kFree;
-    if (!holder_.compare_exchange_strong(holder, kDropped)) return;
+    if (!turnstile_.close()) return;
     members_.drop();
     bound_.reset();
+    swapped_ = {};
   }
 
  protected:
-  class Exclusive {
+  using Call = Turnstile::Call;
+
+  // RAII guard of every call: nobody else is inside, and the space knows where the call runs.
+  class Entered : Exclusive {
    public:
-    explicit Exclusive(PyStepper& owner) : owner_(owner) {
-      int holder = kFree;
-      if (!owner.holder_.compare_exchange_strong(holder, fork_count())) refuse(holder);
-      try {
-        owner.members_.space.enter(owner.engine_, owner.members_.params);
-      } catch (...) {
-        owner.holder_ = kFree;
-        throw;
-      }
+    explicit Entered(PyStepper& owner, Call call = Call::other)
+        : Exclusive(owner.turnstile_, call) {
+      owner.members_.space.enter(owner.engine_, owner.members_.params);
     }
-    ~Exclusive() { owner_.holder_ = kFree; }
-    Exclusive(const Exclusive&) = delete;
-    Exclusive& operator=(const Exclusive&) = delete;
-
-   private:
-    // Held by another thread, or reentered: an array's own code can call anything.
-    [[noreturn]] static void refuse(int holder) {
-      if (holder == fork_count()) throw std::runtime_error(kInUse);
-      if (holder == kDropped) throw std::runtime_error("this optimizer was freed");
-      throw std::runtime_error(
-          "this optimizer was forked in the middle of a step: its arrays may be half-updated; load "
-          "a saved state into a new one");
-    }
-
-    PyStepper& owner_;
   };
 
   Members<Space> members_;
@@ -338,7 +366,7 @@ class PyStepper {
     members_.space.prepare_result(engine_);
     StepResult result;
     {
-      const py::gil_scoped_release unlocked;
+      const Unlocked unlocked;
       engine_.prepare(gradients);
       result = engine_.run();
     }
@@ -356,46 +384,14 @@ class PyStepper {
   template <class Read>
   std::int64_t counters(Read read) {
     if (members_.space.knows_counters(engine_)) return read();
-    const Exclusive lock(*this);
-    const py::gil_scoped_release unlocked;
+    const Entered lock(*this);
+    const Unlocked unlocked;
     return read();
   }
 
   Gradients<Space> bound_, passed_;
-  static constexpr int kFree = -1, kDropped = -2;
-  std::atomic<int> holder_{kFree};  // owner of the current call: fork_count() of its process
+  Swapped<Space> swapped_;
+  Turnstile turnstile_;
 };
-
-// The methods common to the steppers of all spaces.
-template <class Bound, class Class>
-void bind_methods(Class& c) {
-  using Argument = typename Bound::ScaleArgument;
-  c.def("add", &Bound::add, py::arg("groups"), py::arg("tensors"))
-      .def_property_readonly("tensor_count", &Bound::tensor_count)
-      .def("set_group", &Bound::set_group, py::arg("index"), py::arg("options"))
-      .def("set_groups", &Bound::set_groups, py::arg("options"))
-      .def("set_rates", &Bound::set_rates, py::arg("groups"), py::arg("rates"))
-      .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
-           py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
-      .def("bind", &Bound::bind, py::arg("gradients"))
-      .def("step", &Bound::step, py::arg("gradients") = py::none(),
-           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false,
-           py::arg("allow_empty") = false)
-      .def("step_combined", &Bound::step_combined, py::arg("sets"), py::arg("weights"),
-           py::arg("divisor"), py::arg("scale") = Argument(py::float_(1.0)),
-           py::arg("zero") = false, py::arg("allow_empty") = false)
-      .def("step_rows", &Bound::step_rows, py::arg("tensor"), py::arg("indices"), py::arg("rows"),
-           py::arg("scale") = Argument(py::float_(1.0)))
-      .def("step_together", &Bound::step_together, py::arg("gradients"), py::arg("tables"),
-           py::arg("scale") = Argument(py::float_(1.0)), py::arg("advances") = true)
-      .def("freeze", &Bound::freeze, py::arg("tensor"), py::arg("frozen"))
-      .def("is_frozen", &Bound::is_frozen, py::arg("tensor"))
-      .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
-      .def("snapshot", &Bound::snapshot, py::arg("of_params") = false)
-      .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("values"),
-           py::arg("options"), py::arg("of_params") = false)
-      .def("steps_of", &Bound::steps_of, py::arg("tensor"))
-      .def_property_readonly("step_count", &Bound::step_count);
-}
 
 }  // namespace fusedstep::bindings

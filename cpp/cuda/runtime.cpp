@@ -145,6 +145,11 @@ void copy_out(void* to, const void* from, std::size_t bytes, Stream stream) {
   check(cudaStreamSynchronize(native(stream)), "waiting for a stream");
 }
 
+void copy_within(void* to, const void* from, std::size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, native(stream)),
+        "copying on the device");
+}
+
 void order(Stream before, Stream after) {
   cudaEvent_t event = nullptr;
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");

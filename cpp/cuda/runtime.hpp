@@ -53,6 +53,8 @@ class Buffer {
 void copy_in(void* to, const void* from, std::size_t bytes, Stream stream);
 // Copies from the device; synchronizes the stream.
 void copy_out(void* to, const void* from, std::size_t bytes, Stream stream);
+// Copies from one place on the device to another, in stream order.
+void copy_within(void* to, const void* from, std::size_t bytes, Stream stream);
 // `after` waits for the work now queued on `before`.
 void order(Stream before, Stream after);
 // Throws std::runtime_error if the last launch failed.

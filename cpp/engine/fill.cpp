@@ -1,6 +1,7 @@
 #include "fill.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "formats/bfloat16.hpp"
@@ -27,6 +28,12 @@ void fill_lines(void* context, std::size_t first, std::size_t last) {
   const Filling& filling = *static_cast<const Filling*>(context);
   filling.plan.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
     const auto& [to, size, from] = filling.arrays[i];
+    if (from != nullptr && to.format == Format::bfloat16) {
+      const auto* const numbers = static_cast<const float*>(from);
+      std::transform(numbers + begin, numbers + end, static_cast<std::uint16_t*>(to.data) + begin,
+                     [](float number) { return bfloat16_bits(number); });
+      return;
+    }
     if (from != nullptr) {
       const std::size_t at = bytes_of(to.format, begin);
       std::memcpy(static_cast<std::byte*>(to.data) + at, static_cast<const std::byte*>(from) + at,

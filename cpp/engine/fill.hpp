@@ -12,7 +12,9 @@ namespace fusedstep {
 struct FilledArray {
   Array to;
   std::size_t size;  // elements
-  const void* from;  // copied from here; null: filled with one value
+  // Copied from here, of the same format, or float32 that is rounded to bfloat16. Null: filled with
+  // one value.
+  const void* from;
 };
 
 void fill(const std::vector<FilledArray>& arrays, double value);

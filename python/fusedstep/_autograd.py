@@ -99,22 +99,35 @@ class WrittenTensors:
     def __init__(self) -> None:
         self._written: dict[int, list[Any]] = {}
         self._bound: list[int] | None = []  # the parameters with a bound gradient; None: all
+        self._copies: list[Any] = []  # the working copies
         self._frozen: set[int] = set()
         self._not_frozen: list[Any] | None = None  # cached tensors of the others
 
     def __len__(self) -> int:
         return len(self._written)
 
-    def add(self, number: int, arrays: Iterable[object]) -> None:
-        """Remember the torch tensors among the arrays that a step of a parameter writes."""
-        if tensors := tensors_among(arrays):
+    def add(self, number: int, param: object, copy: object) -> None:
+        """Remember a parameter and its working copy, or None, where they are torch tensors."""
+        if tensors := tensors_among([param, copy]):
             self._written[number] = tensors
+            self._copies += tensors_among([copy])
             self._not_frozen = None
 
-    def freeze(self, number: int, frozen: bool) -> None:
-        """Remember whether a parameter is frozen."""
-        (self._frozen.add if frozen else self._frozen.discard)(number)
+    def copy(self) -> WrittenTensors:
+        """A copy, to be changed before it takes the place of this one."""
+        other = WrittenTensors()
+        other._written, other._bound = {**self._written}, self._bound
+        other._copies, other._frozen = [*self._copies], {*self._frozen}
+        return other
+
+    def freeze(self, numbers: Iterable[int], frozen: bool) -> None:
+        """Remember whether these parameters are frozen."""
+        (self._frozen.update if frozen else self._frozen.difference_update)(numbers)
         self._not_frozen = None
+
+    def note_copies(self) -> None:
+        """Note that the working copies are written."""
+        note_written(self._copies)
 
     def bind(self, grads: Sequence[object]) -> None:
         """Remember which parameters have a bound gradient."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import MappingProxyType
@@ -84,7 +83,6 @@ class Engine:
         self.tree = Tree()
         self.groups: list[Group] = []
         self.buffers: list[dict[str, Any]] = []  # the arrays of each parameter that are saved
-        self.paused = ""  # why no step can be made at present
         self.tensors: WrittenTensors | None = None  # where torch tensors are among the arrays
         self._bound = NOTHING_BOUND
         self._checks, self._until_check = 0, 0  # of the holders; and the steps until the next
@@ -112,20 +110,24 @@ class Engine:
             self._spec(tree, i, own, copies.get(tree.names[i]))
             for i, own in enumerate(buffers, here)
         ]
-        interrupt = None
-        try:
-            self.core.add(options, specs)
-        except KeyboardInterrupt as error:
-            if self.core.tensor_count != len(tree.names):
-                raise
-            interrupt = error  # Ctrl-C during the call; the core has added the parameters
-        self.tree, self._bound, self._until_check = tree, NOTHING_BOUND, 0
-        self.groups += groups
-        self.buffers += buffers
+        tensors = self.tensors
         if self._autograd:
-            self._note_tensors(specs, here, copies)
-        if interrupt is not None:
-            raise interrupt
+            note_written(tensors_among(copies.values()))
+            tensors = self._with_tensors(specs, here, copies)
+        self.core.add(
+            options,
+            specs,
+            [
+                (self, "tree", tree),
+                (self, "groups", [*self.groups, *groups]),
+                (self, "buffers", [*self.buffers, *buffers]),
+                (self, "tensors", tensors),
+                (self, "_bound", NOTHING_BOUND),
+                (self, "_until_check", 0),
+            ],
+        )
+        if self.tensors is not None:
+            self.space.share_threads(self.core)
 
     def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> TensorSpec:
         if self._averaging:
@@ -141,15 +143,14 @@ class Engine:
             copy=copy,
         )
 
-    def _note_tensors(
+    def _with_tensors(
         self, specs: Sequence[TensorSpec], here: int, copies: Mapping[str, object]
-    ) -> None:
-        tensors = self.tensors or WrittenTensors()
+    ) -> WrittenTensors | None:
+        """The torch tensors that steps will write; None where there are none."""
+        tensors = WrittenTensors() if self.tensors is None else self.tensors.copy()
         for i, spec in enumerate(specs, here):
-            tensors.add(i, (spec.param, copies.get(spec.name)))
-        if len(tensors) > 0:
-            self.tensors = tensors
-            self.space.share_threads(self.core)
+            tensors.add(i, spec.param, copies.get(spec.name))
+        return tensors if len(tensors) > 0 else None
 
     def number_of(self, name: object) -> int:
         """The number of a parameter, or KeyError that says which there are."""
@@ -297,9 +298,7 @@ class Engine:
                 note_written(tensors_among(grads))
 
     def begin(self) -> None:
-        """Raise where no step can be made now, and set the learning rates of the next."""
-        if self.paused:
-            raise RuntimeError(f"cannot step {self.paused}")
+        """Look now and then at what the caller holds, and set the learning rates of the next."""
         self._until_check -= 1
         if self._until_check < 0:
             self._check_holders()
@@ -316,33 +315,32 @@ class Engine:
         self._checks += 1
         self._until_check = (1 << min(max(self._checks - 8, 0), 8)) - 1
 
-    @contextmanager
-    def swapped_in(self) -> Iterator[None]:
-        """Refuse steps within the block, in which the parameters hold their averages."""
-        inside = "inside ema.swapped_in(), where the parameters hold their averages"
-        if self.paused == inside:
-            raise RuntimeError("cannot nest ema.swapped_in() blocks")
-        if self.paused:
-            raise RuntimeError(f"cannot enter ema.swapped_in() {self.paused}")
-        self.paused = inside
-        try:
-            yield
-        finally:
-            self.paused = ""
+    def swap_in(
+        self, what: str, why: str, values: Callable[[list[int]], list[Any]]
+    ) -> Callable[[], None]:
+        """A call of the core that gives the parameters the `values` of their numbers of steps.
+
+        They are new arrays, one like each parameter. Until ``core.swap_out()`` whoever steps, or
+        wants to do `what` another does, is told `why` that cannot be.
+        """
+        written = partial(note_written, tensors_among(self.tree.leaves))
+        return partial(self.core.swap_in, what, why, values, written)
 
     def bind(self, grads: object) -> None:
         """Use these gradients for every step without gradients; None releases them."""
         if grads is None:
-            self.core.bind(None)
-            self._bound = NOTHING_BOUND
+            self.core.bind(None, [(self, "_bound", NOTHING_BOUND)])
             return
         # A NumPy scalar could not be written to for the next step.
         flat = tuple(self.tree.flatten(grads, scalars=False))
         bound = BoundGradients(self.tree.names, self.tree.leaves, flat)
-        self.core.bind(None if bound.of_parameters else bound.arrays)
-        self._bound = bound
-        if self.tensors is not None:
-            self.tensors.bind(bound.arrays)
+        tensors = None if self.tensors is None else self.tensors.copy()
+        if tensors is not None:
+            tensors.bind(bound.arrays)
+        self.core.bind(
+            None if bound.of_parameters else bound.arrays,
+            [(self, "_bound", bound), (self, "tensors", tensors)],
+        )
 
     def freeze(self, names: Sequence[str]) -> None:
         """Leave these parameters out of every step."""
@@ -366,10 +364,13 @@ class Engine:
         index = self.tree.index
         if unknown := [name for name in names if name not in index]:
             raise ValueError(f"{verb}: {no_parameter(unknown, index)}")
-        for name in names:
-            self.core.freeze(index[name], frozen)
-            if self.tensors is not None:
-                self.tensors.freeze(index[name], frozen)
+        numbers = [index[name] for name in names]
+        tensors = None if self.tensors is None else self.tensors.copy()
+        if tensors is not None:
+            tensors.freeze(numbers, frozen)
+            if not frozen:
+                tensors.note_copies()
+        self.core.freeze(numbers, frozen, [(self, "tensors", tensors)])
 
     # Saving ----------------------------------------------------------------------------------
 
@@ -405,5 +406,7 @@ class Engine:
             [state[name][array] for name, own in buffers.items() for array in own],
             of_params=self._averaging,
         )
+        if self.tensors is not None:
+            self.tensors.note_copies()
         replace(self.groups, options, apply, step_count)
         self._until_check = 0

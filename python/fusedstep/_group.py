@@ -9,7 +9,7 @@ from fusedstep import _core
 from fusedstep._messages import shown
 from fusedstep._options import check_rate, rate_at
 from fusedstep._rule import Rule
-from fusedstep._specs import GroupOptions
+from fusedstep._specs import Assignment, GroupOptions
 
 __all__ = ["Group", "core_options", "follow_schedules", "replace"]
 
@@ -36,11 +36,10 @@ class Group(Mapping[str, Any]):
         self._names = tuple(names)
         self._number = number
         values = rule.check(given)
-        self._set(values, rate_at(values["lr"], core.step_count))
-
-    def _set(self, values: dict[str, Any], rate: float) -> None:
         self._values = values
-        self._rate = rate  # which the core has: that of the latest step, or of the next
+        self._rate = rate_at(
+            values["lr"], core.step_count
+        )  # which the core has: of the latest step, or the next
         self._has_schedule = callable(values["lr"])
 
     @property
@@ -119,7 +118,7 @@ class Group(Mapping[str, Any]):
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
         values = self.check(changes)
-        replace([self], [values], lambda new: self._core.set_group(self._number, *new))
+        replace([self], [values], lambda new, own: self._core.set_group(self._number, new[0], own))
 
 
 def core_options(group: Group) -> GroupOptions:
@@ -152,12 +151,12 @@ def follow_schedules(groups: Sequence[Group]) -> None:
 def replace(
     groups: Sequence[Group],
     values: Sequence[dict[str, Any]],
-    apply: Callable[[list[GroupOptions]], None],
+    apply: Callable[[list[GroupOptions], list[Assignment]], None],
     step: int | None = None,
 ) -> None:
     """Give groups other values (of `step`, the next by default): all, or none where `apply` raises.
 
-    `apply` hands the values to the compiled core.
+    `apply` hands the values to the compiled core, which sets the attributes of the groups as well.
     """
     pairs = [*zip(groups, values, strict=True)]
     rates = [_rate(group, new, step) for group, new in pairs]
@@ -165,15 +164,18 @@ def replace(
         group._rule.group_options(new, rate)
         for (group, new), rate in zip(pairs, rates, strict=True)
     ]
-    interrupt = None
-    try:
-        apply(options)
-    except KeyboardInterrupt as error:  # raised by the core only after it has finished
-        interrupt = error
-    for (group, new), rate in zip(pairs, rates, strict=True):
-        group._set(new, rate)
-    if interrupt is not None:
-        raise interrupt
+    apply(
+        options,
+        [
+            assignment
+            for (group, new), rate in zip(pairs, rates, strict=True)
+            for assignment in (
+                (group, "_values", new),
+                (group, "_rate", rate),
+                (group, "_has_schedule", callable(new["lr"])),
+            )
+        ],
+    )
 
 
 def _rate(group: Group, values: Mapping[str, Any], step: int | None) -> float:

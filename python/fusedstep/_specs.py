@@ -6,9 +6,12 @@ The core reads the fields by their names (cpp/bindings/specs.hpp).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["GroupOptions", "TensorSpec"]
+__all__ = ["Assignment", "GroupOptions", "TensorSpec"]
+
+# An attribute that the core sets with what it changes: of what, its name, its value.
+Assignment: TypeAlias = tuple[object, str, object]
 
 
 @dataclass(kw_only=True, slots=True)

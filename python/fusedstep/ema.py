@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusedstep._checks import require_keys
+from fusedstep._core import Block
 from fusedstep._engine import Engine, HoldsEngine
 from fusedstep._messages import shown
 from fusedstep._options import Number, Switch
@@ -27,9 +29,13 @@ def _read(engine: Engine, name: str, array: str, decay: float, *, bias_correctio
     if not bias_correction:
         return average
     values, t = engine.space.to_numpy(average), engine.core.steps_of(i)
-    if t > 0:
-        values = np.asarray(values / values.dtype.type(1.0 - decay**t))
-    return engine.space.like(values, average)
+    return engine.space.like(_corrected(values, t, decay), average)
+
+
+def _corrected(values: NDArray[Any], t: int, decay: float) -> NDArray[Any]:
+    """New values of an average that started at 0, after `t` updates; at first 0."""
+    divisor = 1.0 - decay**t if t > 0 else 1.0
+    return np.asarray(values / values.dtype.type(divisor))
 
 
 class Averages(Mapping[str, Any]):
@@ -62,28 +68,35 @@ class Averages(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Averages({len(self)} arrays, decay={self._decay!r})"
 
-    @contextmanager
-    def swapped_in(self) -> Iterator[None]:
+    def swapped_in(self) -> AbstractContextManager[None]:
         """Within the block the parameters hold their averages, for an evaluation::
 
             with opt.ema.swapped_in():
                 evaluate(model)
 
-        Afterwards they hold the same bits as before, of which a copy is kept during the block.
-        Steps within the block raise RuntimeError. Working copies do not change: they remain copies
-        of the parameters.
+        It begins after a step that another thread is making. Afterwards the parameters hold the same
+        bits as before, of which a copy is kept during the block, or all of them still hold their
+        averages, if one cannot be written (it was locked in the block): then the next step that
+        finds it writeable restores them first. Steps within the block raise RuntimeError. Working
+        copies do not change: they remain copies of the parameters.
         """
-        space, tree = self._engine.space, self._engine.tree
-        kept = [space.copy_of(leaf) for leaf in tree.leaves]
-        averages = [self[name] for name in tree.names]
-        with self._engine.swapped_in():
-            try:
-                for leaf, average in zip(tree.leaves, averages, strict=True):
-                    space.copy(leaf, average)
-                yield
-            finally:
-                for leaf, values in zip(tree.leaves, kept, strict=True):
-                    space.copy(leaf, values)
+        enter = self._engine.swap_in(
+            "enter ema.swapped_in()",
+            "inside ema.swapped_in(), where the parameters hold their averages",
+            self._copies,
+        )
+        return Block(enter, self._engine.core.swap_out)
+
+    def _copies(self, steps: Sequence[int]) -> list[Any]:
+        """New arrays with the averages of parameters that were updated so often."""
+        space = self._engine.space
+        averages = [own["ema"] for own in self._engine.buffers]
+        if not self._bias_correction:
+            return [space.copy_of(average) for average in averages]
+        return [
+            space.like(_corrected(space.to_numpy(average), t, self._decay), average)
+            for average, t in zip(averages, steps, strict=True)
+        ]
 
 
 class EMA(Mapping[str, Any], HoldsEngine):

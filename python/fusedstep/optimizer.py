@@ -200,7 +200,7 @@ class Optimizer(HoldsEngine):
         FloatingPointError
             A gradient contains NaN or infinity, with ``error_if_nonfinite``.
         RuntimeError
-            There are neither `grads` nor bound gradients, or another call is using the optimizer.
+            There are neither `grads` nor bound gradients, or another step is being made.
         OverflowError
             A step counter has reached 2**63 - 1.
 

@@ -39,7 +39,7 @@ def test_averages_can_be_swapped_in():
             words = r"^cannot step inside ema.swapped_in\(\), where the parameters hold their av"
             with pytest.raises(RuntimeError, match=words):
                 opt.step(draw(rng, "float32"))
-            words = r"^cannot nest ema.swapped_in\(\) blocks$"
+            words = r"^cannot enter ema.swapped_in\(\) inside ema.swapped_in\(\), where"
             with pytest.raises(RuntimeError, match=words), opt.ema.swapped_in():
                 pass
             raise KeyError
@@ -98,3 +98,41 @@ def test_working_copies_of_torch_and_ml_dtypes():
     mine = np.zeros(1001, ml_dtypes.bfloat16)
     fs.SGD({"w": w}, working_copy={"w": mine}).step({"w": np.ones_like(w)})
     assert np.array_equal(mine, w.astype(ml_dtypes.bfloat16))
+
+
+def test_working_copies_are_right_before_a_step_has_written_them():
+    rng = np.random.default_rng(11)
+    params, copies = draw(rng, "float32"), {}
+    for name, param in params.items():
+        copies[name] = np.zeros(param.shape, np.uint16)
+    opt = fs.SGD(params, lr=0.1, working_copy=copies)
+
+    def is_copied(names):
+        return {name: np.array_equal(copies[name], bfloat16_bits(params[name])) for name in names}
+
+    assert all(is_copied(params).values())  # at construction
+    saved = opt.state_dict()
+    for param in params.values():
+        param[...] += 1
+    opt.load_state_dict(saved)
+    assert all(is_copied(params).values())
+    first, *others = params
+    opt.freeze(*params)
+    for param in params.values():
+        param[...] += 1
+    opt.unfreeze(first)
+    assert is_copied(params) == {first: True, **dict.fromkeys(others, False)}
+    new = {"new": np.full(3, 0.1, np.float32)}
+    copies["new"] = np.zeros(3, np.uint16)
+    opt.add_group({"params": new}, working_copy={"new": copies["new"]})
+    assert np.array_equal(copies["new"], bfloat16_bits(new["new"]))
+
+
+def test_working_copies_are_of_the_parameters_while_averages_are_swapped_in():
+    params, copy = {"w": np.ones(3, np.float32)}, np.zeros(3, np.uint16)
+    opt = fs.SGD(params, lr=0.1, working_copy={"w": copy}, ema_decay=0.5)
+    opt.step({"w": np.ones(3, np.float32)})
+    before = copy.copy()
+    with opt.ema.swapped_in():
+        opt.load_state_dict(opt.state_dict())
+        assert np.array_equal(copy, before)

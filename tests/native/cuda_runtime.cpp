@@ -51,6 +51,9 @@ void copy_in(void* to, const void* from, std::size_t bytes, Stream) {
 void copy_out(void* to, const void* from, std::size_t bytes, Stream) {
   std::memcpy(to, from, bytes);
 }
+void copy_within(void* to, const void* from, std::size_t bytes, Stream) {
+  std::memcpy(to, from, bytes);
+}
 void order(Stream, Stream) {}
 void check_launch() {}
 

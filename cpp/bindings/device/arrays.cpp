@@ -3,10 +3,18 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <utility>
+#include <vector>
+
+#include "bindings/unlocked.hpp"
+#include "formats/bfloat16.hpp"
 
 namespace fusedstep::bindings {
 namespace {
+
+constexpr std::size_t kExchangedAtOnce = std::size_t{64} << 20;  // bytes
 
 std::string on_device_of(const DeviceArray& target, const Subject& subject) {
   return "memory on " + device_text(target.device) + " like " + subject.like;
@@ -184,7 +192,7 @@ py::array copy_out_of(const DeviceArray& array, cuda::Stream stream) {
   refuse_while_capturing("a copy from the device", stream);
   py::array result = host_array(array);
   void* const to = result.mutable_data();
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   const cuda::OnDevice on(std::max(array.device, 0));
   if (array.size != 0) cuda::copy_out(to, array.data, array.size * array.item, stream);
   return result;
@@ -196,9 +204,46 @@ void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream st
   if (static_cast<std::size_t>(ordered.size()) != array.size)
     throw std::invalid_argument("a value has its array's shape");
   const void* const from = ordered.data();
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   const cuda::OnDevice on(std::max(array.device, 0));
   if (array.size != 0) cuda::copy_in(array.data, from, array.size * array.item, stream);
+}
+
+void copy_rounded(const DeviceArray& copy, const DeviceArray& param, cuda::Stream stream) {
+  const py::array values = copy_out_of(param, stream);
+  const auto* const numbers = static_cast<const float*>(values.data());
+  const Unlocked unlocked;
+  std::vector<std::uint16_t> bits(copy.size);
+  std::transform(numbers, numbers + copy.size, bits.begin(),
+                 [](float number) { return bfloat16_bits(number); });
+  const cuda::OnDevice on(std::max(copy.device, 0));
+  if (copy.size != 0) cuda::copy_in(copy.data, bits.data(), copy.size * copy.item, stream);
+}
+
+void exchange(const std::vector<DeviceArray>& arrays, const std::vector<DeviceArray>& others,
+              cuda::Stream stream) {
+  refuse_while_capturing("an exchange of the parameters", stream);
+  const Unlocked unlocked;
+  std::size_t largest = 0;
+  int device = 0;
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    largest = std::max(largest, arrays[i].size * arrays[i].item);
+    device = std::max(device, arrays[i].device);
+  }
+  const cuda::OnDevice on(device);
+  cuda::Buffer room;  // one part at a time
+  room.reserve(std::min(largest, kExchangedAtOnce));
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const std::size_t bytes = arrays[i].size * arrays[i].item;
+    for (std::size_t at = 0; at < bytes; at += room.size()) {
+      const std::size_t part = std::min(room.size(), bytes - at);
+      auto* const one = static_cast<std::byte*>(arrays[i].data) + at;
+      auto* const other = static_cast<std::byte*>(others[i].data) + at;
+      cuda::copy_within(room.data(), one, part, stream);
+      cuda::copy_within(one, other, part, stream);
+      cuda::copy_within(other, room.data(), part, stream);
+    }
+  }
 }
 
 }  // namespace fusedstep::bindings

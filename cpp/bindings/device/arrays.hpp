@@ -46,5 +46,10 @@ void check_unchanged(const DeviceArray& checked, const Subject& subject, bool wr
 // NumPy copies, in the array's memory order; both ways the bytes are the array's own.
 py::array copy_out_of(const DeviceArray& array, cuda::Stream stream);
 void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream stream);
+// A working copy, which the host rounds.
+void copy_rounded(const DeviceArray& copy, const DeviceArray& param, cuda::Stream stream);
+// Exchanges the contents of arrays with as many others as there are.
+void exchange(const std::vector<DeviceArray>& arrays, const std::vector<DeviceArray>& others,
+              cuda::Stream stream);
 
 }  // namespace fusedstep::bindings

@@ -8,6 +8,7 @@
 
 #include "bindings/host/reader.hpp"
 #include "bindings/rows.hpp"
+#include "bindings/unlocked.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -223,7 +224,7 @@ Description read_indices(py::handle indices, const Subject& subject, cuda::Strea
   const py::array copy(py::dtype(array.dtype), array.shape);
   Description result = describe(copy);
   {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const cuda::OnDevice on(std::max(array.device, 0));
     if (array.size() != 0)
       cuda::copy_out(result.data, array.data, array.size() * array.item, stream);

@@ -70,6 +70,15 @@ class DeviceSpace {
     copy_into(array, value, stream_);
   }
 
+  void write_copies(
+      const std::vector<std::pair<const DeviceArray*, const DeviceArray*>>& copies) const {
+    for (const auto& [to, from] : copies) copy_rounded(*to, *from, stream_);
+  }
+  void exchange(const std::vector<DeviceArray>& arrays,
+                const std::vector<DeviceArray>& others) const {
+    bindings::exchange(arrays, others, stream_);
+  }
+
   static void groups_changed(Engine& engine) { engine.publish_groups(); }
   // The arrays that the step writes, unread; None where it measures nothing.
   py::object result(const StepResult&) const {

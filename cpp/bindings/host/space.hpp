@@ -1,10 +1,16 @@
 // Arrays in the memory of the CPU: NumPy's, and what NumPy can view.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "bindings/rows.hpp"
+#include "bindings/unlocked.hpp"
+#include "engine/fill.hpp"
 #include "engine/stepper.hpp"
 #include "reader.hpp"
 
@@ -55,11 +61,28 @@ struct HostSpace {
   // The value is as Members::ready_value() makes it.
   static void assign(const HostArray& array, const py::array& value) {
     const void* const from = value.data();
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     if (array.size != 0) std::memcpy(array.data, from, array.size * array.item);
   }
 
   static void visit(Visitor&) {}
+  // All or none: what can fail precedes the first write.
+  static void write_copies(
+      const std::vector<std::pair<const HostArray*, const HostArray*>>& copies) {
+    std::vector<FilledArray> arrays;
+    for (const auto& [to, from] : copies) arrays.push_back({to->stored(), to->size, from->data});
+    const Unlocked unlocked;
+    fill(arrays, 0.0);
+  }
+  // Of equally many bytes each; there may be fewer of the second.
+  static void exchange(const std::vector<HostArray>& arrays, const std::vector<HostArray>& others) {
+    const Unlocked unlocked;
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      auto* const first = static_cast<std::byte*>(arrays[i].data);
+      std::swap_ranges(first, first + arrays[i].size * arrays[i].item,
+                       static_cast<std::byte*>(others[i].data));
+    }
+  }
 
   // For a device alone: which stream a call runs on, and where a step writes what it reports.
   static void enter(Engine&, const std::vector<HostArray>&) {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fusedstep._pipeline import Pipeline
 
 __all__ = ["ASGD", "ScheduleFreeAdamW"]
+
+_IN_EVAL = "after eval(), while the parameters hold the averages: call train() first"
 
 
 class ASGD(Optimizer):
@@ -125,7 +127,6 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: Flag = False,
         **pipeline: Unpack[Pipeline],
     ) -> None:
-        self._kept: list[Any] | None = None  # y, while the parameters hold x
         self._construct(params, locals())
 
     @staticmethod
@@ -139,7 +140,8 @@ class ScheduleFreeAdamW(Optimizer):
     def eval(self) -> None:
         """Write the averages ``x`` to the parameters, to evaluate or save them.
 
-        A copy of ``y`` is kept. Steps, state_dict, load_state_dict and add_group raise RuntimeError
+        It waits for a step that another thread is making, and writes all parameters or none, as
+        :meth:`train` does. A copy of ``y`` is kept. Steps, state_dict, load_state_dict and add_group raise RuntimeError
         until :meth:`train`. Working copies do not change: they remain copies of ``y``. A second
         call changes nothing.
 
@@ -148,32 +150,31 @@ class ScheduleFreeAdamW(Optimizer):
         RuntimeError
             Within ``ema.swapped_in()``.
         """
-        if self._kept is not None:
-            return
+        if not self._in_eval():
+            self._engine.swap_in("call eval()", _IN_EVAL, self._averages)()
+
+    def _averages(self, steps: Sequence[int]) -> list[Any]:  # noqa: ARG002
+        """The ``x`` of each parameter: new arrays."""
         engine = self._engine
-        if engine.paused:
-            raise RuntimeError(f"cannot call eval() {engine.paused}")
-        space, tree = engine.space, engine.tree
-        self._kept = [space.copy_of(leaf) for leaf in tree.leaves]
-        engine.paused = "after eval(), while the parameters hold the averages: call train() first"
+        space, tree, averages = engine.space, engine.tree, []
         for leaf, group, state in zip(tree.leaves, tree.group_of, engine.buffers, strict=True):
             beta1 = engine.groups[group]["betas"][0]
             y, z = space.to_numpy(leaf), space.to_numpy(state["z"])
             x = y + y.dtype.type(1.0 - 1.0 / beta1) * (z - y)
-            space.copy(leaf, space.like(np.asarray(x), leaf))
+            averages.append(space.like(np.asarray(x), leaf))
+        return averages
 
     def train(self) -> None:
         """Restore ``y`` in the parameters, bit for bit. A second call changes nothing."""
-        if self._kept is None:
-            return
-        engine = self._engine
-        for leaf, y in zip(engine.tree.leaves, self._kept, strict=True):
-            engine.space.copy(leaf, y)
-        self._kept, engine.paused = None, ""
+        if self._in_eval():
+            self._engine.core.swap_out()
+
+    def _in_eval(self) -> bool:
+        return self._engine.core.swapped() == _IN_EVAL
 
     def _refuse_in_eval(self, what: str) -> None:
-        if self._kept is not None:
-            raise RuntimeError(f"cannot call {what}() {self._engine.paused}")
+        if self._in_eval():
+            raise RuntimeError(f"cannot call {what}() {_IN_EVAL}")
 
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""
