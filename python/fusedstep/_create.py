@@ -6,8 +6,9 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from fusedstep._definition import registry
 from fusedstep._messages import shown, with_guess
-from fusedstep.optimizer import Optimizer, registry
+from fusedstep.optimizer import Optimizer
 
 __all__ = ["available", "create"]
 

@@ -7,7 +7,9 @@ from threading import get_ident
 from typing import Any
 
 from fusedstep._engine import Engine
+from fusedstep._messages import shown
 from fusedstep._pipeline import StepResult
+from fusedstep._steps import Steps
 
 __all__ = ["OneStep"]
 
@@ -15,10 +17,11 @@ _NOT_YET = StepResult(applied=False, grad_norm=None)
 
 
 class OneStep:
-    """Takes an engine's place in a block, and makes one step of the calls at its end."""
+    """Takes the place of Steps in a block, and makes one step of the calls at its end."""
 
-    def __init__(self, engine: Engine, grad_scale: Any) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, steps: Steps, grad_scale: Any) -> None:
+        self._names = engine.tree.names
+        self._steps = steps
         self._scale = engine.space.check_grad_scale(grad_scale)
         self._thread = get_ident()
         self._grads: tuple[Any, ...] | None = None
@@ -37,16 +40,15 @@ class OneStep:
         self._refuse("step", others, (1.0, False, False))
         if self._grads is not None:
             raise RuntimeError("cannot call step() twice inside one_step(): pass all gradients")
-        self._grads = tuple(self._engine.gradients(grads))
+        self._grads = tuple(self._steps.gradients(grads))
         return _NOT_YET
 
     def step_rows(self, number: int, indices: object, rows: object, *others: object) -> StepResult:
         """Take the rows of ``opt.step_rows(name, indices, rows)``."""
         self._refuse("step_rows", others, (1.0, None))
         if number in self._tables:
-            name = self._engine.tree.names[number]
             raise RuntimeError(
-                f"cannot call step_rows({name!r}, ...) twice inside one_step(): concatenate the "
+                f"cannot call step_rows({shown(self._names[number])}, ...) twice inside one_step(): concatenate the "
                 "indices, and the rows"
             )
         self._tables[number] = (indices, rows)
@@ -56,11 +58,15 @@ class OneStep:
         """Refuse ``step_mean`` and ``step_sum``."""
         raise RuntimeError(f"cannot call step_{'mean' if mean else 'sum'}() inside one_step()")
 
+    def bind(self, grads: object) -> None:
+        """Bind gradients, as outside of the block."""
+        self._steps.bind(grads)
+
     def make(self) -> None:
         """Make the step."""
         if self._grads is None and not self._tables:
             raise ValueError("one_step: expected step() or step_rows() in the block, got neither")
-        self._result = self._engine.step_together(self._grads, self._tables, self._scale)
+        self._result = self._steps.step_together(self._grads, self._tables, self._scale)
 
     def _refuse(self, call: str, others: Iterable[object], expected: Iterable[object]) -> None:
         if self._thread != get_ident():

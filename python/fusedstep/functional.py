@@ -18,12 +18,13 @@ from typing import Any
 
 from fusedstep._autograd import note_written, tensors_among
 from fusedstep._checks import as_integer
+from fusedstep._definition import registry
 from fusedstep._docstring import of_function
 from fusedstep._engine import Engine
 from fusedstep._messages import listed, shown
 from fusedstep._spaces.choose import space_of
 from fusedstep._tree import Tree
-from fusedstep.optimizer import Optimizer, registry
+from fusedstep.optimizer import Optimizer
 
 
 class RuleFunction:

@@ -6,33 +6,29 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
-from fusedstep import _core
 from fusedstep._checks import require_keys
-from fusedstep._docstring import of_class
-from fusedstep._engine import Bound, Engine, HoldsEngine
+from fusedstep._definition import DefinesRule, registry
+from fusedstep._engine import HoldsEngine
 from fusedstep._group import Group, replace
 from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
-from fusedstep._options import Option, Schedule, options_of
-from fusedstep._pipeline import GROUP_OPTIONS, StepResult
-from fusedstep._rule import Rule
+from fusedstep._options import Schedule
+from fusedstep._pipeline import StepResult
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
 from fusedstep._snapshot import Snapshot
 from fusedstep._state import StateView
+from fusedstep._steps import Bound, Steps
 from fusedstep.ema import Averages
 
 __all__ = ["Optimizer"]
 
 _SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
-# Rules by name, in the order of their definition.
-registry: dict[str, type[Optimizer]] = {}
 
-
-class Optimizer(HoldsEngine):
+class Optimizer(DefinesRule, HoldsEngine):
     """Base class of the rules, which update arrays in place from their gradients.
 
     Every rule takes the arguments below and options of its own. The options of a rule,
@@ -94,45 +90,11 @@ class Optimizer(HoldsEngine):
     norm read the gradients once more, before the sweep. Unused options cost nothing.
     """
 
-    rule: ClassVar[str] = ""
-    options: ClassVar[Mapping[str, Option]] = MappingProxyType({})
-    starts_at_parameter: ClassVar[tuple[str, ...]] = ()
-    info: ClassVar[_core.RuleInfo]
-    definition: ClassVar[Rule]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "rule" in cls.__dict__:
-            own = options_of(cls.__init__)
-            cls.options = MappingProxyType({**own, **GROUP_OPTIONS})
-            cls.info = _core.rules()[cls.rule]
-            registry[cls.rule] = cls
-            cls.__doc__ = of_class(cls, own.values())
-        if cls.rule:
-            cls.definition = Rule(
-                cls.rule,
-                cls.__name__,
-                cls.options,
-                cls.info,
-                cls._check_together,
-                cls.initial_state,
-                cls.starts_at_parameter,
-            )
-
     def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
         raise TypeError(
             f"{type(self).__name__} is abstract: use a rule such as fs.Adam(...), or "
             "fs.create(name, ...)"
         )
-
-    @staticmethod
-    def _check_together(values: Mapping[str, Any]) -> None:
-        """Raise ValueError for options that are valid by themselves but not together."""
-
-    @staticmethod
-    def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004
-        """The initial values, by name, of the state arrays that do not start at 0."""
-        return {}
 
     def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
         """Construct from the arguments of a rule's constructor: its `locals()`."""
@@ -140,7 +102,7 @@ class Optimizer(HoldsEngine):
         given = {name: arguments[name] for name in self.options if name in arguments}
         self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
         self._engine = self._setup.build(params)
-        self._steps: Engine | OneStep = self._engine  # which takes the calls of steps
+        self._steps: Steps | OneStep = Steps(self._engine)
 
     def add_group(self, group: object, working_copy: object = None) -> None:
         """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
@@ -227,7 +189,7 @@ class Optimizer(HoldsEngine):
         uses what their ``grad`` is at the time. Where their ``grad`` was bound and is another
         tensor at a step, as after ``zero_grad()``, it raises a RuntimeError.
         """
-        self._engine.bind(grads)
+        self._steps.bind(grads)
 
     def step_mean(
         self,
@@ -338,14 +300,14 @@ class Optimizer(HoldsEngine):
         grad_scale
             As for :meth:`step`, for all calls in the block.
         """
-        if self._steps is not self._engine:
-            raise RuntimeError("cannot nest one_step() blocks")
-        one = OneStep(self._engine, grad_scale)
-        self._steps = one
+        steps = self._steps
+        if isinstance(steps, OneStep):
+            raise RuntimeError("cannot nest one_step() blocks")  # noqa: TRY004
+        self._steps = one = OneStep(self._engine, steps, grad_scale)
         try:
             yield one
         finally:
-            self._steps = self._engine
+            self._steps = steps
         one.make()
 
     def freeze(self, *names: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 import fusedstep as fs
 from cases import every_rule
+from fusedstep._definition import registry
 from fusedstep._docstring import described
 from fusedstep._pipeline import Pipeline
-from fusedstep.optimizer import registry
 
 COUPLED = "is added to the gradient (L2\nregularisation)"
 

@@ -12,7 +12,7 @@ import pytest
 import fusedstep as fs
 from cases import RULES, same_bits
 from fusedstep import _core
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 
 
 def test_ten_lines():

@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep as fs
 from cases import RULES, every_rule, state_shape
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from interpreters import python
 from optimizers import richest, running, states_of
 

@@ -9,8 +9,8 @@ import pytest
 import fusedstep as fs
 import support
 from cases import DTYPES, RULES, option_sets, same_bits, state_shape
+from fusedstep._definition import registry
 from fusedstep._pipeline import Pipeline
-from fusedstep.optimizer import registry
 from optimizers import refused, richest, states_of
 from support import FACES, FEATURES
 from support_proofs import PROOFS

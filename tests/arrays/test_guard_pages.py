@@ -10,7 +10,7 @@ import pytest
 import fusedstep as fs
 from cases import DTYPES, RULES, same_bits
 from fusedstep import _core
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from reference import Run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mprotect is called through libc")

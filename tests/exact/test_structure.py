@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import fusedstep as fs
 from cases import ROWWISE, RULES, same_bits
+from fusedstep._definition import registry
 from fusedstep._options import Limit, Number, Numbers, Rate, Switch
-from fusedstep.optimizer import registry
 from reference import Run
 
 shapes = st.lists(st.integers(0, 7), max_size=3).map(tuple)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep._definition import registry
 from fusedstep._options import Number, Switch
-from fusedstep.optimizer import registry
 
 DTYPES = ("float32", "float64")
 THREADS = (1, 2, 3, 7)

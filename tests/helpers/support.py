@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from fusedstep._definition import registry
 from fusedstep._options import Switch
 from fusedstep._pipeline import GROUP_OPTIONS
-from fusedstep.optimizer import Optimizer, registry
+from fusedstep.optimizer import Optimizer
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "support.md"
 

@@ -7,7 +7,7 @@ import numpy as np
 import fusedstep as fs
 import support
 from cases import option_sets, same_bits
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from optimizers import everything, refused, richest, same_everywhere
 from reductions import clip_factor, grad_norm
 from ways_to_step import SHAPE, STEPS, act, gradients, make, parts, run, same, start

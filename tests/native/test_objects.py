@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from cases import ROWWISE, RULES
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from native_tree import ENVIRONMENT, run
 
 REGISTERS = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}

@@ -7,8 +7,8 @@ import pytest
 
 import fusedstep as fs
 from cases import RULES, every_rule, option_sets, same_bits, state_shape
+from fusedstep._definition import registry
 from fusedstep._options import Limit, Number, Numbers, Rate, Switch
-from fusedstep.optimizer import registry
 from optimizers import NAMES, complains, numbers, refused, richest, running, states_of
 
 # Values that an option of a kind must refuse, with the error.

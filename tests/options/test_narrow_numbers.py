@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fusedstep as fs
 from cases import CASE_IDS, CASES, DTYPES, RULES
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from optimizers import refused
 
 MISFITS = [

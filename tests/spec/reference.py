@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from cases import ROWWISE
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from reductions import tree_sum, tree_sums
 from scalars import exponential, natural_log, power, power_sum, real_power
 

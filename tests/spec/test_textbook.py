@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 
 torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 OPTIM = torch.optim if torch else None

@@ -5,7 +5,7 @@ The functions are called as those of reference.py, and may keep state of their o
 
 import numpy as np
 
-from fusedstep.optimizer import registry
+from fusedstep._definition import registry
 from reference import root, rows_of
 
 
