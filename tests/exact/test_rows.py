@@ -75,7 +75,7 @@ def test_rows_pass_through_the_pipeline(dtype):
         named = np.unique(indices)
         if own:
             assert np.array_equal(copy[named], bfloat16_bits(table[named]))
-            assert not np.any(np.delete(copy, named, axis=0))
+            assert np.array_equal(copy, bfloat16_bits(table))
         bad, before = rows.copy(), table.copy()
         bad[7, 3] = np.nan
         assert not opt.step_rows("t", indices, bad).applied
@@ -124,7 +124,7 @@ def test_rows_of_every_width(dtype, width, order):
                 if "working_copy" in own:
                     named = np.unique(indices)
                     assert np.array_equal(copy[named], bfloat16_bits(table[named]))
-                    assert not np.any(np.delete(copy, named, axis=0))
+                    assert np.array_equal(copy, bfloat16_bits(table))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
