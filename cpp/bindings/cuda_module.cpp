@@ -6,6 +6,7 @@
 
 #include "bind_methods.hpp"
 #include "device/space.hpp"
+#include "module.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -37,7 +38,7 @@ DeviceArray numbers_of(const py::object& array, std::uintptr_t stream) {
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_cuda, m) {
+FUSEDSTEP_MODULE(_cuda, _cuda_itself, m) {
   using namespace fusedstep::bindings;
   namespace cuda = fusedstep::cuda;
   m.doc() =

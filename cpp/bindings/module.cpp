@@ -2,7 +2,7 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, m) {
+FUSEDSTEP_MODULE(_core, _core_itself, m) {
   m.doc() = "The compiled core of fusedstep. Private: use the package's own names.";
   m.attr("__version__") = FUSEDSTEP_VERSION;
   fusedstep::bindings::bind_config(m);

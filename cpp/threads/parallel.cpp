@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -14,6 +12,7 @@
 
 #include "cpus.hpp"
 #include "numeric/float_environment.hpp"
+#include "openmp.hpp"
 #include "pool.hpp"
 #include "process.hpp"
 #include "team.hpp"
@@ -48,25 +47,6 @@ std::atomic<int>& requested() {
   return n;
 }
 
-// The stacks of OpenMP's threads, a part of which holds thread-local variables. A smaller one is
-// overrun, which ends the process.
-constexpr double kSmallestStack = 64 << 10;
-
-// OMP_STACKSIZE is a number of KiB, or with B, K, M or G of another unit.
-void check_stack_size() {
-  const char* text = std::getenv("OMP_STACKSIZE");
-  char* unit = nullptr;
-  const double number = text == nullptr ? 0.0 : std::strtod(text, &unit);
-  if (text == nullptr || unit == text) return;  // OpenMP warns of what is no number
-  while (*unit == ' ') ++unit;
-  const char* const units = "BKMG";
-  const char* const found = *unit == '\0' ? nullptr : std::strchr(units, std::toupper(*unit));
-  const auto power = found == nullptr ? 1 : static_cast<int>(found - units);
-  if (std::ldexp(number, 10 * power) < kSmallestStack)
-    throw std::invalid_argument(std::string("OMP_STACKSIZE: expected at least 64k, since ") +
-                                "FUSEDSTEP_THREADING is 'openmp', got '" + text + "'");
-}
-
 bool openmp_from_environment() {
   const char* text = std::getenv("FUSEDSTEP_THREADING");
   if (text == nullptr || *text == '\0' || std::strcmp(text, "pool") == 0) return false;
@@ -76,7 +56,9 @@ bool openmp_from_environment() {
   if (!has_openmp())
     throw std::invalid_argument(
         "FUSEDSTEP_THREADING: expected 'pool', since this build has no OpenMP, got 'openmp'");
-  check_stack_size();
+  if (const std::string& size = small_openmp_stacks(); !size.empty())
+    throw std::invalid_argument(
+        "OMP_STACKSIZE: expected at least 64k with FUSEDSTEP_THREADING=openmp, got '" + size + "'");
   return true;
 }
 
@@ -104,6 +86,7 @@ int openmp_limit() { return omp_get_max_threads(); }
 
 // A region ends when its last thread has arrived, late or not.
 void run_openmp(int threads, const Work& work) {
+  threads = openmp_threads(threads);
 #pragma omp parallel num_threads(threads)
   {
     const FloatEnvironment ours;

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "numeric/float_environment.hpp"
+#include "openmp.hpp"
 #include "process.hpp"
 
 #ifdef __linux__
@@ -49,7 +50,8 @@ bool use_team_of(const char* library) {
 
 bool has_team(int threads) {
   return threads > 1 && parallel.load() != nullptr && fork_count() == 0 &&
-         max_threads.load()() == threads;
+         max_threads.load()() == threads && small_openmp_stacks().empty() &&
+         openmp_threads(threads) == threads;
 }
 
 void run_on_team(int threads, const Work& work) {

@@ -206,3 +206,25 @@ def test_the_process_ends_beside_a_daemon_thread_in_a_step():
     for _ in range(5):
         done = python(EXITS)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ModuleNotFoundError:
+    import _xxsubinterpreters as interpreters
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+run(interpreters.create(), sys.argv[1])
+"""
+IMPORTS = """
+try:
+    import fusedstep._core
+except ImportError:
+    print("refused")
+"""
+
+
+def test_a_sub_interpreter_is_refused():
+    done = python(SUBINTERPRETER, IMPORTS)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

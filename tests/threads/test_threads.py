@@ -289,6 +289,26 @@ def test_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
     assert (done.returncode, done.stdout.split()) == (0, [*names, "True"]), done.stderr
 
 
+def test_openmp_has_fewer_threads_where_some_cannot_be_started(tmp_path):
+    shim = preloaded(tmp_path, SHIM, "cc")
+    code = NOT_STARTED.replace("*sorted(ours(int(sys.argv[1]))), ", "")
+    done = python(HEAD + code, "0", LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="openmp")
+    if "since this build has no OpenMP" in done.stderr:
+        pytest.skip("this build has no OpenMP")
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_openmp_with_stacks_too_small_for_any_code():
+    code = "import fusedstep; print(fusedstep.show_config.__name__)"
+    done = python(code, OMP_STACKSIZE="16k", FUSEDSTEP_THREADING="openmp")
+    if "since this build has no OpenMP" in done.stderr:
+        pytest.skip("this build has no OpenMP")
+    words = "OMP_STACKSIZE: expected at least 64k with FUSEDSTEP_THREADING=openmp, got '16k'"
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert python(code, OMP_STACKSIZE="16k", FUSEDSTEP_THREADING="pool").returncode == 0
+
+
 @on_linux
 def test_affinity_is_the_limit():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
