@@ -131,9 +131,12 @@ def follow_schedules(groups: Sequence[Group]) -> None:
 
     Raises what a schedule raises, and TypeError or ValueError for a rate that is none.
     """
-    scheduled = [group for group in groups if group._has_schedule]
-    if not scheduled:
+    for group in groups:
+        if group._has_schedule:
+            break
+    else:
         return
+    scheduled = [group for group in groups if group._has_schedule]
     core = scheduled[0]._core
     step = core.step_count
     rates: list[float] = []

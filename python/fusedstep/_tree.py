@@ -126,6 +126,7 @@ class Tree:
         self._by_key: dict[str, Spec] | None = None  # made when it is asked for
         first_spec = self._specs[0][1] if len(self._specs) == 1 else None
         self._in_order = isinstance(first_spec, list) and first_spec == [*range(len(names))]
+        self._is_plain = self._in_order and not self._scalars
 
     def check_holders(self) -> None:
         """Raise ValueError where the caller's mapping, list or module has another array by now."""
@@ -146,12 +147,14 @@ class Tree:
         leaf that is None or missing is None in the result. NumPy scalars become arrays where
         parameters have no axes, unless `scalars` is False.
         """
+        if self._is_plain and type(tree) is list and len(tree) > 1:  # the most frequent case
+            return tree  # the core checks its length and its arrays
         flat = self._flatten(tree, what)
         return self._with_arrays(flat) if self._scalars and scalars else flat
 
     def _flatten(self, tree: object, what: str) -> Any:
         if isinstance(tree, (list, tuple)) and self._is_flat(tree):
-            return tree  # the core checks its length and its arrays
+            return tree
         if type(tree) is dict and len(tree) == len(self.names):
             with suppress(KeyError):  # every name, in any order
                 return [tree[name] for name in self.names]
@@ -170,7 +173,7 @@ class Tree:
 
     def _is_flat(self, grads: Sequence[object]) -> bool:
         """Whether these are to be the gradients themselves, one after the other."""
-        if self._in_order:  # the most frequent case: no abstract classes, which are slow
+        if self._in_order:  # no abstract classes, which are slow
             return not (len(grads) == 1 and isinstance(grads[0], _COMMON_BRANCHES))
         if len(grads) != len(self.names):
             return False
