@@ -131,10 +131,12 @@ class Engine:
         self, specs: Sequence[TensorSpec], here: int, copies: Mapping[str, object]
     ) -> WrittenTensors | None:
         """The torch tensors that steps will write; None where there are none."""
+        if not tensors_among([*(spec.param for spec in specs), *copies.values()]):
+            return self.tensors
         tensors = WrittenTensors() if self.tensors is None else self.tensors.copy()
         for i, spec in enumerate(specs, here):
             tensors.add(i, spec.param, copies.get(spec.name))
-        return tensors if len(tensors) > 0 else None
+        return tensors
 
     def number_of(self, name: object) -> int:
         """The number of a parameter, or KeyError that says which there are."""
