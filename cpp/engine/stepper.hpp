@@ -1,6 +1,7 @@
 // The CPU engine: step counters, and the execution of a step over the roster.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -56,7 +57,7 @@ class Stepper : public Roster {
   void clip(double norm) noexcept;
 
   std::vector<std::int64_t> steps_;
-  std::int64_t step_count_ = 0;
+  std::atomic<std::int64_t> step_count_{0};  // other threads read it at any time
 
   // What the two kinds of step keep for the next one, which is usually similar.
   Arrangement arrangement_;  // of dense_

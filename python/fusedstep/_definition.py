@@ -43,12 +43,18 @@ class DefinesRule:
                 cls.info,
                 cls._check_together,
                 cls.initial_state,
+                cls.formed_with,
                 cls.starts_at_parameter,
             )
 
     @staticmethod
     def _check_together(values: Mapping[str, Any]) -> None:
         """Raise ValueError for options that are valid by themselves but not together."""
+
+    @staticmethod
+    def formed_with(values: Mapping[str, Any]) -> object:  # noqa: ARG004
+        """What of the options the parameters were formed with, and are to be read with."""
+        return None
 
     @staticmethod
     def initial_state(values: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG004

@@ -118,6 +118,13 @@ class Group(Mapping[str, Any]):
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
         values = self.check(changes)
+        formed = self._rule.formed_with(self._values)
+        for name in changes:
+            if self._rule.formed_with({**self._values, name: values[name]}) != formed:
+                raise ValueError(
+                    f"{name}: expected {shown(formed)} first as so far, with which the parameters "
+                    f"were formed, got {shown(values[name])}"
+                )
         replace([self], [values], lambda new, own: self._core.set_group(self._number, new[0], own))
 
 

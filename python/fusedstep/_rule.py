@@ -23,6 +23,8 @@ class Rule:
 
     ``check_together`` raises ValueError where options that are valid by themselves do not go
     together. ``initial_state`` gives the start of the state arrays that do not start at 0.
+    ``formed_with`` gives what of the options only loading may change: the parameters that come with
+    a saved state were formed with its own.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Rule:
     info: _core.RuleInfo
     check_together: Callable[[Mapping[str, Any]], None]
     initial_state: Callable[[Mapping[str, Any]], Mapping[str, float]]
+    formed_with: Callable[[Mapping[str, Any]], object]
     starts_at_parameter: tuple[str, ...]  # state arrays that start as a copy of the parameter
 
     @property

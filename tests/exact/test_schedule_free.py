@@ -57,6 +57,22 @@ def test_a_parameter_that_was_never_updated_is_its_average():
     assert (opt.params["a"] < 0.1).all()
 
 
+def test_beta1_cannot_change_under_the_parameters_that_were_formed_with_it():
+    opt, _, grad = trained("float64")
+    words = r"^betas: expected 0.9 first as so far, with which the parameters were formed, got \(0"
+    for change in ({"betas": (0.5, 0.999)}, {"lr": 1.0, "betas": (0.5, 0.9)}):
+        with pytest.raises(ValueError, match=words):
+            opt.groups[0].update(change)
+    assert opt.groups[0]["betas"] == (0.9, 0.999)
+    opt.groups[0]["betas"] = (0.9, 0.5)
+    opt.step(grad)
+    loaded = fs.ScheduleFreeAdamW({n: p.copy() for n, p in opt.params.items()}, betas=(0.5, 0.9))
+    loaded.load_state_dict(opt.state_dict())
+    for each in (opt, loaded):
+        each.eval()
+    assert all(same_bits(opt.params[name], loaded.params[name]) for name in opt.params)
+
+
 def test_what_eval_refuses():
     opt, _, grad = trained("float32")
     saved = opt.state_dict()

@@ -101,6 +101,9 @@ class ScheduleFreeAdamW(Optimizer):
     State: ``z``, which starts at the parameters that are passed in, ``exp_avg_sq`` (v). ``y`` is
     computed without ``x``, as in the authors' code, whose formula and defaults these are.
 
+    ``beta1`` is fixed: another one would read another ``x`` off ``y`` and ``z``. A state that is
+    loaded brings its own.
+
     ``c`` is computed from the counter and `warmup_steps`, and assumes a constant `lr`, as the
     method is meant to be used without a schedule.
 
@@ -136,6 +139,11 @@ class ScheduleFreeAdamW(Optimizer):
                 "betas[0]: expected a number > 0, without which the average cannot be read off "
                 f"the parameters, got {values['betas'][0]!r}"
             )
+
+    @staticmethod
+    def formed_with(values: Mapping[str, Any]) -> object:
+        """``beta1``: with another, another ``x`` would be read off ``y`` and ``z``."""
+        return values["betas"][0]
 
     def eval(self) -> None:
         """Write the averages ``x`` to the parameters, to evaluate or save them.
