@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
@@ -99,7 +99,12 @@ def test_any_structure_any_options(tree, case, seed, form):
     orders = "C" if rule in ROWWISE else "CF"
     params = build(tree, rng, orders)
     named = dict(names_and_leaves(params))
-    opt = fs.create(rule, params, **options)
+    try:
+        opt = fs.create(rule, params, **options)
+    except ValueError as error:  # as test_narrow_numbers.py tries
+        if "that float32 can hold once the rule has scaled it" not in str(error):
+            raise
+        reject()
     assert list(opt.params) == list(named)
     runs = {name: Run(rule, options, leaf) for name, leaf in named.items()}
     for _ in range(3):
