@@ -19,8 +19,7 @@ void bind_methods(Class& c) {
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
       .def("bind", &Bound::bind, py::arg("gradients"), assignments)
       .def("step", &Bound::step, py::arg("gradients") = py::none(),
-           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false,
-           py::arg("allow_empty") = false)
+           py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false)
       .def("step_combined", &Bound::step_combined, py::arg("sets"), py::arg("weights"),
            py::arg("divisor"), py::arg("scale") = Argument(py::float_(1.0)),
            py::arg("zero") = false, py::arg("allow_empty") = false)

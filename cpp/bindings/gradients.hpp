@@ -99,6 +99,7 @@ class Gradients {
 
   // See Members::ask().
   void ask(const Members<Space>& members) const {
+    if (!ran_foreign_code_) return;  // what is left to ask had to be asked before
     for (std::size_t i = 0; i < arrays_.size(); ++i)
       if (sets[i] && must_be_asked(arrays_[i]))
         members.space.ask(arrays_[i], members.gradient_subject(i / set_count));

@@ -94,7 +94,7 @@ class PyStepper {
 
   // Steps over gradients in the order of add(), or over the bound ones. Returns None, or whether
   // the step was applied and the gradient norm, if requested.
-  py::object step(py::handle gradients, const ScaleArgument& scale, bool zero, bool allow_empty) {
+  py::object step(py::handle gradients, const ScaleArgument& scale, bool zero) {
     const Entered lock(*this, Call::step);
     swapped_.refuse("step", members_);
     if (gradients.is_none()) {
@@ -105,7 +105,7 @@ class PyStepper {
     }
     const Release release(passed_);
     passed_.collect(gradients, 0, 1, members_);
-    if (!allow_empty) passed_.require_some();
+    passed_.require_some();
     return execute(passed_, nullptr, 1.0, scale, zero);
   }
 
@@ -248,7 +248,7 @@ class PyStepper {
   void swap_in(const std::string& what, const std::string& why, const Values& values,
                const Block::Call& written) {
     const Entered lock(*this);
-    swapped_.refuse(what, members_);
+    swapped_.refuse(what.c_str(), members_);
     swapped_.put(values(engine_.steps()).template cast<std::vector<py::object>>(), why, written,
                  members_);
   }

@@ -22,9 +22,9 @@ class Swapped {
   const std::vector<Checked>& values() const { return values_; }
 
   // Throws where the parameters hold other values and cannot have their own back.
-  void refuse(const std::string& what, const Members<Space>& members) {
+  void refuse(const char* what, const Members<Space>& members) {
     if (ends_) put_back(members);
-    if (!why_.empty()) throw std::runtime_error("cannot " + what + " " + why_);
+    if (!why_.empty()) throw std::runtime_error(std::string("cannot ") + what + " " + why_);
   }
 
   // Exchanges the parameters for `others`, one array like each, all or none. `written()` is called

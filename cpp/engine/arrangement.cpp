@@ -3,7 +3,7 @@
 namespace fusedstep {
 
 bool Arrangement::arrange(const Roster& roster, const GradientSets& gradients) {
-  if (is_arranged(roster, gradients)) return false;
+  if (is_arranged(gradients)) return false;
   const std::vector<Tensor>& tensors = roster.tensors();
   is_valid_ = false;  // until it is complete
   participants_.clear();
@@ -20,10 +20,13 @@ bool Arrangement::arrange(const Roster& roster, const GradientSets& gradients) {
   return true;
 }
 
-bool Arrangement::is_arranged(const Roster& roster, const GradientSets& gradients) const {
+bool Arrangement::is_arranged(const GradientSets& gradients) const {
   if (!is_valid_ || set_count_ != gradients.set_count) return false;
-  for (std::size_t i = 0; i < roster.tensors().size(); ++i)
-    if (bool(gradients.sets[i * gradients.set_count]) != has_gradient_[i]) return false;
+  const Array* set = gradients.sets;
+  for (const unsigned char has : has_gradient_) {
+    if (bool(*set) != bool(has)) return false;
+    set += gradients.set_count;
+  }
   return true;
 }
 

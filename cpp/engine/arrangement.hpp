@@ -31,11 +31,11 @@ class Arrangement {
   std::size_t slots() const { return slots_; }
 
  private:
-  bool is_arranged(const Roster& roster, const GradientSets& gradients) const;
+  bool is_arranged(const GradientSets& gradients) const;
 
   std::vector<Participant> participants_;
   std::size_t slots_ = 0, set_count_ = 0;
-  std::vector<bool> has_gradient_;
+  std::vector<unsigned char> has_gradient_;  // not bool: every step compares all of them
   bool is_valid_ = false;
 };
 

@@ -165,13 +165,13 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    if (task.rows != nullptr)
-      return cohort.driver->update_rows(*cohort.sweeps, &cohort.functor, *task.tensor, *task.rows,
-                                        cohort.gradient, batch.ema_decay_, begin, end);
     const auto update = [&](const FunctorBytes& functor) {
       if (cohort.is_plain && task.is_bare)
         return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),
                                           cohort.gradient, begin, end);
+      if (task.rows != nullptr)
+        return cohort.driver->update_rows(*cohort.sweeps, &functor, *task.tensor, *task.rows,
+                                          cohort.gradient, batch.ema_decay_, begin, end);
       cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
                             batch.ema_decay_, begin, end);
     };

@@ -36,7 +36,7 @@ struct Task {
   const Participant* participant;
   std::size_t cohort;
   std::size_t bytes;                // touched by the step
-  bool is_bare;                     // has neither average nor copy
+  bool is_bare;                     // whole, with neither average nor copy
   const NamedRows* rows = nullptr;  // null: the whole tensor
 
   std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }

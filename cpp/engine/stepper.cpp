@@ -115,6 +115,7 @@ void Stepper::add_rows(Table& table, const RowGradients& gradients, std::size_t 
   add_task(rows_, table.all, rows_.cohorts.size() - 1);
   Task& task = rows_.tasks.back();
   task.rows = &table.named;
+  task.is_bare = false;
   // Memory is read and written line by line.
   const std::size_t lines = (bytes_of(tensor.format(), size) + kCacheLine - 1) / kCacheLine;
   task.bytes =

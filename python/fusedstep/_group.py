@@ -37,10 +37,9 @@ class Group(Mapping[str, Any]):
         self._number = number
         values = rule.check(given)
         self._values = values
-        self._rate = rate_at(
-            values["lr"], core.step_count
-        )  # which the core has: of the latest step, or the next
-        self._has_schedule = callable(values["lr"])
+        # Which the core has: that of the latest step, or of the next.
+        self._rate = rate_at(values["lr"], core.step_count)
+        self.has_schedule = callable(values["lr"])
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -75,11 +74,6 @@ class Group(Mapping[str, Any]):
             return {**self, "lr": self.lr_at(step)}
         except (TypeError, ValueError):
             return {**self, "lr": self._rate}
-
-    @property
-    def has_schedule(self) -> bool:
-        """Whether ``lr`` is a schedule."""
-        return self._has_schedule
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -138,12 +132,7 @@ def follow_schedules(groups: Sequence[Group]) -> None:
 
     Raises what a schedule raises, and TypeError or ValueError for a rate that is none.
     """
-    for group in groups:
-        if group._has_schedule:
-            break
-    else:
-        return
-    scheduled = [group for group in groups if group._has_schedule]
+    scheduled = [group for group in groups if group.has_schedule]
     core = scheduled[0]._core
     step = core.step_count
     rates: list[float] = []
@@ -182,7 +171,7 @@ def replace(
             for assignment in (
                 (group, "_values", new),
                 (group, "_rate", rate),
-                (group, "_has_schedule", callable(new["lr"])),
+                (group, "has_schedule", callable(new["lr"])),
             )
         ],
     )

@@ -60,7 +60,10 @@ class Steps:
             scale = engine.space.check_grad_scale(grad_scale)
             zero = Switch().check("zero_grads", zero_grads)
             empty = Switch().check("allow_empty", allow_empty)
-            result = engine.core.step(flat, scale, zero, empty)
+            if empty and flat is not None and all(grad is None for grad in flat):
+                result = engine.core.step_together(flat, [], scale)
+            else:
+                result = engine.core.step(flat, scale, zero)
             if zero:
                 self._note_zeroed(result, [engine.bound.arrays if flat is None else flat])
         if engine.tensors is not None:
