@@ -31,7 +31,7 @@ class Gradients {
   // return them again, and they are known not to overlap anything that the step writes.
   void release() {
     remember();
-    present = ran_foreign_code_ = has_looked_ = false;
+    present = ran_foreign_code_ = has_looked_ = must_ask_ = false;
     arrays_.clear();
   }
   // To be called where a step writes other memory than before.
@@ -77,6 +77,7 @@ class Gradients {
         ran_foreign_code_ = ran_foreign_code_ || checked.source;
       }
       has_looked_ = has_looked_ || checked.look != nullptr;
+      must_ask_ = must_ask_ || must_be_asked(checked);
       if (array.data != checked.data) members.refuse_overlap(checked, subject);
       array = checked.stored();
       // An empty array may have a null address, but null means None.
@@ -99,7 +100,7 @@ class Gradients {
 
   // See Members::ask().
   void ask(const Members<Space>& members) const {
-    if (!ran_foreign_code_) return;  // what is left to ask had to be asked before
+    if (!must_ask_) return;
     for (std::size_t i = 0; i < arrays_.size(); ++i)
       if (sets[i] && must_be_asked(arrays_[i]))
         members.space.ask(arrays_[i], members.gradient_subject(i / set_count));
@@ -138,6 +139,7 @@ class Gradients {
 
   bool ran_foreign_code_ = false;
   bool has_looked_ = false;          // some say in C where they are
+  bool must_ask_ = false;            // only foreign code knows of some where they are
   std::vector<Checked> arrays_;      // without data for None
   std::vector<Acquaintance> known_;  // what was in their places
 };
