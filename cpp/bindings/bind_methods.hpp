@@ -23,8 +23,6 @@ void bind_methods(Class& c) {
       .def("step_combined", &Bound::step_combined, py::arg("sets"), py::arg("weights"),
            py::arg("divisor"), py::arg("scale") = Argument(py::float_(1.0)),
            py::arg("zero") = false, py::arg("allow_empty") = false)
-      .def("step_rows", &Bound::step_rows, py::arg("tensor"), py::arg("indices"), py::arg("rows"),
-           py::arg("scale") = Argument(py::float_(1.0)))
       .def("step_together", &Bound::step_together, py::arg("gradients"), py::arg("tables"),
            py::arg("scale") = Argument(py::float_(1.0)), py::arg("advances") = true)
       .def("freeze", &Bound::freeze, py::arg("tensors"), py::arg("frozen"), assignments)

@@ -126,17 +126,11 @@ class PyStepper {
     return execute(passed_, weights.data(), divisor, scale, zero);
   }
 
-  // One step over some rows of one parameter. None, and no change, if frozen or without rows.
-  py::object step_rows(std::size_t tensor, const py::object& indices, const py::object& rows,
-                       const ScaleArgument& scale) {
-    return step_together(py::none(), {{tensor, indices, rows}}, scale, /*advances=*/false);
-  }
-
   // A parameter, and the indices and gradients of some of its rows.
   using Table = std::tuple<std::size_t, py::object, py::object>;
 
   // One step over the gradients of some parameters (None: of none) and over rows of others, in the
-  // order of the parameters.
+  // order of the parameters. None, and no change, where it does not advance and no row takes part.
   py::object step_together(py::handle gradients, const std::vector<Table>& tables,
                            const ScaleArgument& scale, bool advances) {
     const Entered lock(*this, Call::step);

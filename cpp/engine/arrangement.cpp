@@ -38,8 +38,8 @@ void Arrangement::arrange(const Roster& roster, const JointGradients& gradients)
   if (gradients.sets != nullptr) {
     arrange(roster, GradientSets{gradients.sets});
     first_set = slots_;
+    invalidate();  // with rows it is no arrangement of whole tensors
   }
-  is_valid_ = false;
   for (const RowGradients& table : gradients.tables) {
     const bool one = table.is_in_order();
     for (std::size_t i = 0; i < table.rows.size(); ++i) {

@@ -48,8 +48,8 @@ class OneStep:
         self._refuse("step_rows", others, (1.0, None))
         if number in self._tables:
             raise RuntimeError(
-                f"cannot call step_rows({shown(self._names[number])}, ...) twice inside one_step(): concatenate the "
-                "indices, and the rows"
+                f"cannot call step_rows({shown(self._names[number])}, ...) twice inside "
+                "one_step(): concatenate the indices, and the rows"
             )
         self._tables[number] = (indices, rows)
         return _NOT_YET

@@ -129,12 +129,14 @@ class Steps:
         grads: Sequence[Any] | None,
         tables: Mapping[int, tuple[object, object]],
         scale: Any,
+        *,
+        advances: bool = True,
     ) -> StepResult:
         """One step with the gradients of some parameters and of some rows of others."""
         engine = self._engine
         engine.begin()
         parts = [(number, *tables[number]) for number in sorted(tables)]
-        result = engine.core.step_together(grads, parts, scale)
+        result = engine.core.step_together(grads, parts, scale, advances)
         if engine.tensors is not None:
             if grads is not None:
                 engine.tensors.after_step(result, grads)
@@ -150,25 +152,20 @@ class Steps:
         advance: bool | None,
     ) -> StepResult:
         """Step with the gradients of some rows of one parameter."""
-        engine = self._engine
-        if advance is not None and Switch().check("advance", advance):
-            scale = engine.space.check_grad_scale(grad_scale)
-            return self.step_together(None, {number: (indices, rows)}, scale)
-        engine.begin()
-        group = engine.groups[engine.tree.group_of[number]]
-        if advance is None and group.has_schedule and engine.core.step_count == 0:
+        if advance is None:
             self._refuse_rate_that_stands_still(number)
-        scale = engine.space.check_grad_scale(grad_scale)
-        result = engine.core.step_rows(number, indices, rows, scale)
-        if engine.tensors is not None:
-            engine.tensors.note(result, [number])
-        return _APPLIED if result is None else StepResult(*result)
+        advances = advance is not None and Switch().check("advance", advance)
+        scale = self._engine.space.check_grad_scale(grad_scale)
+        return self.step_together(None, {number: (indices, rows)}, scale, advances=advances)
 
     def _refuse_rate_that_stands_still(self, number: int) -> None:
         """Raise where a second step of rows follows a schedule that nothing has advanced."""
-        if self._engine.core.steps_of(number) > 0:
+        engine = self._engine
+        group = engine.groups[engine.tree.group_of[number]]
+        core = engine.core
+        if group.has_schedule and core.step_count == 0 and core.steps_of(number) > 0:
             raise RuntimeError(
-                f"step_rows of {shown(self._engine.tree.names[number])}: the learning rate is a schedule, "
+                f"step_rows of {shown(engine.tree.names[number])}: the learning rate is a schedule, "
                 "which steps of rows do not advance, and no other step has: pass advance=True where the "
                 "rows are the whole step, call it with the rest of the batch inside `with "
                 "opt.one_step():`, or pass advance=False if this is meant"
