@@ -84,8 +84,8 @@ class BoundGradients:
             if param.grad is not array:
                 now = "None" if param.grad is None else "another tensor"
                 raise RuntimeError(
-                    f"gradient of {shown(name)}: expected the bound tensor as the parameter's grad, got "
-                    f"{now}: bind the parameters themselves, opt.bind(params), or use "
+                    f"gradient of {shown(name)}: expected the bound tensor as the parameter's grad, "
+                    f"got {now}: bind the parameters themselves, opt.bind(params), or use "
                     "zero_grad(set_to_none=False)"
                 )
         return None

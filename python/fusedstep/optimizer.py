@@ -263,9 +263,10 @@ class Optimizer(DefinesRule, HoldsEngine):
         Notes
         -----
         The update is lazy: only these rows of the parameter, its state and its average change, and
-        the parameter's counter grows by one. For rules with state the result differs from that of a dense gradient with zeros (lazy Adam
-        is not dense Adam: the moments of other rows do not decay). The norm is that of the summed
-        rows. Without indices, or if the parameter is frozen, nothing happens.
+        the parameter's counter grows by one. For rules with state the result differs from that of a
+        dense gradient with zeros (lazy Adam is not dense Adam: the moments of other rows do not
+        decay). The norm is that of the summed rows. Without indices, or if the parameter is frozen,
+        nothing happens, but that `advance` counts a step.
 
         Raises
         ------

@@ -149,9 +149,9 @@ class ScheduleFreeAdamW(Optimizer):
         """Write the averages ``x`` to the parameters, to evaluate or save them.
 
         It waits for a step that another thread is making, and writes all parameters or none, as
-        :meth:`train` does. A copy of ``y`` is kept. Steps, state_dict, load_state_dict and add_group raise RuntimeError
-        until :meth:`train`. Working copies do not change: they remain copies of ``y``. A second
-        call changes nothing.
+        :meth:`train` does. A copy of ``y`` is kept. Steps, state_dict, load_state_dict and
+        add_group raise RuntimeError until :meth:`train`. Working copies do not change: they remain
+        copies of ``y``. A second call changes nothing.
 
         Raises
         ------
