@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "formats/bfloat16.hpp"
+#include "formats/codes.hpp"
 #include "rules/rules.hpp"
 #include "work.hpp"
 

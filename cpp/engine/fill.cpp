@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "formats/bfloat16.hpp"
+#include "formats/codes.hpp"
 #include "numeric/float_environment.hpp"
 #include "plan.hpp"
 #include "threads/parallel.hpp"
@@ -47,6 +47,8 @@ void fill_lines(void* context, std::size_t first, std::size_t last) {
         return fill_items(to, filling.value, begin, end);
       case Format::bfloat16:
         return fill_items(to, bfloat16_bits(static_cast<float>(filling.value)), begin, end);
+      default:
+        return;
     }
   });
 }

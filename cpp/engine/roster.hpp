@@ -25,6 +25,7 @@ struct Group {
   double weight_decay = 0.0;  // coupled: added to the gradient; decoupled decay is a rule's scalar
   std::optional<double> max_norm;  // enables clipping by norm
   double max_value = std::numeric_limits<double>::infinity();
+  Rounding rounding = Rounding::nearest;  // of narrow parameters
 };
 
 struct Tensor {
@@ -91,6 +92,7 @@ struct Policy {
   bool error_if_nonfinite = false;
   bool clip_per_group = false;
   double ema_decay = 0.0;  // for tensors that have an average
+  std::uint64_t seed = 0;  // of stochastic rounding
 };
 
 struct StepResult {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "adjustment.hpp"
-#include "formats/bfloat16.hpp"
+#include "formats/codes.hpp"
 #include "numeric/reduce.hpp"
 #include "row_sums.hpp"
 #include "tensor.hpp"

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "formats/format.hpp"
+#include "formats/rounding.hpp"
 #include "rules/rule.hpp"
 
 namespace fusedstep {
@@ -17,7 +18,12 @@ struct TensorView {
   std::array<Array, kMaxStates> state;  // absent where the variant has none
   Array average;                        // of the parameter over time, or absent
   Array copy;                           // of the parameter in another format, or absent
-  std::size_t row_size = 1;             // elements per row, for row-wise rules
+  Array correction;                     // of the parameter, as `rounding` has one, or absent
+  Rounding rounding = Rounding::nearest;
+  std::uint32_t number = 0;  // of the tensor, for random numbers
+  std::size_t row_size = 1;  // elements per row, for row-wise rules
+  bool is_native = true;     // parameter and states are stored as computed
+  std::size_t block = 1;     // elements that no cut divides, since they share a scale
 };
 
 // The part of a tensor that a step updates: all of it, or one row. Its elements count from 0; the
@@ -26,6 +32,7 @@ struct Part {
   const TensorView* tensor;
   std::size_t first;  // element of the tensor that is the part's element 0
   const Array* sets;  // one gradient per set, for the part's elements
+  Draw draw = {};     // for rounding
 };
 
 // Some rows of a tensor, by number, in ascending order. The gradients of row i are the rows
@@ -45,6 +52,10 @@ struct NamedRows {
 constexpr std::size_t kShortRow = 512;  // bytes, at most
 
 // Elements of an array that is stored as computed, from index i on; anything if it is absent.
+inline Array from_element(const Array& array, std::size_t i) {
+  return {static_cast<std::byte*>(array.data) + bytes_of(array.format, i), nullptr, array.format};
+}
+
 template <class T>
 FUSEDSTEP_HD T* elements(const Array& array, std::size_t i) {
   return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(array.data) + i * sizeof(T));

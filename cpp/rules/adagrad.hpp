@@ -12,7 +12,7 @@ struct Adagrad {
   static constexpr ScalarNames kScalars{{"lr", "lr_decay", "eps"}};
   static constexpr FlagNames kFlags{{"eps_inside_sqrt"}};
   static constexpr bool kEpsInside = Flags & 1;
-  static constexpr States kStates{{{"sum"}}};
+  static constexpr States kStates{{{"sum", Content::square}}};
 
   struct Scalars {
     double lr, lr_decay, eps;
@@ -52,8 +52,9 @@ struct RMSprop {
   static constexpr ScalarNames kScalars{{"lr", "alpha", "eps", "momentum"}};
   static constexpr FlagNames kFlags{{"centered", "momentum", "eps_inside_sqrt"}};
   static constexpr bool kCentered = Flags & 1, kMomentum = Flags & 2, kEpsInside = Flags & 4;
-  static constexpr States kStates{
-      {{"square_avg"}, {"grad_avg", kCentered}, {"momentum_buffer", kMomentum}}};
+  static constexpr States kStates{{{"square_avg", kCentered ? Content::exact : Content::square},
+                                   {"grad_avg", Content::exact, kCentered},
+                                   {"momentum_buffer", Content::average, kMomentum}}};
 
   struct Scalars {
     double lr, alpha, eps, momentum;
@@ -90,7 +91,8 @@ struct Adadelta {
   static constexpr const char* kName = "adadelta";
   static constexpr ScalarNames kScalars{{"lr", "rho", "eps"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"square_avg"}, {"acc_delta"}}};
+  static constexpr States kStates{
+      {{"square_avg", Content::square}, {"acc_delta", Content::square}}};
 
   struct Scalars {
     double lr, rho, eps;

@@ -17,7 +17,9 @@ struct Adam {
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps"}};
   static constexpr FlagNames kFlags{{"amsgrad", "eps_inside_sqrt"}};
   static constexpr bool kAmsgrad = Flags & 1, kEpsInside = Flags & 2;
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}, {"max_exp_avg_sq", kAmsgrad}}};
+  static constexpr States kStates{{{"exp_avg", Content::average},
+                                   {"exp_avg_sq", Content::square},
+                                   {"max_exp_avg_sq", Content::square, kAmsgrad}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps;
@@ -69,7 +71,7 @@ struct Adamax {
   static constexpr const char* kName = "adamax";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg"}, {"exp_inf"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_inf", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps;
@@ -116,7 +118,7 @@ struct NAdam {
       {"lr", "beta1", "beta2", "eps", "momentum_decay", "weight_decay"}};
   static constexpr FlagNames kFlags{{"decoupled_weight_decay"}};
   static constexpr bool kDecoupled = Flags & 1;
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_avg_sq", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps, momentum_decay, weight_decay;
@@ -154,7 +156,7 @@ struct RAdam {
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{{"decoupled_weight_decay"}};
   static constexpr bool kDecoupled = Flags & 1;
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_avg_sq", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps, weight_decay;

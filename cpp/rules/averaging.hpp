@@ -53,7 +53,7 @@ struct ScheduleFreeAdamW {
   static constexpr ScalarNames kScalars{
       {"lr", "beta1", "beta2", "eps", "weight_decay", "warmup_steps"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"z"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"z"}, {"exp_avg_sq", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps, weight_decay, warmup_steps;

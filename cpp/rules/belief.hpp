@@ -12,7 +12,8 @@ struct AdaBelief {
   static constexpr const char* kName = "adabelief";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_var"}}};
+  static constexpr States kStates{
+      {{"exp_avg", Content::average}, {"exp_avg_var", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps, weight_decay;
@@ -47,7 +48,7 @@ struct Yogi {
   static constexpr const char* kName = "yogi";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_avg_sq", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, eps;

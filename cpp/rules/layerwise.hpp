@@ -16,7 +16,7 @@ struct LAMB {
   static constexpr const char* kName = "lamb";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{{"trust_ratio"}};
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_avg_sq", Content::square}}};
   static constexpr bool kLayerwise = true;
 
   struct Scalars {
@@ -64,7 +64,7 @@ struct LARS {
   static constexpr ScalarNames kScalars{{"lr", "momentum", "trust_coefficient", "weight_decay"}};
   static constexpr FlagNames kFlags{{"momentum", "trust_ratio"}};
   static constexpr bool kMomentum = Flags & 1, kTrustRatio = Flags & 2;
-  static constexpr States kStates{{{"momentum_buffer", kMomentum}}};
+  static constexpr States kStates{{{"momentum_buffer", Content::average, kMomentum}}};
   static constexpr bool kLayerwise = true;
 
   struct Scalars {

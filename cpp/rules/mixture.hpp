@@ -12,7 +12,10 @@ struct Adan {
   static constexpr const char* kName = "adan";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "beta3", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg"}, {"exp_avg_diff"}, {"exp_avg_sq"}, {"pre_grad"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average},
+                                   {"exp_avg_diff", Content::average},
+                                   {"exp_avg_sq", Content::square},
+                                   {"pre_grad", Content::number}}};
 
   struct Scalars {
     double lr, beta1, beta2, beta3, eps, weight_decay;
@@ -62,7 +65,9 @@ struct AdEMAMix {
   static constexpr ScalarNames kScalars{
       {"lr", "beta1", "beta2", "beta3", "alpha", "warmup_steps", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg_fast"}, {"exp_avg_slow"}, {"exp_avg_sq"}}};
+  static constexpr States kStates{{{"exp_avg_fast", Content::average},
+                                   {"exp_avg_slow", Content::average},
+                                   {"exp_avg_sq", Content::square}}};
 
   struct Scalars {
     double lr, beta1, beta2, beta3, alpha, warmup_steps, eps, weight_decay;

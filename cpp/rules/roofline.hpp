@@ -13,10 +13,10 @@ struct Roofline {
   static constexpr ScalarNames kScalars{};
   static constexpr FlagNames kFlags{};
   static constexpr unsigned kVariants = kMaxStates + 1;
-  static constexpr States kStates{{{"first", Count >= 1},
-                                   {"second", Count >= 2},
-                                   {"third", Count >= 3},
-                                   {"fourth", Count >= 4}}};
+  static constexpr States kStates{{{"first", Content::average, Count >= 1},
+                                   {"second", Content::average, Count >= 2},
+                                   {"third", Content::average, Count >= 3},
+                                   {"fourth", Content::average, Count >= 4}}};
 
   struct Scalars {};
 

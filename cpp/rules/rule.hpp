@@ -51,8 +51,17 @@ struct Names {
 using ScalarNames = Names<kMaxScalars>;
 using FlagNames = Names<kMaxFlags>;
 
+// What a state holds, which decides how narrow it may be stored (docs/low-precision.md).
+enum class Content : unsigned char {
+  exact,    // nothing may be lost: parameters of its own, or terms of a difference
+  number,   // no code of 8 bits is fine enough
+  average,  // of either sign
+  square,   // >= 0, and divided by: what is not 0 must not become 0
+};
+
 struct State {
   const char* name = nullptr;
+  Content content = Content::exact;
   bool used = true;
 };
 struct States {

@@ -13,7 +13,7 @@ struct SGD {
   static constexpr ScalarNames kScalars{{"lr", "momentum", "dampening"}};
   static constexpr FlagNames kFlags{{"momentum", "nesterov"}};
   static constexpr bool kMomentum = Flags & 1, kNesterov = Flags & 2;
-  static constexpr States kStates{{{"momentum_buffer", kMomentum}}};
+  static constexpr States kStates{{{"momentum_buffer", Content::average, kMomentum}}};
 
   struct Scalars {
     double lr, momentum, dampening;
@@ -42,7 +42,7 @@ struct Momentum {
   static constexpr const char* kName = "momentum";
   static constexpr ScalarNames kScalars{{"lr", "beta"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"momentum_buffer"}}};
+  static constexpr States kStates{{{"momentum_buffer", Content::average}}};
 
   struct Scalars {
     double lr, beta;

@@ -11,7 +11,7 @@ struct Lion {
   static constexpr const char* kName = "lion";
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "weight_decay"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"exp_avg"}}};
+  static constexpr States kStates{{{"exp_avg", Content::average}}};
 
   struct Scalars {
     double lr, beta1, beta2, weight_decay;
@@ -39,7 +39,7 @@ struct Rprop {
   static constexpr const char* kName = "rprop";
   static constexpr ScalarNames kScalars{{"eta1", "eta2", "step_size1", "step_size2"}};
   static constexpr FlagNames kFlags{};
-  static constexpr States kStates{{{"prev"}, {"step_size"}}};
+  static constexpr States kStates{{{"prev", Content::average}, {"step_size"}}};
 
   struct Scalars {
     double eta1, eta2, step_size1, step_size2;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bindings/unlocked.hpp"
-#include "formats/bfloat16.hpp"
+#include "formats/codes.hpp"
 
 namespace fusedstep::bindings {
 namespace {

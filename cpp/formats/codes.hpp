@@ -1,0 +1,184 @@
+// The codes of the narrow formats, and what they stand for. Each codec maps magnitudes to integers
+// in order ("extended" codes, with bits to spare), of which the format keeps the upper bits: to
+// round is to add and to shift. Written for one number or a register of them (words.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "rounding.hpp"
+#include "words.hpp"
+
+namespace fusedstep {
+
+// The upper half of a float32.
+struct Bfloat16Codec {
+  static constexpr int kSpare = 16;  // bits of an extended code that the format drops
+
+  template <class U>
+  FUSEDSTEP_HD static U extend(Float<U> number) {
+    const U bits = Words<U>::as_bits(number), nan = bits * 0u + 0x7fc00000u;
+    return number != number ? nan : bits;
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> value(U extended) {
+    return Words<U>::as_float(extended);
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> decode(U code) {
+    return Words<U>::as_float(code << kSpare);
+  }
+};
+
+// IEEE 754's binary16. Above 2^-14 its codes are those of float32 but for the bias of the exponent;
+// below, multiples of 2^-24.
+struct Float16Codec {
+  static constexpr int kSpare = 13;
+  static constexpr std::uint32_t kBias = 112u << 23, kSubnormal = 1u << 23,
+                                 kInfinity = 0x7c00u << 13;
+  static constexpr std::uint32_t kSign = 0x8000u << kSpare;
+
+  template <class U>
+  FUSEDSTEP_HD static U extend(Float<U> number) {
+    using W = Words<U>;
+    const U bits = W::as_bits(number), magnitude = bits & 0x7fffffffu;
+    const U inexact = magnitude * 0u + 1u, infinity = magnitude * 0u + kInfinity,
+            nan = magnitude * 0u + (kInfinity | 0x00400000u), none = magnitude * 0u;
+    const U normal = magnitude - kBias;
+    // In steps of 2^-37; the last bit says whether there was more.
+    const U small = magnitude < kBias + kSubnormal ? magnitude : none;
+    const Float<U> steps = W::as_float(small) * 0x1p37f;
+    const U count = W::to_integer(steps);
+    const U subnormal = count | (W::to_float(count) != steps ? inexact : none);
+    U code = magnitude < kBias + kSubnormal ? subnormal : normal;
+    code = magnitude > kBias + kInfinity ? infinity : code;
+    code = magnitude > 0x7f800000u ? nan : code;
+    return code | ((bits >> 3) & kSign);
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> value(U extended) {
+    using W = Words<U>;
+    const U code = extended & (kSign - 1u), high = code * 0u + 2u * kBias, low = code * 0u + kBias;
+    const U normal = code + (code >= kInfinity ? high : low);
+    const U small = code < kSubnormal ? code : code * 0u;
+    const U subnormal = W::as_bits(W::to_float(small) * 0x1p-37f);
+    return W::as_float((code < kSubnormal ? subnormal : normal) | ((extended & kSign) << 3));
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> decode(U code) {
+    return value<U>(code << kSpare);
+  }
+};
+
+// The code of a 16-bit format.
+template <class Codec, class U, class Round>
+FUSEDSTEP_HD U encode(Float<U> number, Round round) {
+  const U code = Codec::template extend<U>(number);
+  return (code + round(code, Codec::kSpare)) >> Codec::kSpare;
+}
+
+FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
+  return std::uint16_t(encode<Bfloat16Codec, std::uint32_t>(number, ToNearest{}));
+}
+
+// A number in two parts: a code of a 16-bit format and a correction of `Bits` bits, 16 or 8, in
+// units of what follows the code's last bit. With 16 bits of correction nothing is lost of a number
+// that bfloat16's exponents, or float16's, can hold.
+template <class Codec, int Bits>
+struct SplitCodec {
+  // Spare bits that the correction does not hold.
+  static constexpr int kLost = Bits < Codec::kSpare ? Codec::kSpare - Bits : 0;
+  static constexpr int kHeld = Codec::kSpare - kLost;
+
+  template <class U>
+  struct Parts {
+    U code, correction;
+  };
+
+  // To nearest, half away from 0: the correction's sign says where the code came from.
+  template <class U, class Round>
+  FUSEDSTEP_HD static Parts<U> split(Float<U> number, Round round) {
+    U code = Codec::template extend<U>(number);
+    if constexpr (kLost != 0) code = (code + round(code, kLost)) >> kLost;
+    return {(code + (1u << (kHeld - 1))) >> kHeld, sign_extended<kHeld>(code)};
+  }
+  // The correction's sign extended to all of its word.
+  template <class U>
+  FUSEDSTEP_HD static Float<U> join(U code, U correction) {
+    return Codec::template value<U>(((code << kHeld) + correction) << kLost);
+  }
+};
+
+// 8-bit codes of numbers in a block of kBlock, which have one power of 2 as their scale. A code is
+// a float without sign: a few bits of exponent and three of mantissa, minus the code of 0. So codes
+// are spaced evenly near 0 and in proportion to the number further out (as the mu-law of
+// telephony), and to decode one takes a shift, a subtraction and a multiplication.
+constexpr std::size_t kBlock = 128;
+constexpr int kMantissaShift = 20;
+
+// The scale is the power of 2 by which the largest magnitude of the block, given by its bits, is
+// less than 1.875, so that rounding up cannot exceed the greatest code. NaN if the block has a NaN
+// or an infinity, and then all of it is NaN, with codes of 0.
+FUSEDSTEP_HD float block_scale(std::uint32_t largest) {
+  using W = Words<std::uint32_t>;
+  if (largest >= 0x7f800000u) return W::as_float(0x7fc00000u);
+  const std::uint32_t exponent = (largest + 0x110000u) >> 23;
+  return W::as_float((exponent < 1u ? 1u : exponent > 254u ? 254u : exponent) << 23);
+}
+// 1 / scale; 0 for NaN.
+FUSEDSTEP_HD float inverse_scale(float scale) {
+  using W = Words<std::uint32_t>;
+  const std::uint32_t bits = W::as_bits(scale);
+  if (bits > 0x7f000000u) return 0.0f;
+  return W::as_float(bits == 0x7f000000u ? 0x00400000u : 0x7f000000u - bits);
+}
+
+// 1 bit of sign, 4 of exponent: magnitudes from 2^-18 of the scale.
+struct Signed8Codec {
+  static constexpr std::uint32_t kZero = 112u << 23;  // 2^-15, the code of 0
+
+  template <class U>
+  FUSEDSTEP_HD static U magnitude(Float<U> number) {
+    return Words<U>::as_bits(number) & 0x7fffffffu;
+  }
+  template <class U, class Round>
+  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
+    using W = Words<U>;
+    const U bits = W::as_bits(number);
+    const U code = W::as_bits(W::as_float(bits & 0x7fffffffu) * inverse + 0x1p-15f);
+    return (((code + round(code, kMantissaShift)) >> kMantissaShift) & 0x7fu) |
+           ((bits >> 24) & 0x80u);
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> decode(U code, float scale) {
+    using W = Words<U>;
+    const U zero = ((code << 24) & 0x80000000u) | kZero;
+    return (W::as_float(((code << kMantissaShift) & 0x07f00000u) | zero) - W::as_float(zero)) *
+           scale;
+  }
+};
+
+// 5 bits of exponent: numbers >= 0, from 2^-34 of the scale. It divides by what is stored so: a
+// number > 0 never becomes 0.
+struct Unsigned8Codec {
+  static constexpr std::uint32_t kZero = 96u << 23;  // 2^-31, the code of 0
+
+  template <class U>
+  FUSEDSTEP_HD static U magnitude(Float<U> number) {
+    return Words<U>::as_bits(number);
+  }
+  template <class U, class Round>
+  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
+    using W = Words<U>;
+    const U code = W::as_bits(number * inverse + 0x1p-31f) - kZero;
+    const U result = (code + round(code, kMantissaShift)) >> kMantissaShift;
+    const U bits = W::as_bits(number), one = bits * 0u + 1u, least = bits < one ? bits : one;
+    return result > least ? result : least;
+  }
+  template <class U>
+  FUSEDSTEP_HD static Float<U> decode(U code, float scale) {
+    return (Words<U>::as_float((code << kMantissaShift) | kZero) - 0x1p-31f) * scale;
+  }
+};
+
+}  // namespace fusedstep

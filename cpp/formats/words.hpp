@@ -1,0 +1,48 @@
+// 32-bit words and the floats of the same bits: one at a time here, or as many as a register holds
+// (lanes.hpp). Codecs are written once, for both.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "numeric/host_device.hpp"
+
+namespace fusedstep {
+
+// For a type U of one or several 32-bit words: Float, of the same bits, and conversions.
+template <class U>
+struct Words;
+
+template <>
+struct Words<std::uint32_t> {
+  using Float = float;
+  FUSEDSTEP_HD static float as_float(std::uint32_t bits) {
+    float number;
+    std::memcpy(&number, &bits, sizeof bits);
+    return number;
+  }
+  FUSEDSTEP_HD static std::uint32_t as_bits(float number) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    return bits;
+  }
+  // By value; both less than 2^31.
+  FUSEDSTEP_HD static float to_float(std::uint32_t number) {
+    return static_cast<float>(static_cast<std::int32_t>(number));
+  }
+  FUSEDSTEP_HD static std::uint32_t to_integer(float number) {
+    return static_cast<std::uint32_t>(static_cast<std::int32_t>(number));
+  }
+};
+
+template <class U>
+using Float = typename Words<U>::Float;
+
+// The sign of the lowest `bits` bits of each word, extended to all of it.
+template <int Bits, class U>
+FUSEDSTEP_HD U sign_extended(U word) {
+  constexpr std::uint32_t kSign = 1u << (Bits - 1), kMask = (kSign << 1) - 1;
+  return ((word & kMask) ^ kSign) - kSign;
+}
+
+}  // namespace fusedstep
