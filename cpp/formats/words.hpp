@@ -9,13 +9,14 @@
 
 namespace fusedstep {
 
-// For a type U of one or several 32-bit words: Float, of the same bits, and conversions.
+// For a type U of one or several 32-bit words: Float and Signed, of the same bits, and conversions.
 template <class U>
 struct Words;
 
 template <>
 struct Words<std::uint32_t> {
   using Float = float;
+  using Signed = std::int32_t;
   FUSEDSTEP_HD static float as_float(std::uint32_t bits) {
     float number;
     std::memcpy(&number, &bits, sizeof bits);
@@ -38,11 +39,11 @@ struct Words<std::uint32_t> {
 template <class U>
 using Float = typename Words<U>::Float;
 
-// The sign of the lowest `bits` bits of each word, extended to all of it.
+// The sign of the lowest `Bits` bits of each word, extended to all of it.
 template <int Bits, class U>
 FUSEDSTEP_HD U sign_extended(U word) {
-  constexpr std::uint32_t kSign = 1u << (Bits - 1), kMask = (kSign << 1) - 1;
-  return ((word & kMask) ^ kSign) - kSign;
+  using Signed = typename Words<U>::Signed;
+  return U(Signed(word << (32 - Bits)) >> (32 - Bits));
 }
 
 }  // namespace fusedstep

@@ -17,7 +17,7 @@ struct LAMB {
   static constexpr ScalarNames kScalars{{"lr", "beta1", "beta2", "eps", "weight_decay"}};
   static constexpr FlagNames kFlags{{"trust_ratio"}};
   static constexpr States kStates{{{"exp_avg", Content::average}, {"exp_avg_sq", Content::square}}};
-  static constexpr bool kLayerwise = true;
+  static constexpr bool kLayerwise = true, kProbeStores = true;
 
   struct Scalars {
     double lr, beta1, beta2, eps, weight_decay;
@@ -38,22 +38,22 @@ struct LAMB {
     eps = T(s.eps * root);
   }
 
-  FUSEDSTEP_HD T direction(T p, T exp_avg, T exp_avg_sq) const {
+  FUSEDSTEP_HD T direction(T p, T, T exp_avg, T exp_avg_sq) const {
     return correction * exp_avg / (square_root(exp_avg_sq) + eps) + weight_decay * p;
   }
 
   FUSEDSTEP_HD T probe(T p, T g, T& exp_avg, T& exp_avg_sq) const {
     exp_avg = beta1 * exp_avg + weight1 * g;
     exp_avg_sq = beta2 * exp_avg_sq + weight2 * (g * g);
-    return direction(p, exp_avg, exp_avg_sq);
+    return direction(p, g, exp_avg, exp_avg_sq);
   }
 
   FUSEDSTEP_HD void scale(double param_norm, double norm) {
     if constexpr (Flags & 1) lr = T(rate * trust_ratio(param_norm, norm));
   }
 
-  FUSEDSTEP_HD void operator()(T& p, T, T& exp_avg, T& exp_avg_sq) const {
-    p = p - lr * direction(p, exp_avg, exp_avg_sq);
+  FUSEDSTEP_HD void operator()(T& p, T g, T& exp_avg, T& exp_avg_sq) const {
+    p = p - lr * direction(p, g, exp_avg, exp_avg_sq);
   }
 };
 
@@ -65,7 +65,7 @@ struct LARS {
   static constexpr FlagNames kFlags{{"momentum", "trust_ratio"}};
   static constexpr bool kMomentum = Flags & 1, kTrustRatio = Flags & 2;
   static constexpr States kStates{{{"momentum_buffer", Content::average, kMomentum}}};
-  static constexpr bool kLayerwise = true;
+  static constexpr bool kLayerwise = true, kProbeStores = false;
 
   struct Scalars {
     double lr, momentum, trust_coefficient, weight_decay;
@@ -77,6 +77,7 @@ struct LARS {
       : given(s), momentum(T(s.momentum)), weight_decay(T(s.weight_decay)), lr(T(s.lr)) {}
 
   FUSEDSTEP_HD T probe(T, T g, T&) const { return g; }
+  FUSEDSTEP_HD T direction(T, T g, T) const { return g; }
 
   FUSEDSTEP_HD void scale(double param_norm, double norm) {
     if constexpr (kTrustRatio)

@@ -14,7 +14,10 @@
 // A layer-wise rule, whose steps depend on norms over a whole tensor, has two sweeps. It adds
 //
 //     static constexpr bool kLayerwise = true;
-//     T probe(T p, T g, T& state...) const;         first sweep: updates state, returns a direction
+//     static constexpr bool kProbeStores;           whether the first sweep updates the states, or
+//                                                   the second does
+//     T probe(T p, T g, T& state...) const;         first sweep: returns a direction
+//     T direction(T p, T g, T state...) const;      the same from states that have been updated
 //     void scale(double param_norm, double norm);   once per tensor: norms of p and the direction
 //
 // and its operator() is the second sweep.
