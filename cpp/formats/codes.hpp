@@ -117,13 +117,14 @@ constexpr std::size_t kBlock = 128;
 constexpr int kMantissaShift = 20;
 
 // The scale is the power of 2 by which the largest magnitude of the block, given by its bits, is
-// less than 1.875, so that rounding up cannot exceed the greatest code. NaN if the block has a NaN
-// or an infinity, and then all of it is NaN, with codes of 0.
+// less than 1.8671875, so that rounding up cannot exceed the greatest code. It is at least 2^-115,
+// so that the least code is a float32: 2^-149. NaN if the block has a NaN, an infinity or a number
+// for which 2^127 is too little, and then all of it is NaN, with codes of 0.
 FUSEDSTEP_HD float block_scale(std::uint32_t largest) {
   using W = Words<std::uint32_t>;
-  if (largest >= 0x7f800000u) return W::as_float(0x7fc00000u);
-  const std::uint32_t exponent = (largest + 0x110000u) >> 23;
-  return W::as_float((exponent < 1u ? 1u : exponent > 254u ? 254u : exponent) << 23);
+  if (largest >= 0x7f6f0000u) return W::as_float(0x7fc00000u);
+  const std::uint32_t exponent = (largest + 0x110000u) >> 23, least = 12u;
+  return W::as_float((exponent > least ? exponent : least) << 23);
 }
 // 1 / scale; 0 for NaN.
 FUSEDSTEP_HD float inverse_scale(float scale) {
