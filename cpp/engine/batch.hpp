@@ -2,6 +2,7 @@
 // divided. What stays the same between steps is kept.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +27,7 @@ struct Cohort {
   RuleInfo::Fit fit = nullptr;  // for layer-wise rules
   FunctorBytes functor = {};
   Gradient gradient = {};
+  Draw draw = {};               // without the tensor's number
   bool is_plain = false;        // gradients are used as is
   const Array* sets = nullptr;  // gradients of all participants
 };
@@ -36,7 +38,7 @@ struct Task {
   const Participant* participant;
   std::size_t cohort;
   std::size_t bytes;                // touched by the step
-  bool is_bare;                     // whole, with neither average nor copy
+  bool is_bare;                     // whole, stored as computed, with neither average nor copy
   const NamedRows* rows = nullptr;  // null: the whole tensor
 
   std::size_t item_bytes() const { return bytes_of(tensor->param.format, 1); }
@@ -45,7 +47,12 @@ struct Task {
   }
   // Elements that no cut divides.
   std::size_t indivisible() const {
-    return rows != nullptr && rows->is_short ? rows->size : tensor->row_size;
+    return rows != nullptr && rows->is_short ? rows->size
+                                             : std::max(tensor->row_size, tensor->block);
+  }
+  // From indivisible items to what the driver counts: elements, where they are blocks.
+  std::size_t driver_index(std::size_t item) const {
+    return tensor->block == 1 ? item : std::min(item * tensor->block, participant->size);
   }
   // What a norm knows as a tensor each, and the blocks of its sum.
   std::size_t slots() const { return rows != nullptr ? rows->count : 1; }
@@ -96,8 +103,14 @@ class Batch {
   void visit_blocks(std::size_t first, std::size_t last, Visit visit);
   Threads threads_for(std::size_t bytes) const;
   Part part_of(const Task& task) const {
-    return {task.tensor, task.participant->first,
-            cohorts[task.cohort].sets + task.participant->first_set};
+    const Cohort& cohort = cohorts[task.cohort];
+    return {task.tensor, task.participant->first, cohort.sets + task.participant->first_set,
+            draw_of(task)};
+  }
+  Draw draw_of(const Task& task) const {
+    Draw draw = cohorts[task.cohort].draw;
+    draw.tensor = task.tensor->number;
+    return draw;
   }
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 

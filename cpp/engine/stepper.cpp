@@ -97,7 +97,8 @@ void Stepper::add_rows(Table& table, const RowGradients& gradients, std::size_t 
   const Tensor& tensor = tensors_[gradients.tensor];
   const std::size_t size = gradients.row_size, count = gradients.rows.size();
   const bool in_order = gradients.is_in_order();
-  const bool is_short = bytes_of(tensor.format(), size) <= kShortRow;
+  const bool is_short = tensor.view.is_native && is_native(gradients.values.format) &&
+                        bytes_of(tensor.format(), size) <= kShortRow;
   const bool as_sets = !is_short && !in_order;
   if (as_sets) table.sets = gradients.sets();
   table.ones.assign(table.sets.size(), 1.0);
@@ -125,7 +126,7 @@ void Stepper::add_rows(Table& table, const RowGradients& gradients, std::size_t 
 
 void Stepper::add_task(Batch& batch, const Participant& participant, std::size_t cohort) const {
   const Tensor& tensor = tensors_[participant.tensor];
-  const bool is_bare = !tensor.view.average && !tensor.view.copy;
+  const bool is_bare = !tensor.view.average && !tensor.view.copy && tensor.view.is_native;
   batch.tasks.push_back(
       {&tensor.view, &participant, cohort, participant.size * bytes_per_element(tensor), is_bare});
 }
@@ -138,6 +139,7 @@ std::size_t Stepper::bytes_per_element(const Tensor& tensor) const {
     for (const Array& state : view.state) bytes += state ? bytes_of(state.format, 1) : 0;
   if (view.average) bytes += bytes_of(view.average.format, 1);
   if (view.copy) bytes += bytes_of(view.copy.format, 1);
+  if (view.correction) bytes += bytes_of(view.correction.format, 1);
   return bytes;
 }
 
@@ -152,6 +154,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   cohort.sweeps = &rule().sweeps[isa]->of[group.variant][compute];
   cohort.fit = rule().fit[group.variant][compute];
   rule().prepare[group.variant][compute](group.scalars.data(), step + 1, &cohort.functor);
+  cohort.draw = {policy_.seed, static_cast<std::uint64_t>(step) + 1, 0};
   cohort.sets = gradients.sets;
   cohort.gradient.set_count = gradients.set_count;
   cohort.gradient.weights = gradients.weights;

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernel_table.hpp"
+#include "narrow.hpp"
 #include "numeric/reduce.hpp"
 #include "stages.hpp"
 
@@ -37,7 +39,7 @@ void visit_rows(const Sweeps& sweeps, const void* rule, const Part& part, const 
   T shared[kRows];
   alignas(kCacheLine) T spread[kStaged + kRun];
   TensorView tensor = *part.tensor;
-  tensor.state[0] = {spread, nullptr, tensor.param.format};
+  tensor.state[0] = {spread, nullptr, std::is_same_v<T, float> ? Format::float32 : Format::float64};
   const std::size_t size = tensor.row_size, rows_before = part.first / size;
   for (std::size_t rows; row < last; row += rows) {
     rows = std::min(last - row, std::clamp<std::size_t>(kStaged / size, 1, kRows));
@@ -133,7 +135,7 @@ class Drive {
          begin += n, at += n, state_at += n, n = std::min(end - begin, kStaged)) {
       const T* const gradient = stage_gradient(gradient_, part_.sets, begin, n, staged);
       sweeps_.full(rule_, tensor, at, state_at, gradient, n, &extras);
-      if (gradient_.zero) zero_gradients<T>(gradient_, part_.sets, begin, n);
+      if (gradient_.zero) zero_gradients(gradient_, part_.sets, begin, n);
       if (tensor.copy) copy_out(n, elements<const T>(tensor.param, at), tensor.copy, at);
     }
   }
@@ -144,9 +146,24 @@ class Drive {
   const Gradient& gradient_;
 };
 
+// Whether loops can run over the arrays where they are.
+inline bool is_native(const Part& part, const Gradient& gradient) {
+  return part.tensor->is_native && are_native(part.sets, gradient.set_count);
+}
+
 template <class T>
 void update(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
             double ema_decay, std::size_t begin, std::size_t end) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!is_native(part, gradient)) {
+      NarrowDrive drive(sweeps, rule, part, gradient);
+      if (sweeps.settle == nullptr)
+        return drive.run(*part.tensor, ema_decay, begin, end, part.first + begin);
+      return visit_rows<T>(sweeps, rule, part, gradient, begin, end,
+                           [&](const TensorView& tensor, std::size_t from, std::size_t to) {
+                             drive.run(tensor, ema_decay, from, to, 0);
+                           });
+    }
   Drive<T>(sweeps, rule, part, gradient).run(ema_decay, begin, end);
 }
 
@@ -154,6 +171,10 @@ template <class T>
 void probe(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient,
            std::size_t size, std::size_t first, std::size_t last, double* param_sums,
            double* direction_sums) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!is_native(part, gradient))
+      return NarrowDrive(sweeps, rule, part, gradient)
+          .probe(size, first, last, param_sums, direction_sums);
   Drive<T>(sweeps, rule, part, gradient).probe(size, first, last, param_sums, direction_sums);
 }
 

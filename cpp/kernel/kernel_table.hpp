@@ -12,6 +12,19 @@
 
 namespace fusedstep {
 
+// A rule over whole blocks of a tensor that is not stored as computed, from element `at` on, the
+// start of one: `gradient` has that of the first, as float32 or in the parameter's format.
+using FusedSweep = void (*)(const void* rule, const TensorView& tensor, std::size_t at,
+                            const Array& gradient, std::size_t blocks, const Draw& draw);
+
+// Those of a rule, by how the parameter and the states are stored; null where they are not
+// compiled.
+enum class FusedParam : unsigned char { float32, nearest, stochastic, split16, split8 };
+enum class FusedState : unsigned char { float32, bfloat16, signed8 };
+struct FusedSweeps {
+  FusedSweep of[5][3];
+};
+
 // The loops of one rule, variant and type, over the elements [at, at + count) of a tensor, whose
 // arrays are stored as computed. Its states are indexed from `state_at` on. For a row-wise rule,
 // what the elements share of their rows is in the place of its first state. `rule` points to the
@@ -30,6 +43,11 @@ struct Sweeps {
   // squared gradients, and writes what the elements of each share.
   void (*settle)(const void* rule, const TensorView& tensor, std::size_t row, std::size_t count,
                  const double* mean_squares, void* shared);
+  // Layer-wise rules, else null: the direction that probe() returns, from states as they are.
+  void (*direction)(const void* rule, const TensorView& tensor, std::size_t at,
+                    const void* gradient, std::size_t count, const void* adjust, void* direction);
+  bool probe_stores;         // the first sweep of a layer-wise rule updates the states
+  const FusedSweeps* fused;  // null for most
 };
 
 constexpr std::size_t kMaxVariants = 1u << kMaxFlags;
@@ -59,8 +77,8 @@ struct Driver {
                 double* direction_sums);
   // update_bare() or update(), and measure(), of named rows, one after the other.
   void (*update_rows)(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
-                      const NamedRows& rows, const Gradient& gradient, double ema_decay,
-                      std::size_t begin, std::size_t end);
+                      const NamedRows& rows, const Gradient& gradient, const Draw& draw,
+                      double ema_decay, std::size_t begin, std::size_t end);
   void (*measure_rows)(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
                        std::size_t first, std::size_t last, double* sums, unsigned char* finite);
 };

@@ -50,8 +50,7 @@ void move_rows(std::size_t bytes, const std::size_t* number, std::size_t count, 
 template <class T>
 Array gather_gradients(const NamedRows& rows, std::size_t row, std::size_t count, T* block) {
   const std::size_t size = rows.size;
-  if (rows.first == nullptr)
-    return {elements<T>(rows.values, row * size), nullptr, rows.values.format};
+  if (rows.first == nullptr) return from_element(rows.values, row * size);
   const auto gradient = [&](std::size_t k) {
     return elements<const T>(rows.values, rows.gradients[k] * size);
   };
@@ -73,14 +72,13 @@ Array gather_gradients(const NamedRows& rows, std::size_t row, std::size_t count
 }
 
 // One long row as a part of its tensor, with its gradients as sets.
-template <class T>
 class LongRow {
  public:
   LongRow(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
-          std::size_t row)
+          std::size_t row, const Draw& draw = {})
       : gradient_(gradient),
-        only_{elements<T>(rows.values, row * rows.size), nullptr, rows.values.format},
-        part_{&tensor, rows.number[row] * rows.size, &only_} {
+        only_(from_element(rows.values, row * rows.size)),
+        part_{&tensor, rows.number[row] * rows.size, &only_, draw} {
     if (rows.first == nullptr) return;
     part_.sets = rows.sets + rows.first[row];
     gradient_.set_count = rows.first[row + 1] - rows.first[row];
@@ -149,9 +147,10 @@ class ShortRows {
 
 template <class T>
 void update_rows(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
-                 const NamedRows& rows, const Gradient& gradient, double ema_decay,
-                 std::size_t begin, std::size_t end) {
-  const bool is_bare = !tensor.average && !tensor.copy;
+                 const NamedRows& rows, const Gradient& gradient, const Draw& draw,
+                 double ema_decay, std::size_t begin, std::size_t end) {
+  const bool is_bare =
+      !tensor.average && !tensor.copy && tensor.is_native && is_native(rows.values.format);
   const auto step = [&](const Part& part, const Gradient& own, std::size_t from, std::size_t to) {
     if (is_bare && own.is_plain())
       update_bare<T>(sweeps, rule, part, own, from, to);
@@ -173,7 +172,7 @@ void update_rows(const Sweeps& sweeps, const void* rule, const TensorView& tenso
   for (std::size_t to; begin < end; begin = to) {
     const std::size_t row = begin / size, start = row * size;
     to = std::min(end, start + size);
-    const LongRow<T> own(tensor, rows, gradient, row);
+    const LongRow own(tensor, rows, gradient, row, draw);
     step(own.part(), own.gradient(), begin - start, to - start);
   }
 }
@@ -188,7 +187,7 @@ void measure_rows(const TensorView& tensor, const NamedRows& rows, const Gradien
     for (std::size_t to; first < last; first = to) {
       const std::size_t row = first / blocks, start = row * blocks;
       to = std::min(last, start + blocks);
-      const LongRow<T> own(tensor, rows, gradient, row);
+      const LongRow own(tensor, rows, gradient, row);
       measure<T>(own.part(), own.gradient(), rows.size, first - start, to - start, sums + start,
                  finite + start);
     }

@@ -6,10 +6,13 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "adjustment.hpp"
 #include "formats/codes.hpp"
+#include "narrow_arrays.hpp"
 #include "numeric/reduce.hpp"
 #include "row_sums.hpp"
 #include "tensor.hpp"
@@ -43,16 +46,41 @@ void add_sets(bool start, std::size_t n, const T* weights, T* out, const T* cons
     add_weighted<false>(n, weights, out, at[I]...);
 }
 
+// The numbers of a gradient: where they are if they are stored as computed, else in `out`.
+template <class T>
+const T* gradient_numbers(const Array& set, std::size_t begin, std::size_t n, T* out) {
+  if constexpr (std::is_same_v<T, float>) return load_numbers(set, begin, n, out);
+  return elements<const T>(set, begin);
+}
+
+inline bool are_native(const Array* sets, std::size_t count) {
+  return std::all_of(sets, sets + count, [](const Array& set) { return is_native(set.format); });
+}
+
+// The same of a parameter.
+template <class T>
+const T* param_numbers(const TensorView& tensor, std::size_t at, std::size_t n, T* out) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!is_native(tensor.param.format)) {
+      for (std::size_t i = 0; i < n; i += kNarrowStage)
+        load_param(tensor, at + i, std::min(kNarrowStage, n - i), out + i);
+      return out;
+    }
+  return elements<const T>(tensor.param, at);
+}
+
 template <class T>
 void combine_sets(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
                   T* out) {
   const T divisor = T(source.divisor);
   const T* at[kSetsAtOnce];
   T weight[kSetsAtOnce];
+  alignas(64) T decoded[kStageBytes / sizeof(T) + kRoom];
+  const bool as_they_are = are_native(sets, source.set_count);
   for (std::size_t k = 0, count; k < source.set_count; k += count) {
-    count = source.set_count - k >= kSetsAtOnce ? kSetsAtOnce : 1;
+    count = as_they_are && source.set_count - k >= kSetsAtOnce ? kSetsAtOnce : 1;
     for (std::size_t j = 0; j < count; ++j) {
-      at[j] = elements<const T>(sets[k + j], begin);
+      at[j] = gradient_numbers<T>(sets[k + j], begin, n, decoded);
       weight[j] = T(source.weights[k + j]);
     }
     if (count == 1)
@@ -64,12 +92,12 @@ void combine_sets(const Gradient& source, const Array* sets, std::size_t begin, 
   for (std::size_t i = 0; i < n; ++i) out[i] = out[i] / divisor;
 }
 
-// The gradient of the elements [begin, begin + n), staged in L1 unless it is a single array;
-// Adjustment does the rest in registers.
+// The gradient of the elements [begin, begin + n), staged in L1 unless it is a single array that is
+// stored as computed; Adjustment does the rest in registers.
 template <class T>
 const T* stage_gradient(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n,
                         T* out) {
-  const T* in = elements<const T>(sets[0], begin);
+  const T* in = source.weights == nullptr ? gradient_numbers<T>(sets[0], begin, n, out) : nullptr;
   if (source.is_one_array()) return in;
   if (source.weights != nullptr) {
     combine_sets(source, sets, begin, n, out);
@@ -108,7 +136,7 @@ void visit_block(const Array* sets, const Gradient& gradient, std::size_t begin,
                  Visit visit) {
   constexpr std::size_t kStaged = kStageBytes / sizeof(T);
   static_assert(kReduceBlock % kStaged == 0 && kStaged % kLanes == 0, "lanes start anew a stage");
-  alignas(64) T staged[kStaged];
+  alignas(64) T staged[kStaged + kRoom];
   for (std::size_t n; begin < end; begin += n) {
     n = std::min(end - begin, kStaged);
     visit(stage_gradient<T>(gradient, sets, begin, n, staged), n);
@@ -124,12 +152,14 @@ void sum_squares(const Part& part, const Gradient& gradient, std::size_t begin, 
   alignas(64) T adjusted[kStaged];
   const Adjustment<T> adjust(gradient);
   const bool plain = gradient.is_plain();
-  const T* param = elements<const T>(part.tensor->param, part.first + begin);
+  alignas(64) T params[kStaged + kRoom];
+  std::size_t at = part.first + begin;
   const auto as_seen = [&](const T* numbers, std::size_t n) -> const T* {
-    const T* const at = std::exchange(param, param + n);
+    const std::size_t first = std::exchange(at, at + n);
     if (plain) return numbers;
+    const T* const param = param_numbers<T>(*part.tensor, first, n, params);
 #pragma omp simd
-    for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], at[i]);
+    for (std::size_t i = 0; i < n; ++i) adjusted[i] = adjust(numbers[i], param[i]);
     return adjusted;
   };
   const std::size_t size = part.tensor->row_size, end = begin + rows * size;
@@ -188,10 +218,10 @@ void measure(const Part& part, const Gradient& gradient, std::size_t size, std::
   }
 }
 
-template <class T>
-void zero_gradients(const Gradient& source, const Array* sets, std::size_t begin, std::size_t n) {
+inline void zero_gradients(const Gradient& source, const Array* sets, std::size_t begin,
+                           std::size_t n) {
   for (std::size_t k = 0; k < source.set_count; ++k)
-    std::fill_n(elements<T>(sets[k], begin), n, T(0));
+    std::memset(from_element(sets[k], begin).data, 0, bytes_of(sets[k].format, n));
 }
 
 // Non-temporal stores were slower (docs/decisions.md).

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "adjustment.hpp"
+#include "fused.hpp"
 #include "kernel_table.hpp"
 
 namespace fusedstep {
@@ -102,11 +103,27 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
       direction[i] = rule.probe(param[i], adjust(gradient[i], param[i]), state[i]...);
   }
 
+  template <class... States>
+  FUSEDSTEP_HD static void sweep_direction(const Rule rule, const Adjustment<T> adjust,
+                                           std::size_t n, const T* param, const T* gradient,
+                                           T* direction, States... state) {
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i)
+      direction[i] = rule.direction(param[i], adjust(gradient[i], param[i]), state[i]...);
+  }
+
   static void probe(const void* rule, const TensorView& tensor, std::size_t at,
-                    const void* gradient, std::size_t count, const void* adjust, void* direction) {
+                    const void* gradient, std::size_t count, const void* adjust, void* to) {
     sweep_probe(functor(rule), *static_cast<const Adjustment<T>*>(adjust), count,
                 stream<const T>(tensor.param, at), static_cast<const T*>(gradient),
-                static_cast<T*>(direction), state_of<Rule, I, T>(tensor, at)...);
+                static_cast<T*>(to), state_of<Rule, I, T>(tensor, at)...);
+  }
+
+  static void direction(const void* rule, const TensorView& tensor, std::size_t at,
+                        const void* gradient, std::size_t count, const void* adjust, void* to) {
+    sweep_direction(functor(rule), *static_cast<const Adjustment<T>*>(adjust), count,
+                    stream<const T>(tensor.param, at), static_cast<const T*>(gradient),
+                    static_cast<T*>(to), state_of<Rule, I, T>(tensor, at)...);
   }
 
   template <std::size_t... S>
@@ -123,8 +140,12 @@ struct SweepsOf<Rule, T, std::index_sequence<I...>> {
   }
 
   static constexpr Sweeps all() {
-    Sweeps sweeps{plain, full, nullptr, nullptr};
-    if constexpr (is_layerwise<Rule>) sweeps.probe = probe;
+    Sweeps sweeps{plain, full, nullptr, nullptr, nullptr, false, fused_sweeps_of<Rule>()};
+    if constexpr (is_layerwise<Rule>) {
+      sweeps.probe = probe;
+      sweeps.direction = direction;
+      sweeps.probe_stores = Rule::kProbeStores;
+    }
     if constexpr (is_rowwise<Rule>) sweeps.settle = settle;
     return sweeps;
   }

@@ -1,0 +1,366 @@
+// The loops of rules and formats that everybody uses, in registers: what narrow.hpp does in stages,
+// with the same functors and codecs and so the same bits. Included only by sweeps.hpp: internal
+// linkage, compiled once per instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "kernel_table.hpp"
+#include "narrow_arrays.hpp"
+
+namespace fusedstep {
+namespace {
+
+// Two registers of elements. In order, or, where all arrays have 16 or 8 bits an element, paired:
+// those with even numbers and those with odd ones, which are the halves of words, so that widening
+// and narrowing need no shuffles.
+template <class Lanes>
+struct Two {
+  Lanes first, second;
+};
+
+template <bool Paired>
+FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint16_t* from) {
+  if constexpr (!Paired) return {widen(from), widen(from + kWidth)};
+  const WordLanes words = load_lanes<WordLanes>(from);
+  return {words & 0xffffu, words >> 16};
+}
+template <bool Paired>
+FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint8_t* from) {
+  if constexpr (!Paired) return {widen(from), widen(from + kWidth)};
+  std::uint16_t pairs[kWidth];
+  std::memcpy(pairs, from, sizeof pairs);
+  const WordLanes words = widen(pairs);
+  return {words & 0xffu, words >> 8};
+}
+
+// Codes less than 2^16 or 2^8.
+template <bool Paired>
+FUSEDSTEP_HD void write_codes(std::uint16_t* to, Two<WordLanes> codes) {
+  if constexpr (Paired) return store_lanes(to, WordLanes(codes.first | codes.second << 16));
+  narrow(to, codes.first);
+  narrow(to + kWidth, codes.second);
+}
+template <bool Paired>
+FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes) {
+  if constexpr (Paired) {
+    std::uint16_t pairs[kWidth];
+    narrow(pairs, codes.first | codes.second << 8);
+    std::memcpy(to, pairs, sizeof pairs);
+  } else {
+    narrow(to, codes.first);
+    narrow(to + kWidth, codes.second);
+  }
+}
+
+using TwoWords = Two<WordLanes>;
+using TwoFloats = Two<FloatLanes>;
+constexpr std::size_t kTwice = 2 * kWidth;
+static_assert(kBlock % kTwice == 0 && kBlock == kRandomBlock);
+
+// What the elements of a block are rounded with.
+struct Rounds {
+  TwoWords weyl;
+  const std::uint32_t* words;  // random, of the block
+};
+
+// Each array of a tensor has one of the following: where its elements are. `i` is an element of the
+// block that comes next; next_block() goes on to the one after it.
+
+struct FloatStream {
+  static constexpr bool kPairs = false;
+  float* at;
+
+  FloatStream(const Array& array, std::size_t first) : at(elements<float>(array, first)) {}
+  template <bool>
+  FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
+    return {load_lanes<FloatLanes>(at + i), load_lanes<FloatLanes>(at + i + kWidth)};
+  }
+  template <bool>
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&) {
+    store_lanes(at + i, numbers.first);
+    store_lanes(at + i + kWidth, numbers.second);
+  }
+  template <bool>
+  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void next_block() { at += kBlock; }
+};
+
+template <class Round>
+FUSEDSTEP_HD TwoWords encode_two(TwoFloats numbers, Round round) {
+  return {encode<Bfloat16Codec, WordLanes>(numbers.first, round.first),
+          encode<Bfloat16Codec, WordLanes>(numbers.second, round.second)};
+}
+
+// A state of bfloat16.
+struct Bfloat16Stream {
+  static constexpr bool kPairs = true;
+  std::uint16_t* at;
+
+  Bfloat16Stream(const Array& array, std::size_t first)
+      : at(codes_of<std::uint16_t>(array, first)) {}
+  template <bool Paired>
+  FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
+    const TwoWords codes = read_codes<Paired>(at + i);
+    return {Bfloat16Codec::decode(codes.first), Bfloat16Codec::decode(codes.second)};
+  }
+  template <bool Paired>
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds) {
+    using Round = Randomly<WordLanes>;
+    write_codes<Paired>(at + i,
+                        encode_two(numbers, Two<Round>{{rounds.weyl.first}, {rounds.weyl.second}}));
+  }
+  template <bool>
+  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void next_block() { at += kBlock; }
+};
+
+// A state of 8 bits. What is written waits in L1 until the scale of the block is known.
+template <class Codec>
+struct BlockStream {
+  static constexpr bool kPairs = true;
+  std::uint8_t* at;
+  float* scale;
+  alignas(64) float waiting[kBlock];
+  WordLanes most = {};
+
+  BlockStream(const Array& array, std::size_t first)
+      : at(codes_of<std::uint8_t>(array, first)), scale(array.scales + first / kBlock) {}
+  template <bool Paired>
+  FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
+    const TwoWords codes = read_codes<Paired>(at + i);
+    return {Codec::decode(codes.first, *scale), Codec::decode(codes.second, *scale)};
+  }
+  template <bool>
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&) {
+    take(i, numbers.first);
+    take(i + kWidth, numbers.second);
+  }
+  FUSEDSTEP_HD void take(std::size_t i, FloatLanes numbers) {
+    store_lanes(waiting + i, numbers);
+    const WordLanes magnitude = Codec::template magnitude<WordLanes>(numbers);
+    most = magnitude > most ? magnitude : most;
+  }
+  template <bool Paired>
+  FUSEDSTEP_HD void finish(const Rounds& rounds, std::uint32_t step) {
+    *scale = block_scale(greatest(most));
+    most = WordLanes{};
+    const float inverse = inverse_scale(*scale);
+    if (inverse == 0.0f) {
+      std::memset(at, 0, kBlock);
+      return;
+    }
+    Randomly<WordLanes> first{rounds.weyl.first}, second{rounds.weyl.second};
+    const auto code = [&](std::size_t i, Randomly<WordLanes> round) {
+      return Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse, round);
+    };
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < kBlock; i += kTwice) {
+      write_codes<Paired>(at + i, {code(i, first), code(i + kWidth, second)});
+      first.uniform += step;
+      second.uniform += step;
+    }
+  }
+  FUSEDSTEP_HD void next_block() {
+    at += kBlock;
+    ++scale;
+  }
+};
+
+// A parameter of bfloat16, with a correction of `Bits` bits if it is split.
+template <Rounding How, int Bits = 0>
+struct ParamStream {
+  static constexpr bool kPairs = true, kRandom = How == Rounding::stochastic;
+  using Correction = std::conditional_t<Bits == 8, std::uint8_t, std::uint16_t>;
+  using Split = SplitCodec<Bfloat16Codec, Bits>;
+  static constexpr std::uint32_t kMask = Bits == 8 ? 0xffu : 0xffffu;
+  std::uint16_t* at;
+  Correction* correction;
+
+  ParamStream(const TensorView& tensor, std::size_t first)
+      : at(codes_of<std::uint16_t>(tensor.param, first)),
+        correction(Bits != 0 ? codes_of<Correction>(tensor.correction, first) : nullptr) {}
+  template <bool Paired>
+  FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
+    const TwoWords codes = read_codes<Paired>(at + i);
+    if constexpr (Bits == 0) {
+      return {Bfloat16Codec::decode(codes.first), Bfloat16Codec::decode(codes.second)};
+    } else {
+      const TwoWords more = read_codes<Paired>(correction + i);
+      return {Split::join(codes.first, sign_extended<Bits>(more.first)),
+              Split::join(codes.second, sign_extended<Bits>(more.second))};
+    }
+  }
+  template <bool Paired>
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds) {
+    using Round = Randomly<WordLanes>;
+    if constexpr (How == Rounding::nearest) {
+      write_codes<Paired>(at + i, encode_two(numbers, Two<ToNearest>{}));
+    } else if constexpr (How == Rounding::stochastic) {
+      const auto* const uniform = reinterpret_cast<const std::uint16_t*>(rounds.words);
+      const TwoWords bits = read_codes<Paired>(uniform + i);
+      write_codes<Paired>(at + i,
+                          encode_two(numbers, Two<Round>{{bits.first << 16}, {bits.second << 16}}));
+    } else {
+      const auto first = Split::template split<WordLanes>(numbers.first, Round{rounds.weyl.first});
+      const auto second =
+          Split::template split<WordLanes>(numbers.second, Round{rounds.weyl.second});
+      write_codes<Paired>(at + i, {first.code, second.code});
+      write_codes<Paired>(correction + i, {first.correction & kMask, second.correction & kMask});
+    }
+  }
+  FUSEDSTEP_HD void next_block() {
+    at += kBlock;
+    correction += Bits != 0 ? kBlock : 0;
+  }
+};
+
+struct FloatParam : FloatStream {
+  static constexpr bool kRandom = false;
+  FloatParam(const TensorView& tensor, std::size_t first) : FloatStream(tensor.param, first) {}
+};
+
+// Stands in for a state that a variant lacks.
+struct NoStream {
+  static constexpr bool kPairs = true;
+  NoStream(const Array&, std::size_t) {}
+  template <bool>
+  FUSEDSTEP_HD TwoFloats read(std::size_t) const {
+    return {FloatLanes{}, FloatLanes{}};
+  }
+  template <bool>
+  FUSEDSTEP_HD void write(std::size_t, TwoFloats, const Rounds&) {}
+  template <bool>
+  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void next_block() {}
+};
+
+// The rule over a register of elements. Arrays, since the rule is for single numbers; the compiler
+// makes registers of them again.
+template <class Rule, std::size_t... I>
+FUSEDSTEP_HD void apply(const Rule& rule, FloatLanes& param, FloatLanes gradient,
+                        FloatLanes* const (&state)[sizeof...(I)], std::index_sequence<I...>) {
+  alignas(64) float p[kWidth], g[kWidth], s[sizeof...(I)][kWidth];
+  store_lanes(p, param);
+  store_lanes(g, gradient);
+  (store_lanes(s[I], *state[I]), ...);
+#pragma omp simd
+  for (std::size_t i = 0; i < kWidth; ++i) rule(p[i], g[i], s[I][i]...);
+  param = load_lanes<FloatLanes>(p);
+  ((*state[I] = load_lanes<FloatLanes>(s[I])), ...);
+}
+
+// `blocks` blocks of elements from `at` on, the start of one.
+template <class Rule, class Param, class Grad, class... States, std::size_t... I>
+FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, const Draw& draw,
+                       Param param, Grad gradient, std::index_sequence<I...> each,
+                       States... state) {
+  constexpr bool kPaired = Param::kPairs && Grad::kPairs && (States::kPairs && ...);
+  constexpr std::uint32_t kStep = std::uint32_t(kTwice) * kWeylElement;
+  alignas(64) std::uint32_t words[kRandomBlock / 2];
+  Rounds rounds;
+  rounds.words = words;
+  rounds.weyl.first = sequence(weyl(draw.step, at), kPaired ? 2 * kWeylElement : kWeylElement);
+  rounds.weyl.second =
+      rounds.weyl.first + (kPaired ? kWeylElement : std::uint32_t(kWidth) * kWeylElement);
+  for (std::size_t block = at / kBlock; blocks > 0; --blocks, ++block) {
+    const Rounds at_start = rounds;
+    if constexpr (Param::kRandom) draw_words(draw, block, words);
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < kBlock; i += kTwice) {
+      TwoFloats p = param.template read<kPaired>(i), s[] = {state.template read<kPaired>(i)...};
+      const TwoFloats g = gradient.template read<kPaired>(i);
+      apply(rule, p.first, g.first, {&s[I].first...}, each);
+      apply(rule, p.second, g.second, {&s[I].second...}, each);
+      param.template write<kPaired>(i, p, rounds);
+      (state.template write<kPaired>(i, s[I], rounds), ...);
+      rounds.weyl.first += kStep;
+      rounds.weyl.second += kStep;
+    }
+    (state.template finish<kPaired>(at_start, kStep), ...);
+    param.next_block();
+    gradient.next_block();
+    (state.next_block(), ...);
+  }
+}
+
+// How the states of a rule are stored: all alike.
+template <FusedState How, class Rule, std::size_t I>
+auto stream_of(const TensorView& tensor, std::size_t at) {
+  constexpr State kState = Rule::kStates.state[I];
+  using Stream = std::conditional_t<
+      !kState.used, NoStream,
+      std::conditional_t<
+          How == FusedState::float32, FloatStream,
+          std::conditional_t<How == FusedState::bfloat16, Bfloat16Stream,
+                             BlockStream<std::conditional_t<kState.content == Content::square,
+                                                            Unsigned8Codec, Signed8Codec>>>>>;
+  return Stream(tensor.state[I], at);
+}
+
+template <class Rule, class Param, FusedState How, class Each>
+struct FusedOf;
+
+template <class Rule, class Param, FusedState How, std::size_t... I>
+struct FusedOf<Rule, Param, How, std::index_sequence<I...>> {
+  // The gradient of element `at` is the first of `gradient`: float32, or as the parameter is.
+  static void run(const void* rule, const TensorView& tensor, std::size_t at, const Array& gradient,
+                  std::size_t blocks, const Draw& draw) {
+    const auto go = [&](auto stream) {
+      fuse(*static_cast<const Rule*>(rule), at, blocks, draw, Param(tensor, at), stream,
+           std::index_sequence<I...>{}, stream_of<How, Rule, I>(tensor, at)...);
+    };
+    if constexpr (Param::kPairs)
+      if (gradient.format == Format::bfloat16) return go(Bfloat16Stream(gradient, 0));
+    go(FloatStream(gradient, 0));
+  }
+};
+
+template <class Rule>
+constexpr bool is_common = false;
+template <>
+constexpr bool is_common<Adam<float, 0>> = true;
+template <>
+constexpr bool is_common<AdamW<float, 0>> = true;
+template <>
+constexpr bool is_common<SGD<float, 1>> = true;  // with momentum
+template <>
+constexpr bool is_common<Lion<float, 0>> = true;
+
+template <class Rule>
+constexpr FusedSweeps make_fused_sweeps() {
+  using Each = std::make_index_sequence<Rule::kStates.size()>;
+  using Nearest = ParamStream<Rounding::nearest>;
+  using Stochastic = ParamStream<Rounding::stochastic>;
+  using Split16 = ParamStream<Rounding::split, 16>;
+  using Split8 = ParamStream<Rounding::split, 8>;
+  constexpr FusedState kWhole = FusedState::float32, kHalf = FusedState::bfloat16,
+                       kEight = FusedState::signed8;
+  return {
+      {{nullptr, FusedOf<Rule, FloatParam, kHalf, Each>::run,
+        FusedOf<Rule, FloatParam, kEight, Each>::run},
+       {FusedOf<Rule, Nearest, kWhole, Each>::run, FusedOf<Rule, Nearest, kHalf, Each>::run,
+        FusedOf<Rule, Nearest, kEight, Each>::run},
+       {FusedOf<Rule, Stochastic, kWhole, Each>::run, FusedOf<Rule, Stochastic, kHalf, Each>::run,
+        FusedOf<Rule, Stochastic, kEight, Each>::run},
+       {FusedOf<Rule, Split16, kWhole, Each>::run, FusedOf<Rule, Split16, kHalf, Each>::run,
+        FusedOf<Rule, Split16, kEight, Each>::run},
+       {FusedOf<Rule, Split8, kWhole, Each>::run, FusedOf<Rule, Split8, kHalf, Each>::run,
+        FusedOf<Rule, Split8, kEight, Each>::run}}};
+}
+template <class Rule>
+constexpr FusedSweeps kFusedSweeps = make_fused_sweeps<Rule>();
+
+template <class Rule>
+constexpr const FusedSweeps* fused_sweeps_of() {
+  if constexpr (is_common<Rule>)
+    return &kFusedSweeps<Rule>;
+  else
+    return nullptr;
+}
+
+}  // namespace
+}  // namespace fusedstep

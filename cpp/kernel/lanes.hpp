@@ -1,0 +1,149 @@
+// Registers of 32-bit words, for the codecs of narrow formats (formats/codes.hpp): the compiler's
+// own vectors, whose arithmetic is that of single numbers, and the few instructions that widen and
+// narrow integers, which GCC does not find. Included only by kernels.cpp, compiled once per
+// instruction set: internal linkage.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "formats/words.hpp"
+
+namespace fusedstep {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr std::size_t kWidth = 16;  // words of a register
+#elif defined(__AVX2__)
+constexpr std::size_t kWidth = 8;
+#else
+constexpr std::size_t kWidth = 4;
+#endif
+
+using WordLanes = std::uint32_t __attribute__((vector_size(4 * kWidth)));
+using FloatLanes = float __attribute__((vector_size(4 * kWidth)));
+using SignedLanes = std::int32_t __attribute__((vector_size(4 * kWidth)));
+
+// From and to memory, at any address.
+template <class Lanes>
+FUSEDSTEP_HD Lanes load_lanes(const void* from) {
+  Lanes lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+template <class Lanes>
+FUSEDSTEP_HD void store_lanes(void* to, Lanes lanes) {
+  std::memcpy(to, &lanes, sizeof lanes);
+}
+
+#if defined(__AVX512F__)
+
+// Without a mask, GCC 12 warns of its own headers.
+constexpr __mmask16 kAll = 0xffff;
+
+FUSEDSTEP_HD WordLanes widen(const std::uint16_t* from) {
+  return WordLanes(_mm512_maskz_cvtepu16_epi32(kAll, load_lanes<__m256i>(from)));
+}
+FUSEDSTEP_HD WordLanes widen(const std::uint8_t* from) {
+  return WordLanes(_mm512_maskz_cvtepu8_epi32(kAll, load_lanes<__m128i>(from)));
+}
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes words) {
+  store_lanes(to, _mm512_maskz_cvtepi32_epi16(kAll, __m512i(words)));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
+  store_lanes(to, _mm512_maskz_cvtepi32_epi8(kAll, __m512i(words)));
+}
+
+#elif defined(__AVX2__)
+
+FUSEDSTEP_HD WordLanes widen(const std::uint16_t* from) {
+  return WordLanes(_mm256_cvtepu16_epi32(load_lanes<__m128i>(from)));
+}
+FUSEDSTEP_HD WordLanes widen(const std::uint8_t* from) {
+  return WordLanes(_mm256_cvtepu8_epi32(_mm_loadu_si64(from)));
+}
+FUSEDSTEP_HD __m128i packed(WordLanes words) {  // words < 2^16
+  const __m256i halves = _mm256_packus_epi32(__m256i(words), __m256i(words));
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(halves, 0x08));
+}
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes words) { store_lanes(to, packed(words)); }
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
+  const __m128i halves = packed(words);
+  _mm_storeu_si64(to, _mm_packus_epi16(halves, halves));
+}
+
+#elif defined(__SSE2__)
+
+FUSEDSTEP_HD WordLanes widen(const std::uint16_t* from) {
+  return WordLanes(_mm_unpacklo_epi16(_mm_loadu_si64(from), _mm_setzero_si128()));
+}
+FUSEDSTEP_HD WordLanes widen(const std::uint8_t* from) {
+  std::int32_t bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  const __m128i zero = _mm_setzero_si128();
+  return WordLanes(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero), zero));
+}
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes words) {
+  const __m128i halves = _mm_srai_epi32(_mm_slli_epi32(__m128i(words), 16), 16);
+  _mm_storeu_si64(to, _mm_packs_epi32(halves, halves));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
+  __m128i bytes = _mm_packs_epi32(__m128i(words), __m128i(words));
+  bytes = _mm_packus_epi16(bytes, bytes);
+  const std::int32_t four = _mm_cvtsi128_si32(bytes);
+  std::memcpy(to, &four, sizeof four);
+}
+
+#else
+
+template <class Code>
+FUSEDSTEP_HD WordLanes widen(const Code* from) {
+  using Lanes = Code __attribute__((vector_size(kWidth * sizeof(Code))));
+  return __builtin_convertvector(load_lanes<Lanes>(from), WordLanes);
+}
+template <class Code>
+FUSEDSTEP_HD void narrow(Code* to, WordLanes words) {
+  using Lanes = Code __attribute__((vector_size(kWidth * sizeof(Code))));
+  store_lanes(to, __builtin_convertvector(words, Lanes));
+}
+
+#endif
+
+// The greatest of some words.
+FUSEDSTEP_HD std::uint32_t greatest(WordLanes words) {
+  std::uint32_t each[kWidth], result = 0;
+  store_lanes(each, words);
+#pragma omp simd reduction(max : result)
+  for (std::size_t i = 0; i < kWidth; ++i) result = each[i] > result ? each[i] : result;
+  return result;
+}
+
+// first, first + step, ...
+FUSEDSTEP_HD WordLanes sequence(std::uint32_t first, std::uint32_t step) {
+  std::uint32_t each[kWidth];
+  for (std::size_t i = 0; i < kWidth; ++i) each[i] = first + std::uint32_t(i) * step;
+  return load_lanes<WordLanes>(each);
+}
+
+}  // namespace
+
+template <>
+struct Words<WordLanes> {
+  using Float = FloatLanes;
+  using Signed = SignedLanes;
+  FUSEDSTEP_HD static FloatLanes as_float(WordLanes bits) { return FloatLanes(bits); }
+  FUSEDSTEP_HD static WordLanes as_bits(FloatLanes number) { return WordLanes(number); }
+  FUSEDSTEP_HD static FloatLanes to_float(WordLanes number) {
+    return __builtin_convertvector(SignedLanes(number), FloatLanes);
+  }
+  FUSEDSTEP_HD static WordLanes to_integer(FloatLanes number) {
+    return WordLanes(__builtin_convertvector(number, SignedLanes));
+  }
+};
+
+}  // namespace fusedstep
