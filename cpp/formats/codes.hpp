@@ -147,8 +147,8 @@ struct Signed8Codec {
     using W = Words<U>;
     const U bits = W::as_bits(number);
     const U code = W::as_bits(W::as_float(bits & 0x7fffffffu) * inverse + 0x1p-15f);
-    return (((code + round(code, kMantissaShift)) >> kMantissaShift) & 0x7fu) |
-           ((bits >> 24) & 0x80u);
+    const U magnitude = (code + round(code, kMantissaShift)) >> kMantissaShift, sign = bits >> 24;
+    return ((magnitude ^ sign) & 0x7fu) ^ sign;  // the sign's bit, the magnitude's others
   }
   template <class U>
   FUSEDSTEP_HD static Float<U> decode(U code, float scale) {

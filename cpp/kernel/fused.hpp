@@ -40,9 +40,10 @@ FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint8_t* from) {
 // Codes less than 2^16 or 2^8.
 template <bool Paired>
 FUSEDSTEP_HD void write_codes(std::uint16_t* to, Two<WordLanes> codes) {
-  if constexpr (Paired) return store_lanes(to, WordLanes(codes.first | codes.second << 16));
-  narrow(to, codes.first);
-  narrow(to + kWidth, codes.second);
+  if constexpr (Paired)
+    store_lanes(to, WordLanes(codes.first | codes.second << 16));
+  else
+    narrow(to, codes.first, codes.second);
 }
 template <bool Paired>
 FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes) {
@@ -55,11 +56,23 @@ FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes) {
     narrow(to + kWidth, codes.second);
   }
 }
+// Four registers of elements.
+template <bool Paired>
+FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes, Two<WordLanes> more) {
+  if constexpr (Paired) {
+    std::uint16_t pairs[2 * kWidth];
+    narrow(pairs, codes.first | codes.second << 8, more.first | more.second << 8);
+    std::memcpy(to, pairs, sizeof pairs);
+  } else {
+    narrow(to, codes.first, codes.second, more.first, more.second);
+  }
+}
 
 using TwoWords = Two<WordLanes>;
 using TwoFloats = Two<FloatLanes>;
 constexpr std::size_t kTwice = 2 * kWidth;
-static_assert(kBlock % kTwice == 0 && kBlock == kRandomBlock);
+constexpr std::uint32_t kWeylTwice = std::uint32_t(kTwice) * kWeylElement;
+static_assert(kBlock % (2 * kTwice) == 0 && kBlock == kRandomBlock);
 
 // What the elements of a block are rounded with.
 struct Rounds {
@@ -80,12 +93,13 @@ struct FloatStream {
     return {load_lanes<FloatLanes>(at + i), load_lanes<FloatLanes>(at + i + kWidth)};
   }
   template <bool>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&) {
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&, float*) {
     store_lanes(at + i, numbers.first);
     store_lanes(at + i + kWidth, numbers.second);
   }
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() { at += kBlock; }
 };
 
@@ -108,13 +122,14 @@ struct Bfloat16Stream {
     return {Bfloat16Codec::decode(codes.first), Bfloat16Codec::decode(codes.second)};
   }
   template <bool Paired>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds) {
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds, float*) {
     using Round = Randomly<WordLanes>;
     write_codes<Paired>(at + i,
                         encode_two(numbers, Two<Round>{{rounds.weyl.first}, {rounds.weyl.second}}));
   }
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() { at += kBlock; }
 };
 
@@ -124,7 +139,7 @@ struct BlockStream {
   static constexpr bool kPairs = true;
   std::uint8_t* at;
   float* scale;
-  alignas(64) float waiting[kBlock];
+  float current;
   WordLanes most = {};
 
   BlockStream(const Array& array, std::size_t first)
@@ -132,20 +147,21 @@ struct BlockStream {
   template <bool Paired>
   FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
     const TwoWords codes = read_codes<Paired>(at + i);
-    return {Codec::decode(codes.first, *scale), Codec::decode(codes.second, *scale)};
+    return {Codec::decode(codes.first, current), Codec::decode(codes.second, current)};
   }
   template <bool>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&) {
-    take(i, numbers.first);
-    take(i + kWidth, numbers.second);
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&, float* waiting) {
+    store_lanes(waiting + i, numbers.first);
+    store_lanes(waiting + i + kWidth, numbers.second);
+    take(numbers.first);
+    take(numbers.second);
   }
-  FUSEDSTEP_HD void take(std::size_t i, FloatLanes numbers) {
-    store_lanes(waiting + i, numbers);
+  FUSEDSTEP_HD void take(FloatLanes numbers) {
     const WordLanes magnitude = Codec::template magnitude<WordLanes>(numbers);
     most = magnitude > most ? magnitude : most;
   }
   template <bool Paired>
-  FUSEDSTEP_HD void finish(const Rounds& rounds, std::uint32_t step) {
+  FUSEDSTEP_HD void finish(const Rounds& rounds, const float* waiting) {
     *scale = block_scale(greatest(most));
     most = WordLanes{};
     const float inverse = inverse_scale(*scale);
@@ -153,17 +169,24 @@ struct BlockStream {
       std::memset(at, 0, kBlock);
       return;
     }
-    Randomly<WordLanes> first{rounds.weyl.first}, second{rounds.weyl.second};
-    const auto code = [&](std::size_t i, Randomly<WordLanes> round) {
-      return Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse, round);
+    TwoWords weyl = rounds.weyl;
+    const auto code = [&](std::size_t i, WordLanes uniform) {
+      return Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse,
+                                               Randomly<WordLanes>{uniform});
     };
-#pragma GCC unroll 2
-    for (std::size_t i = 0; i < kBlock; i += kTwice) {
-      write_codes<Paired>(at + i, {code(i, first), code(i + kWidth, second)});
-      first.uniform += step;
-      second.uniform += step;
+    const auto codes = [&](std::size_t i) {
+      const TwoWords result{code(i, weyl.first), code(i + kWidth, weyl.second)};
+      weyl.first += kWeylTwice;
+      weyl.second += kWeylTwice;
+      return result;
+    };
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < kBlock; i += 2 * kTwice) {
+      const TwoWords some = codes(i);
+      write_codes<Paired>(at + i, some, codes(i + kTwice));
     }
   }
+  FUSEDSTEP_HD void start_block() { current = *scale; }
   FUSEDSTEP_HD void next_block() {
     at += kBlock;
     ++scale;
@@ -195,7 +218,7 @@ struct ParamStream {
     }
   }
   template <bool Paired>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds) {
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds, float*) {
     using Round = Randomly<WordLanes>;
     if constexpr (How == Rounding::nearest) {
       write_codes<Paired>(at + i, encode_two(numbers, Two<ToNearest>{}));
@@ -232,9 +255,10 @@ struct NoStream {
     return {FloatLanes{}, FloatLanes{}};
   }
   template <bool>
-  FUSEDSTEP_HD void write(std::size_t, TwoFloats, const Rounds&) {}
+  FUSEDSTEP_HD void write(std::size_t, TwoFloats, const Rounds&, float*) {}
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, std::uint32_t) {}
+  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() {}
 };
 
@@ -259,7 +283,7 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
                        Param param, Grad gradient, std::index_sequence<I...> each,
                        States... state) {
   constexpr bool kPaired = Param::kPairs && Grad::kPairs && (States::kPairs && ...);
-  constexpr std::uint32_t kStep = std::uint32_t(kTwice) * kWeylElement;
+  alignas(64) float waiting[sizeof...(I)][kBlock];
   alignas(64) std::uint32_t words[kRandomBlock / 2];
   Rounds rounds;
   rounds.words = words;
@@ -267,7 +291,8 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
   rounds.weyl.second =
       rounds.weyl.first + (kPaired ? kWeylElement : std::uint32_t(kWidth) * kWeylElement);
   for (std::size_t block = at / kBlock; blocks > 0; --blocks, ++block) {
-    const Rounds at_start = rounds;
+    Rounds now = rounds;
+    (state.start_block(), ...);
     if constexpr (Param::kRandom) draw_words(draw, block, words);
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < kBlock; i += kTwice) {
@@ -275,12 +300,14 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
       const TwoFloats g = gradient.template read<kPaired>(i);
       apply(rule, p.first, g.first, {&s[I].first...}, each);
       apply(rule, p.second, g.second, {&s[I].second...}, each);
-      param.template write<kPaired>(i, p, rounds);
-      (state.template write<kPaired>(i, s[I], rounds), ...);
-      rounds.weyl.first += kStep;
-      rounds.weyl.second += kStep;
+      param.template write<kPaired>(i, p, now, nullptr);
+      (state.template write<kPaired>(i, s[I], now, waiting[I]), ...);
+      now.weyl.first += kWeylTwice;
+      now.weyl.second += kWeylTwice;
     }
-    (state.template finish<kPaired>(at_start, kStep), ...);
+    (state.template finish<kPaired>(rounds, waiting[I]), ...);
+    rounds.weyl.first += std::uint32_t(kBlock) * kWeylElement;
+    rounds.weyl.second += std::uint32_t(kBlock) * kWeylElement;
     param.next_block();
     gradient.next_block();
     (state.next_block(), ...);

@@ -59,6 +59,19 @@ FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
   store_lanes(to, _mm512_maskz_cvtepi32_epi8(kAll, __m512i(words)));
 }
 
+// Words < 2^16 or < 2^8, in order; together they take half as many instructions.
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes a, WordLanes b) {
+  const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  const __m512i packed = _mm512_packus_epi32(__m512i(a), __m512i(b));
+  store_lanes(to, _mm512_maskz_permutexvar_epi64(0xff, order, packed));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes a, WordLanes b, WordLanes c, WordLanes d) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i packed = _mm512_packus_epi16(_mm512_packus_epi32(__m512i(a), __m512i(b)),
+                                             _mm512_packus_epi32(__m512i(c), __m512i(d)));
+  store_lanes(to, _mm512_maskz_permutexvar_epi32(kAll, order, packed));
+}
+
 #elif defined(__AVX2__)
 
 FUSEDSTEP_HD WordLanes widen(const std::uint16_t* from) {
@@ -76,6 +89,16 @@ FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
   const __m128i halves = packed(words);
   _mm_storeu_si64(to, _mm_packus_epi16(halves, halves));
 }
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes a, WordLanes b) {
+  const __m256i packed = _mm256_packus_epi32(__m256i(a), __m256i(b));
+  store_lanes(to, _mm256_permute4x64_epi64(packed, 0xd8));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes a, WordLanes b, WordLanes c, WordLanes d) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i packed = _mm256_packus_epi16(_mm256_packus_epi32(__m256i(a), __m256i(b)),
+                                             _mm256_packus_epi32(__m256i(c), __m256i(d)));
+  store_lanes(to, _mm256_permutevar8x32_epi32(packed, order));
+}
 
 #elif defined(__SSE2__)
 
@@ -88,9 +111,19 @@ FUSEDSTEP_HD WordLanes widen(const std::uint8_t* from) {
   const __m128i zero = _mm_setzero_si128();
   return WordLanes(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero), zero));
 }
+FUSEDSTEP_HD __m128i packed(WordLanes a, WordLanes b) {  // signed, as SSE2 alone can
+  return _mm_packs_epi32(_mm_srai_epi32(_mm_slli_epi32(__m128i(a), 16), 16),
+                         _mm_srai_epi32(_mm_slli_epi32(__m128i(b), 16), 16));
+}
 FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes words) {
-  const __m128i halves = _mm_srai_epi32(_mm_slli_epi32(__m128i(words), 16), 16);
-  _mm_storeu_si64(to, _mm_packs_epi32(halves, halves));
+  _mm_storeu_si64(to, packed(words, words));
+}
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes a, WordLanes b) {
+  store_lanes(to, packed(a, b));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes a, WordLanes b, WordLanes c, WordLanes d) {
+  store_lanes(to, _mm_packus_epi16(_mm_packs_epi32(__m128i(a), __m128i(b)),
+                                   _mm_packs_epi32(__m128i(c), __m128i(d))));
 }
 FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
   __m128i bytes = _mm_packs_epi32(__m128i(words), __m128i(words));
@@ -110,6 +143,11 @@ template <class Code>
 FUSEDSTEP_HD void narrow(Code* to, WordLanes words) {
   using Lanes = Code __attribute__((vector_size(kWidth * sizeof(Code))));
   store_lanes(to, __builtin_convertvector(words, Lanes));
+}
+template <class Code, class... More>
+FUSEDSTEP_HD void narrow(Code* to, WordLanes words, More... more) {
+  narrow(to, words);
+  narrow(to + kWidth, more...);
 }
 
 #endif
