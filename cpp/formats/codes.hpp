@@ -24,9 +24,9 @@ struct Bfloat16Codec {
   FUSEDSTEP_HD static Float<U> value(U extended) {
     return Words<U>::as_float(extended);
   }
-  template <class U>
-  FUSEDSTEP_HD static Float<U> decode(U code) {
-    return Words<U>::as_float(code << kSpare);
+  template <int At = 0, class U>
+  FUSEDSTEP_HD static Float<U> decode(U word) {
+    return Words<U>::as_float((word << (kSpare - At)) & 0xffff0000u);
   }
 };
 
@@ -65,16 +65,20 @@ struct Float16Codec {
     return W::as_float((code < kSubnormal ? subnormal : normal) | ((extended & kSign) << 3));
   }
   template <class U>
-  FUSEDSTEP_HD static Float<U> decode(U code) {
-    return value<U>(code << kSpare);
+  FUSEDSTEP_HD static Float<U> decode(U word) {
+    return value<U>(word << kSpare);
   }
 };
 
-// The code of a 16-bit format.
+// The code of a 16-bit format, with the spare bits, whatever they are; and without them.
+template <class Codec, class U, class Round>
+FUSEDSTEP_HD U encode_extended(Float<U> number, Round round) {
+  const U code = Codec::template extend<U>(number);
+  return code + round(code, Codec::kSpare);
+}
 template <class Codec, class U, class Round>
 FUSEDSTEP_HD U encode(Float<U> number, Round round) {
-  const U code = Codec::template extend<U>(number);
-  return (code + round(code, Codec::kSpare)) >> Codec::kSpare;
+  return encode_extended<Codec, U>(number, round) >> Codec::kSpare;
 }
 
 FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
@@ -118,21 +122,25 @@ constexpr int kMantissaShift = 20;
 
 // The scale is the power of 2 by which the largest magnitude of the block, given by its bits, is
 // less than 1.8671875, so that rounding up cannot exceed the greatest code. It is at least 2^-115,
-// so that the least code is a float32: 2^-149. NaN if the block has a NaN, an infinity or a number
-// for which 2^127 is too little, and then all of it is NaN, with codes of 0.
+// so that the least code is a float32: 2^-149. 0 for a block of zeros. NaN if the block has a NaN,
+// an infinity or a number for which 2^127 is too little, and then all of it is NaN.
 FUSEDSTEP_HD float block_scale(std::uint32_t largest) {
   using W = Words<std::uint32_t>;
+  if (largest == 0u) return 0.0f;
   if (largest >= 0x7f6f0000u) return W::as_float(0x7fc00000u);
   const std::uint32_t exponent = (largest + 0x110000u) >> 23, least = 12u;
   return W::as_float((exponent > least ? exponent : least) << 23);
 }
-// 1 / scale; 0 for NaN.
+// 1 / scale. 0 for scales of 0 and NaN: then all codes are 0.
 FUSEDSTEP_HD float inverse_scale(float scale) {
   using W = Words<std::uint32_t>;
   const std::uint32_t bits = W::as_bits(scale);
-  if (bits > 0x7f000000u) return 0.0f;
+  if (bits == 0u || bits > 0x7f000000u) return 0.0f;
   return W::as_float(bits == 0x7f000000u ? 0x00400000u : 0x7f000000u - bits);
 }
+
+// Codes are read from, and made at, the bits of a word from `At` on; what the others are does not
+// matter, or is left undefined.
 
 // 1 bit of sign, 4 of exponent: magnitudes from 2^-18 of the scale.
 struct Signed8Codec {
@@ -142,25 +150,26 @@ struct Signed8Codec {
   FUSEDSTEP_HD static U magnitude(Float<U> number) {
     return Words<U>::as_bits(number) & 0x7fffffffu;
   }
-  template <class U, class Round>
+  template <class U, int At = 0, class Round>
   FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
     using W = Words<U>;
     const U bits = W::as_bits(number);
     const U code = W::as_bits(W::as_float(bits & 0x7fffffffu) * inverse + 0x1p-15f);
-    const U magnitude = (code + round(code, kMantissaShift)) >> kMantissaShift, sign = bits >> 24;
-    return ((magnitude ^ sign) & 0x7fu) ^ sign;  // the sign's bit, the magnitude's others
+    const U magnitude = (code + round(code, kMantissaShift)) >> (kMantissaShift - At);
+    const U sign = bits >> (24 - At);
+    return ((magnitude ^ sign) & (0x7fu << At)) ^ sign;  // the sign's bit, the magnitude's others
   }
-  template <class U>
-  FUSEDSTEP_HD static Float<U> decode(U code, float scale) {
+  template <int At = 0, class U>
+  FUSEDSTEP_HD static Float<U> decode(U word, float scale) {
     using W = Words<U>;
-    const U zero = ((code << 24) & 0x80000000u) | kZero;
-    return (W::as_float(((code << kMantissaShift) & 0x07f00000u) | zero) - W::as_float(zero)) *
-           scale;
+    const U zero = ((word << (24 - At)) & 0x80000000u) | kZero;
+    const U code = ((word << (kMantissaShift - At)) & 0x07f00000u) | zero;
+    return (W::as_float(code) - W::as_float(zero)) * scale;
   }
 };
 
-// 5 bits of exponent: numbers >= 0, from 2^-34 of the scale. It divides by what is stored so: a
-// number > 0 never becomes 0.
+// 5 bits of exponent: numbers >= 0, from 2^-34 of the scale. Rules divide by what is stored so, and
+// nothing that is not in a block of zeros becomes 0.
 struct Unsigned8Codec {
   static constexpr std::uint32_t kZero = 96u << 23;  // 2^-31, the code of 0
 
@@ -168,17 +177,18 @@ struct Unsigned8Codec {
   FUSEDSTEP_HD static U magnitude(Float<U> number) {
     return Words<U>::as_bits(number);
   }
-  template <class U, class Round>
+  template <class U, int At = 0, class Round>
   FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
     using W = Words<U>;
     const U code = W::as_bits(number * inverse + 0x1p-31f) - kZero;
-    const U result = (code + round(code, kMantissaShift)) >> kMantissaShift;
-    const U bits = W::as_bits(number), one = bits * 0u + 1u, least = bits < one ? bits : one;
+    const U result = (code + round(code, kMantissaShift)) >> (kMantissaShift - At);
+    const U least = code * 0u + (1u << At);
     return result > least ? result : least;
   }
-  template <class U>
-  FUSEDSTEP_HD static Float<U> decode(U code, float scale) {
-    return (Words<U>::as_float((code << kMantissaShift) | kZero) - 0x1p-31f) * scale;
+  template <int At = 0, class U>
+  FUSEDSTEP_HD static Float<U> decode(U word, float scale) {
+    const U code = ((word << (kMantissaShift - At)) & 0x0ff00000u) | kZero;
+    return (Words<U>::as_float(code) - 0x1p-31f) * scale;
   }
 };
 

@@ -51,19 +51,21 @@ FUSEDSTEP_HD std::uint32_t weyl(std::uint64_t step, std::uint64_t element) {
 }
 
 // Philox4x32-10 (Salmon et al. 2011): four random words of a counter and a key.
+template <class U>
 struct PhiloxWords {
-  std::uint32_t word[4];
+  U word[4];
 };
 
-FUSEDSTEP_HD PhiloxWords philox(PhiloxWords counter, std::uint32_t key0, std::uint32_t key1) {
-  auto& [word] = counter;
+template <class U>
+FUSEDSTEP_HD PhiloxWords<U> philox(PhiloxWords<U> counter, std::uint32_t key0, std::uint32_t key1) {
+  U* const word = counter.word;
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t a = std::uint64_t(0xd2511f53u) * word[0];
-    const std::uint64_t b = std::uint64_t(0xcd9e8d57u) * word[2];
-    word[0] = std::uint32_t(b >> 32) ^ word[1] ^ key0;
-    word[1] = std::uint32_t(b);
-    word[2] = std::uint32_t(a >> 32) ^ word[3] ^ key1;
-    word[3] = std::uint32_t(a);
+    const Product<U> a = Words<U>::multiply(word[0], 0xd2511f53u);
+    const Product<U> b = Words<U>::multiply(word[2], 0xcd9e8d57u);
+    word[0] = b.high ^ word[1] ^ key0;
+    word[1] = b.low;
+    word[2] = a.high ^ word[3] ^ key1;
+    word[3] = a.low;
     key0 += 0x9e3779b9u;
     key1 += 0xbb67ae85u;
   }
@@ -76,17 +78,19 @@ FUSEDSTEP_HD PhiloxWords philox(PhiloxWords counter, std::uint32_t key0, std::ui
 constexpr std::size_t kRandomBlock = 128, kCounters = 16;
 
 // Counter c of a block: the number of both among the tensor's, the tensor, the step.
-FUSEDSTEP_HD PhiloxWords random_words(const Draw& draw, std::uint64_t block, std::uint32_t c) {
-  const std::uint64_t number = block * kCounters + c;
-  return philox(
-      {{std::uint32_t(number), std::uint32_t(number >> 32), draw.tensor, std::uint32_t(draw.step)}},
-      std::uint32_t(draw.seed), std::uint32_t(draw.seed >> 32));
+template <class U>
+FUSEDSTEP_HD PhiloxWords<U> random_words(const Draw& draw, std::uint64_t block, U c) {
+  const std::uint64_t first = block * kCounters;
+  const U none = c * 0u;
+  return philox<U>({{c | std::uint32_t(first), none + std::uint32_t(first >> 32),
+                     none + draw.tensor, none + std::uint32_t(draw.step)}},
+                   std::uint32_t(draw.seed), std::uint32_t(draw.seed >> 32));
 }
 
 // The 16 bits of one element, in the upper half of a word.
 FUSEDSTEP_HD std::uint32_t random_bits(const Draw& draw, std::uint64_t element) {
   const auto in_block = std::uint32_t(element % kRandomBlock);
-  const PhiloxWords words = random_words(draw, element / kRandomBlock, in_block % 32 / 2);
+  const auto words = random_words(draw, element / kRandomBlock, in_block % 32 / 2);
   const std::uint32_t word = words.word[in_block / 32];
   return in_block % 2 == 0 ? word << 16 : word & 0xffff0000u;
 }

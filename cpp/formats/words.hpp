@@ -9,6 +9,12 @@
 
 namespace fusedstep {
 
+// Of a multiplication.
+template <class U>
+struct Product {
+  U low, high;
+};
+
 // For a type U of one or several 32-bit words: Float and Signed, of the same bits, and conversions.
 template <class U>
 struct Words;
@@ -27,6 +33,10 @@ struct Words<std::uint32_t> {
     std::memcpy(&bits, &number, sizeof bits);
     return bits;
   }
+  FUSEDSTEP_HD static Product<std::uint32_t> multiply(std::uint32_t a, std::uint32_t b) {
+    const std::uint64_t product = std::uint64_t(a) * b;
+    return {std::uint32_t(product), std::uint32_t(product >> 32)};
+  }
   // By value; both less than 2^31.
   FUSEDSTEP_HD static float to_float(std::uint32_t number) {
     return static_cast<float>(static_cast<std::int32_t>(number));
@@ -39,11 +49,11 @@ struct Words<std::uint32_t> {
 template <class U>
 using Float = typename Words<U>::Float;
 
-// The sign of the lowest `Bits` bits of each word, extended to all of it.
-template <int Bits, class U>
+// The signed numbers of `Bits` bits that start at bit `At` of each word.
+template <int Bits, int At = 0, class U>
 FUSEDSTEP_HD U sign_extended(U word) {
   using Signed = typename Words<U>::Signed;
-  return U(Signed(word << (32 - Bits)) >> (32 - Bits));
+  return U(Signed(word << (32 - Bits - At)) >> (32 - Bits));
 }
 
 }  // namespace fusedstep

@@ -22,11 +22,16 @@ struct Two {
   Lanes first, second;
 };
 
+// Where in its word the code of a second register starts.
+template <class Code, bool Paired>
+constexpr int kSecond = Paired ? 8 * int(sizeof(Code)) : 0;
+
+// The words of codes, the second of which start at bit kSecond.
 template <bool Paired>
 FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint16_t* from) {
   if constexpr (!Paired) return {widen(from), widen(from + kWidth)};
   const WordLanes words = load_lanes<WordLanes>(from);
-  return {words & 0xffffu, words >> 16};
+  return {words, words};
 }
 template <bool Paired>
 FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint8_t* from) {
@@ -34,14 +39,21 @@ FUSEDSTEP_HD Two<WordLanes> read_codes(const std::uint8_t* from) {
   std::uint16_t pairs[kWidth];
   std::memcpy(pairs, from, sizeof pairs);
   const WordLanes words = widen(pairs);
-  return {words & 0xffu, words >> 8};
+  return {words, words};
 }
 
-// Codes less than 2^16 or 2^8.
+// Two codes of the same word; there may be anything in the other's place.
+template <int Bits>
+FUSEDSTEP_HD WordLanes joined(Two<WordLanes> codes) {
+  constexpr std::uint32_t kFirst = (1u << Bits) - 1u;
+  return ((codes.first ^ codes.second) & kFirst) ^ codes.second;
+}
+
+// Words as read_codes() gives them, with nothing above the codes.
 template <bool Paired>
 FUSEDSTEP_HD void write_codes(std::uint16_t* to, Two<WordLanes> codes) {
   if constexpr (Paired)
-    store_lanes(to, WordLanes(codes.first | codes.second << 16));
+    store_lanes(to, joined<16>(codes));
   else
     narrow(to, codes.first, codes.second);
 }
@@ -49,7 +61,7 @@ template <bool Paired>
 FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes) {
   if constexpr (Paired) {
     std::uint16_t pairs[kWidth];
-    narrow(pairs, codes.first | codes.second << 8);
+    narrow(pairs, joined<8>(codes));
     std::memcpy(to, pairs, sizeof pairs);
   } else {
     narrow(to, codes.first);
@@ -61,7 +73,7 @@ template <bool Paired>
 FUSEDSTEP_HD void write_codes(std::uint8_t* to, Two<WordLanes> codes, Two<WordLanes> more) {
   if constexpr (Paired) {
     std::uint16_t pairs[2 * kWidth];
-    narrow(pairs, codes.first | codes.second << 8, more.first | more.second << 8);
+    narrow(pairs, joined<8>(codes), joined<8>(more));
     std::memcpy(to, pairs, sizeof pairs);
   } else {
     narrow(to, codes.first, codes.second, more.first, more.second);
@@ -93,7 +105,7 @@ struct FloatStream {
     return {load_lanes<FloatLanes>(at + i), load_lanes<FloatLanes>(at + i + kWidth)};
   }
   template <bool>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&, float*) {
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&, float* = nullptr) {
     store_lanes(at + i, numbers.first);
     store_lanes(at + i + kWidth, numbers.second);
   }
@@ -103,10 +115,16 @@ struct FloatStream {
   FUSEDSTEP_HD void next_block() { at += kBlock; }
 };
 
-template <class Round>
-FUSEDSTEP_HD TwoWords encode_two(TwoFloats numbers, Round round) {
-  return {encode<Bfloat16Codec, WordLanes>(numbers.first, round.first),
-          encode<Bfloat16Codec, WordLanes>(numbers.second, round.second)};
+template <bool Paired>
+FUSEDSTEP_HD TwoFloats decode_two(TwoWords words) {
+  return {Bfloat16Codec::decode(words.first),
+          Bfloat16Codec::decode<kSecond<std::uint16_t, Paired>>(words.second)};
+}
+template <bool Paired, class Round>
+FUSEDSTEP_HD TwoWords encode_two(TwoFloats numbers, Two<Round> round) {
+  const WordLanes second = encode_extended<Bfloat16Codec, WordLanes>(numbers.second, round.second);
+  return {encode_extended<Bfloat16Codec, WordLanes>(numbers.first, round.first) >> 16,
+          Paired ? second : second >> 16};
 }
 
 // A state of bfloat16.
@@ -118,14 +136,13 @@ struct Bfloat16Stream {
       : at(codes_of<std::uint16_t>(array, first)) {}
   template <bool Paired>
   FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
-    const TwoWords codes = read_codes<Paired>(at + i);
-    return {Bfloat16Codec::decode(codes.first), Bfloat16Codec::decode(codes.second)};
+    return decode_two<Paired>(read_codes<Paired>(at + i));
   }
   template <bool Paired>
   FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds, float*) {
     using Round = Randomly<WordLanes>;
-    write_codes<Paired>(at + i,
-                        encode_two(numbers, Two<Round>{{rounds.weyl.first}, {rounds.weyl.second}}));
+    write_codes<Paired>(
+        at + i, encode_two<Paired>(numbers, Two<Round>{{rounds.weyl.first}, {rounds.weyl.second}}));
   }
   template <bool>
   FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
@@ -147,7 +164,8 @@ struct BlockStream {
   template <bool Paired>
   FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
     const TwoWords codes = read_codes<Paired>(at + i);
-    return {Codec::decode(codes.first, current), Codec::decode(codes.second, current)};
+    return {Codec::decode(codes.first, current),
+            Codec::template decode<kSecond<std::uint8_t, Paired>>(codes.second, current)};
   }
   template <bool>
   FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds&, float* waiting) {
@@ -170,12 +188,14 @@ struct BlockStream {
       return;
     }
     TwoWords weyl = rounds.weyl;
-    const auto code = [&](std::size_t i, WordLanes uniform) {
-      return Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse,
-                                               Randomly<WordLanes>{uniform});
-    };
     const auto codes = [&](std::size_t i) {
-      const TwoWords result{code(i, weyl.first), code(i + kWidth, weyl.second)};
+      using Round = Randomly<WordLanes>;
+      constexpr int kAt = kSecond<std::uint8_t, Paired>;
+      const TwoWords result{
+          Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse,
+                                            Round{weyl.first}),
+          Codec::template encode<WordLanes, kAt>(load_lanes<FloatLanes>(waiting + i + kWidth),
+                                                 inverse, Round{weyl.second})};
       weyl.first += kWeylTwice;
       weyl.second += kWeylTwice;
       return result;
@@ -210,29 +230,34 @@ struct ParamStream {
   FUSEDSTEP_HD TwoFloats read(std::size_t i) const {
     const TwoWords codes = read_codes<Paired>(at + i);
     if constexpr (Bits == 0) {
-      return {Bfloat16Codec::decode(codes.first), Bfloat16Codec::decode(codes.second)};
+      return decode_two<Paired>(codes);
     } else {
+      constexpr int kMore = kSecond<Correction, Paired>;
       const TwoWords more = read_codes<Paired>(correction + i);
       return {Split::join(codes.first, sign_extended<Bits>(more.first)),
-              Split::join(codes.second, sign_extended<Bits>(more.second))};
+              Split::join(codes.second >> kSecond<std::uint16_t, Paired>,
+                          sign_extended<Bits, kMore>(more.second))};
     }
   }
   template <bool Paired>
-  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds, float*) {
+  FUSEDSTEP_HD void write(std::size_t i, TwoFloats numbers, const Rounds& rounds) {
     using Round = Randomly<WordLanes>;
     if constexpr (How == Rounding::nearest) {
-      write_codes<Paired>(at + i, encode_two(numbers, Two<ToNearest>{}));
+      write_codes<Paired>(at + i, encode_two<Paired>(numbers, Two<ToNearest>{}));
     } else if constexpr (How == Rounding::stochastic) {
       const auto* const uniform = reinterpret_cast<const std::uint16_t*>(rounds.words);
       const TwoWords bits = read_codes<Paired>(uniform + i);
+      const WordLanes second = Paired ? bits.second : bits.second << 16;
       write_codes<Paired>(at + i,
-                          encode_two(numbers, Two<Round>{{bits.first << 16}, {bits.second << 16}}));
+                          encode_two<Paired>(numbers, Two<Round>{{bits.first << 16}, {second}}));
     } else {
       const auto first = Split::template split<WordLanes>(numbers.first, Round{rounds.weyl.first});
       const auto second =
           Split::template split<WordLanes>(numbers.second, Round{rounds.weyl.second});
-      write_codes<Paired>(at + i, {first.code, second.code});
-      write_codes<Paired>(correction + i, {first.correction & kMask, second.correction & kMask});
+      write_codes<Paired>(at + i, {first.code, second.code << kSecond<std::uint16_t, Paired>});
+      write_codes<Paired>(
+          correction + i,
+          {first.correction & kMask, (second.correction & kMask) << kSecond<Correction, Paired>});
     }
   }
   FUSEDSTEP_HD void next_block() {
@@ -300,7 +325,7 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
       const TwoFloats g = gradient.template read<kPaired>(i);
       apply(rule, p.first, g.first, {&s[I].first...}, each);
       apply(rule, p.second, g.second, {&s[I].second...}, each);
-      param.template write<kPaired>(i, p, now, nullptr);
+      param.template write<kPaired>(i, p, now);
       (state.template write<kPaired>(i, s[I], now, waiting[I]), ...);
       now.weyl.first += kWeylTwice;
       now.weyl.second += kWeylTwice;
@@ -333,15 +358,14 @@ struct FusedOf;
 
 template <class Rule, class Param, FusedState How, std::size_t... I>
 struct FusedOf<Rule, Param, How, std::index_sequence<I...>> {
-  // The gradient of element `at` is the first of `gradient`: float32, or as the parameter is.
+  // The gradient of element `at` is the first of `gradient`: float32 or bfloat16.
   static void run(const void* rule, const TensorView& tensor, std::size_t at, const Array& gradient,
                   std::size_t blocks, const Draw& draw) {
     const auto go = [&](auto stream) {
       fuse(*static_cast<const Rule*>(rule), at, blocks, draw, Param(tensor, at), stream,
            std::index_sequence<I...>{}, stream_of<How, Rule, I>(tensor, at)...);
     };
-    if constexpr (Param::kPairs)
-      if (gradient.format == Format::bfloat16) return go(Bfloat16Stream(gradient, 0));
+    if (gradient.format == Format::bfloat16) return go(Bfloat16Stream(gradient, 0));
     go(FloatStream(gradient, 0));
   }
 };
@@ -367,7 +391,7 @@ constexpr FusedSweeps make_fused_sweeps() {
   constexpr FusedState kWhole = FusedState::float32, kHalf = FusedState::bfloat16,
                        kEight = FusedState::signed8;
   return {
-      {{nullptr, FusedOf<Rule, FloatParam, kHalf, Each>::run,
+      {{FusedOf<Rule, FloatParam, kWhole, Each>::run, FusedOf<Rule, FloatParam, kHalf, Each>::run,
         FusedOf<Rule, FloatParam, kEight, Each>::run},
        {FusedOf<Rule, Nearest, kWhole, Each>::run, FusedOf<Rule, Nearest, kHalf, Each>::run,
         FusedOf<Rule, Nearest, kEight, Each>::run},

@@ -13,7 +13,7 @@
 namespace fusedstep {
 
 // A rule over whole blocks of a tensor that is not stored as computed, from element `at` on, the
-// start of one: `gradient` has that of the first, as float32 or in the parameter's format.
+// start of one: `gradient` has that of the first, as float32 or bfloat16.
 using FusedSweep = void (*)(const void* rule, const TensorView& tensor, std::size_t at,
                             const Array& gradient, std::size_t blocks, const Draw& draw);
 

@@ -152,6 +152,31 @@ FUSEDSTEP_HD void narrow(Code* to, WordLanes words, More... more) {
 
 #endif
 
+// Each word times one.
+FUSEDSTEP_HD Product<WordLanes> multiply(WordLanes a, std::uint32_t b) {
+#if defined(__AVX512F__)
+  const __m512i all = __m512i(a), by = _mm512_set1_epi32(int(b));
+  const __m512i even = _mm512_maskz_mul_epu32(0xff, all, by);
+  const __m512i odd = _mm512_maskz_mul_epu32(0xff, _mm512_maskz_srli_epi64(0xff, all, 32), by);
+  return {WordLanes(_mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA)),
+          WordLanes(_mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB))};
+#elif defined(__AVX2__)
+  const __m256i all = __m256i(a), by = _mm256_set1_epi32(int(b));
+  const __m256i even = _mm256_mul_epu32(all, by);
+  const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(all, 32), by);
+  return {WordLanes(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa)),
+          WordLanes(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa))};
+#else
+  Product<WordLanes> result;
+  for (std::size_t i = 0; i < kWidth; ++i) {
+    const std::uint64_t product = std::uint64_t(a[i]) * b;
+    result.low[i] = std::uint32_t(product);
+    result.high[i] = std::uint32_t(product >> 32);
+  }
+  return result;
+#endif
+}
+
 // The greatest of some words.
 FUSEDSTEP_HD std::uint32_t greatest(WordLanes words) {
   std::uint32_t each[kWidth], result = 0;
@@ -176,6 +201,9 @@ struct Words<WordLanes> {
   using Signed = SignedLanes;
   FUSEDSTEP_HD static FloatLanes as_float(WordLanes bits) { return FloatLanes(bits); }
   FUSEDSTEP_HD static WordLanes as_bits(FloatLanes number) { return WordLanes(number); }
+  FUSEDSTEP_HD static Product<WordLanes> multiply(WordLanes a, std::uint32_t b) {
+    return fusedstep::multiply(a, b);
+  }
   FUSEDSTEP_HD static FloatLanes to_float(WordLanes number) {
     return __builtin_convertvector(SignedLanes(number), FloatLanes);
   }

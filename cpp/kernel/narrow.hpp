@@ -151,7 +151,7 @@ class NarrowDrive {
     const bool follows = tensor.average || tensor.copy;
     const Format format = part_.sets[0].format;
     const bool as_it_is =
-        gradient_.is_plain() && (format == Format::float32 || format == tensor.param.format);
+        gradient_.is_plain() && (format == Format::float32 || format == Format::bfloat16);
     std::size_t n = (end - begin) / kBlock * kBlock;
     if (!as_it_is || follows || gradient_.zero) n = std::min(n, kNarrowStage);
     Array gradient = from_element(part_.sets[0], begin);

@@ -72,13 +72,9 @@ class Dither {
 
 // The random words of a block of elements.
 inline void draw_words(const Draw& draw, std::size_t block, std::uint32_t* words) {
-#pragma omp simd
-  for (std::uint32_t c = 0; c < kCounters; ++c) {
-    const PhiloxWords four = random_words(draw, block, c);
-    words[c] = four.word[0];
-    words[kCounters + c] = four.word[1];
-    words[2 * kCounters + c] = four.word[2];
-    words[3 * kCounters + c] = four.word[3];
+  for (std::uint32_t c = 0; c < kCounters; c += kWidth) {
+    const auto four = random_words(draw, block, sequence(c, 1));
+    for (std::size_t w = 0; w < 4; ++w) store_lanes(words + w * kCounters + c, four.word[w]);
   }
 }
 
