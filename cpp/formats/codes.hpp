@@ -52,8 +52,8 @@ struct Float16Codec {
     const U subnormal = count | (W::to_float(count) != steps ? inexact : none);
     U code = magnitude < kBias + kSubnormal ? subnormal : normal;
     code = magnitude > kBias + kInfinity ? infinity : code;
-    code = magnitude > 0x7f800000u ? nan : code;
-    return code | ((bits >> 3) & kSign);
+    code = code | ((bits >> 3) & kSign);
+    return magnitude > 0x7f800000u ? nan : code;  // without the sign, which devices choose freely
   }
   template <class U>
   FUSEDSTEP_HD static Float<U> value(U extended) {
