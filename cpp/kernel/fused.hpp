@@ -213,7 +213,7 @@ struct BlockStream {
   }
 };
 
-// A parameter of bfloat16, with a correction of `Bits` bits if it is split.
+// A parameter of bfloat16, with a correction of `Bits` bits if it is split, or Kahan's of 16.
 template <Rounding How, int Bits = 0>
 struct ParamStream {
   static constexpr bool kPairs = true, kRandom = How == Rounding::stochastic;
@@ -231,6 +231,10 @@ struct ParamStream {
     const TwoWords codes = read_codes<Paired>(at + i);
     if constexpr (Bits == 0) {
       return decode_two<Paired>(codes);
+    } else if constexpr (How == Rounding::kahan) {
+      const TwoFloats param = decode_two<Paired>(codes);
+      const TwoFloats rest = decode_two<Paired>(read_codes<Paired>(correction + i));
+      return {param.first + rest.first, param.second + rest.second};
     } else {
       constexpr int kMore = kSecond<Correction, Paired>;
       const TwoWords more = read_codes<Paired>(correction + i);
@@ -250,6 +254,17 @@ struct ParamStream {
       const WordLanes second = Paired ? bits.second : bits.second << 16;
       write_codes<Paired>(at + i,
                           encode_two<Paired>(numbers, Two<Round>{{bits.first << 16}, {second}}));
+    } else if constexpr (How == Rounding::kahan) {
+      const TwoWords codes = encode_two<Paired>(numbers, Two<ToNearest>{});
+      const TwoFloats stored = decode_two<Paired>(codes);
+      const auto rest = [](FloatLanes x, FloatLanes param) {
+        const FloatLanes d = x - param;
+        return d == d ? d : FloatLanes{};
+      };
+      write_codes<Paired>(at + i, codes);
+      write_codes<Paired>(correction + i, encode_two<Paired>({rest(numbers.first, stored.first),
+                                                              rest(numbers.second, stored.second)},
+                                                             Two<ToNearest>{}));
     } else {
       const auto first = Split::template split<WordLanes>(numbers.first, Round{rounds.weyl.first});
       const auto second =
@@ -386,6 +401,7 @@ constexpr FusedSweeps make_fused_sweeps() {
   using Each = std::make_index_sequence<Rule::kStates.size()>;
   using Nearest = ParamStream<Rounding::nearest>;
   using Stochastic = ParamStream<Rounding::stochastic>;
+  using Kahan = ParamStream<Rounding::kahan, 16>;
   using Split16 = ParamStream<Rounding::split, 16>;
   using Split8 = ParamStream<Rounding::split, 8>;
   constexpr FusedState kWhole = FusedState::float32, kHalf = FusedState::bfloat16,
@@ -397,6 +413,8 @@ constexpr FusedSweeps make_fused_sweeps() {
         FusedOf<Rule, Nearest, kEight, Each>::run},
        {FusedOf<Rule, Stochastic, kWhole, Each>::run, FusedOf<Rule, Stochastic, kHalf, Each>::run,
         FusedOf<Rule, Stochastic, kEight, Each>::run},
+       {FusedOf<Rule, Kahan, kWhole, Each>::run, FusedOf<Rule, Kahan, kHalf, Each>::run,
+        FusedOf<Rule, Kahan, kEight, Each>::run},
        {FusedOf<Rule, Split16, kWhole, Each>::run, FusedOf<Rule, Split16, kHalf, Each>::run,
         FusedOf<Rule, Split16, kEight, Each>::run},
        {FusedOf<Rule, Split8, kWhole, Each>::run, FusedOf<Rule, Split8, kHalf, Each>::run,

@@ -19,10 +19,10 @@ using FusedSweep = void (*)(const void* rule, const TensorView& tensor, std::siz
 
 // Those of a rule, by how the parameter and the states are stored; null where they are not
 // compiled.
-enum class FusedParam : unsigned char { float32, nearest, stochastic, split16, split8 };
+enum class FusedParam : unsigned char { float32, nearest, stochastic, kahan, split16, split8 };
 enum class FusedState : unsigned char { float32, bfloat16, signed8 };
 struct FusedSweeps {
-  FusedSweep of[5][3];
+  FusedSweep of[6][3];
 };
 
 // The loops of one rule, variant and type, over the elements [at, at + count) of a tensor, whose

@@ -64,7 +64,8 @@ inline FusedSweep fused_sweep_of(const Sweeps& sweeps, const TensorView& tensor)
         param = is_whole ? FusedParam::split16 : FusedParam::split8;
         break;
       case Rounding::kahan:
-        return nullptr;
+        param = FusedParam::kahan;
+        break;
     }
   } else if (tensor.param.format != Format::float32) {
     return nullptr;
