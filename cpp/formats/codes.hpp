@@ -104,9 +104,10 @@ struct SplitCodec {
   FUSEDSTEP_HD static Parts<U> split(Float<U> number, Round round) {
     U code = Codec::template extend<U>(number);
     if constexpr (kLost != 0) code = (code + round(code, kLost)) >> kLost;
-    return {(code + (1u << (kHeld - 1))) >> kHeld, sign_extended<kHeld>(code)};
+    const U correction = kHeld == Bits ? code : sign_extended<kHeld>(code);
+    return {(code + (1u << (kHeld - 1))) >> kHeld, correction};  // in its lowest bits
   }
-  // The correction's sign extended to all of its word.
+  // The correction's sign is extended to all of its word.
   template <class U>
   FUSEDSTEP_HD static Float<U> join(U code, U correction) {
     return Codec::template value<U>(((code << kHeld) + correction) << kLost);
@@ -142,6 +143,14 @@ FUSEDSTEP_HD float inverse_scale(float scale) {
 // Codes are read from, and made at, the bits of a word from `At` on; what the others are does not
 // matter, or is left undefined.
 
+// What is added to an extended code before its spare bits are dropped, so that it is rounded at
+// random. Without the code of 0 of unsigned numbers, which has no bits in the place of the code.
+constexpr std::uint32_t kUnsignedZero = 96u << 23;  // 2^-31
+template <class U>
+FUSEDSTEP_HD U block_offset(U uniform) {
+  return (uniform >> (32 - kMantissaShift)) - kUnsignedZero;
+}
+
 // 1 bit of sign, 4 of exponent: magnitudes from 2^-18 of the scale.
 struct Signed8Codec {
   static constexpr std::uint32_t kZero = 112u << 23;  // 2^-15, the code of 0
@@ -150,12 +159,12 @@ struct Signed8Codec {
   FUSEDSTEP_HD static U magnitude(Float<U> number) {
     return Words<U>::as_bits(number) & 0x7fffffffu;
   }
-  template <class U, int At = 0, class Round>
-  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
+  template <class U, int At = 0>
+  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, U offset) {
     using W = Words<U>;
     const U bits = W::as_bits(number);
     const U code = W::as_bits(W::as_float(bits & 0x7fffffffu) * inverse + 0x1p-15f);
-    const U magnitude = (code + round(code, kMantissaShift)) >> (kMantissaShift - At);
+    const U magnitude = (code + offset) >> (kMantissaShift - At);
     const U sign = bits >> (24 - At);
     return ((magnitude ^ sign) & (0x7fu << At)) ^ sign;  // the sign's bit, the magnitude's others
   }
@@ -171,23 +180,20 @@ struct Signed8Codec {
 // 5 bits of exponent: numbers >= 0, from 2^-34 of the scale. Rules divide by what is stored so, and
 // nothing that is not in a block of zeros becomes 0.
 struct Unsigned8Codec {
-  static constexpr std::uint32_t kZero = 96u << 23;  // 2^-31, the code of 0
-
   template <class U>
   FUSEDSTEP_HD static U magnitude(Float<U> number) {
     return Words<U>::as_bits(number);
   }
-  template <class U, int At = 0, class Round>
-  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, Round round) {
-    using W = Words<U>;
-    const U code = W::as_bits(number * inverse + 0x1p-31f) - kZero;
-    const U result = (code + round(code, kMantissaShift)) >> (kMantissaShift - At);
+  template <class U, int At = 0>
+  FUSEDSTEP_HD static U encode(Float<U> number, float inverse, U offset) {
+    const U code = Words<U>::as_bits(number * inverse + 0x1p-31f);
+    const U result = (code + offset) >> (kMantissaShift - At);
     const U least = code * 0u + (1u << At);
     return result > least ? result : least;
   }
   template <int At = 0, class U>
   FUSEDSTEP_HD static Float<U> decode(U word, float scale) {
-    const U code = ((word << (kMantissaShift - At)) & 0x0ff00000u) | kZero;
+    const U code = ((word << (kMantissaShift - At)) & 0x0ff00000u) | kUnsignedZero;
     return (Words<U>::as_float(code) - 0x1p-31f) * scale;
   }
 };

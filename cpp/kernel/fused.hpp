@@ -110,7 +110,7 @@ struct FloatStream {
     store_lanes(at + i + kWidth, numbers.second);
   }
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void finish(const std::uint32_t*, const float*) {}
   FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() { at += kBlock; }
 };
@@ -145,7 +145,7 @@ struct Bfloat16Stream {
         at + i, encode_two<Paired>(numbers, Two<Round>{{rounds.weyl.first}, {rounds.weyl.second}}));
   }
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void finish(const std::uint32_t*, const float*) {}
   FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() { at += kBlock; }
 };
@@ -179,7 +179,7 @@ struct BlockStream {
     most = magnitude > most ? magnitude : most;
   }
   template <bool Paired>
-  FUSEDSTEP_HD void finish(const Rounds& rounds, const float* waiting) {
+  FUSEDSTEP_HD void finish(const std::uint32_t* offsets, const float* waiting) {
     *scale = block_scale(greatest(most));
     most = WordLanes{};
     const float inverse = inverse_scale(*scale);
@@ -187,24 +187,17 @@ struct BlockStream {
       std::memset(at, 0, kBlock);
       return;
     }
-    TwoWords weyl = rounds.weyl;
     const auto codes = [&](std::size_t i) {
-      using Round = Randomly<WordLanes>;
-      constexpr int kAt = kSecond<std::uint8_t, Paired>;
-      const TwoWords result{
+      const std::size_t k = i + kWidth;
+      return TwoWords{
           Codec::template encode<WordLanes>(load_lanes<FloatLanes>(waiting + i), inverse,
-                                            Round{weyl.first}),
-          Codec::template encode<WordLanes, kAt>(load_lanes<FloatLanes>(waiting + i + kWidth),
-                                                 inverse, Round{weyl.second})};
-      weyl.first += kWeylTwice;
-      weyl.second += kWeylTwice;
-      return result;
+                                            load_lanes<WordLanes>(offsets + i)),
+          Codec::template encode<WordLanes, kSecond<std::uint8_t, Paired>>(
+              load_lanes<FloatLanes>(waiting + k), inverse, load_lanes<WordLanes>(offsets + k))};
     };
 #pragma GCC unroll 1
-    for (std::size_t i = 0; i < kBlock; i += 2 * kTwice) {
-      const TwoWords some = codes(i);
-      write_codes<Paired>(at + i, some, codes(i + kTwice));
-    }
+    for (std::size_t i = 0; i < kBlock; i += 2 * kTwice)
+      write_codes<Paired>(at + i, codes(i), codes(i + kTwice));
   }
   FUSEDSTEP_HD void start_block() { current = *scale; }
   FUSEDSTEP_HD void next_block() {
@@ -297,7 +290,7 @@ struct NoStream {
   template <bool>
   FUSEDSTEP_HD void write(std::size_t, TwoFloats, const Rounds&, float*) {}
   template <bool>
-  FUSEDSTEP_HD void finish(const Rounds&, const float*) {}
+  FUSEDSTEP_HD void finish(const std::uint32_t*, const float*) {}
   FUSEDSTEP_HD void start_block() {}
   FUSEDSTEP_HD void next_block() {}
 };
@@ -324,7 +317,7 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
                        States... state) {
   constexpr bool kPaired = Param::kPairs && Grad::kPairs && (States::kPairs && ...);
   alignas(64) float waiting[sizeof...(I)][kBlock];
-  alignas(64) std::uint32_t words[kRandomBlock / 2];
+  alignas(64) std::uint32_t words[kRandomBlock / 2], offsets[kBlock];
   Rounds rounds;
   rounds.words = words;
   rounds.weyl.first = sequence(weyl(draw.step, at), kPaired ? 2 * kWeylElement : kWeylElement);
@@ -342,10 +335,12 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
       apply(rule, p.second, g.second, {&s[I].second...}, each);
       param.template write<kPaired>(i, p, now);
       (state.template write<kPaired>(i, s[I], now, waiting[I]), ...);
+      store_lanes(offsets + i, block_offset(now.weyl.first));
+      store_lanes(offsets + i + kWidth, block_offset(now.weyl.second));
       now.weyl.first += kWeylTwice;
       now.weyl.second += kWeylTwice;
     }
-    (state.template finish<kPaired>(rounds, waiting[I]), ...);
+    (state.template finish<kPaired>(offsets, waiting[I]), ...);
     rounds.weyl.first += std::uint32_t(kBlock) * kWeylElement;
     rounds.weyl.second += std::uint32_t(kBlock) * kWeylElement;
     param.next_block();

@@ -119,7 +119,7 @@ void encode_blocks(const Array& array, std::size_t at, std::size_t n, const floa
       std::memset(codes + i, 0, count);
     else
       encode_run(codes + i, count, numbers + i, [&](FloatLanes x, std::size_t k) {
-        return Codec::template encode<WordLanes>(x, inverse, dither(i + k));
+        return Codec::template encode<WordLanes>(x, inverse, block_offset(dither(i + k).uniform));
       });
   }
 }
