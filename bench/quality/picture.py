@@ -1,0 +1,91 @@
+"""One picture: curves, their differences to fp32's, and the angles between the updates."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..harness.processes import Result
+from .modes import FP32, MODES, Mode
+
+# Colours (Okabe & Ito 2008) say how the parameters are stored, lines how the state is.
+COLOURS = {
+    "fp32": "#000000",
+    "nearest": "#D55E00",
+    "stochastic": "#E69F00",
+    "kahan": "#009E73",
+    "split-32": "#0072B2",
+    "split-24": "#CC79A7",
+}
+LINES = {"float32": "-", "bfloat16": "--", "8bit": ":"}
+NARROW_STATE = "#888888"  # with parameters in float32
+
+
+def style(mode: Mode) -> dict[str, Any]:
+    stored = max((name for name in COLOURS if mode.name.startswith(name)), key=len, default="")
+    return {"color": COLOURS.get(stored, NARROW_STATE), "linestyle": LINES[mode.state]}
+
+
+def curves(runs: list[dict[str, Any]], what: str) -> np.ndarray:
+    return np.array([run[what] for run in runs])
+
+
+def column(axes: Any, case: dict[str, Any]) -> None:
+    """One training: curves, differences and two angles, from above."""
+    reference = curves(case["modes"][FP32.name], "curve")
+    x = (np.arange(reference.shape[1]) + 1) * case["steps"] / reference.shape[1]
+    base = reference.mean(0)
+    axes[0].fill_between(x, reference.min(0), reference.max(0), color="#dddddd")
+    axes[1].fill_between(x, (reference - base).min(0), (reference - base).max(0), color="#dddddd")
+    for mode in MODES:
+        runs = case["modes"].get(mode.name)
+        if not runs:
+            continue
+        own = curves(runs, "curve").mean(0)
+        axes[0].plot(x, own, **style(mode), linewidth=1)
+        axes[1].plot(x, own - base, **style(mode), linewidth=1.2)
+        if mode is not FP32:
+            for into, what in ((axes[2], "angle_of_a_step"), (axes[3], "angle_of_a_stretch")):
+                into.plot(x, np.median(curves(runs, what), 0), **style(mode), linewidth=1.2)
+    axes[0].set_title(f"{case['title']}\n{case['rule']}", fontsize=9, loc="left")
+    axes[0].set_yscale("log")
+    axes[1].set_yscale("symlog", linthresh=1e-3)
+    for into in axes[2:]:
+        into.set_yscale("log")
+        into.set_ylim(1e-3, 130)
+    axes[3].set_xlabel("step", fontsize=8)
+    for into in axes:
+        into.grid(color="#eeeeee", linewidth=0.6)
+        into.tick_params(labelsize=7)
+        into.spines[["top", "right"]].set_visible(False)
+
+
+def draw(result: Result, path: Path) -> str:
+    """Write the picture, and return in words what was done."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        return f"no picture ({error})"
+    cases = result["cases"]
+    size = (0.6 + 3.6 * len(cases), 9.5)
+    figure, grid = plt.subplots(
+        4, len(cases), figsize=size, sharex="col", squeeze=False, layout="constrained"
+    )
+    for i, case in enumerate(cases):
+        column(grid[:, i], case)
+    words = (
+        "loss of the batches",
+        "its difference to fp32's mean\n(grey: fp32's seeds)",
+        "angle of one step to\nthat of float32, degrees",
+        "angle of a twentieth of the\ntraining, degrees",
+    )
+    for axes, text in zip(grid[:, 0], words, strict=True):
+        axes.set_ylabel(text, fontsize=8)
+    marks = [plt.Line2D([], [], **style(mode), label=mode.name) for mode in MODES]
+    figure.legend(handles=marks, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path.name
