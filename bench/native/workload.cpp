@@ -113,7 +113,9 @@ Workload::Workload(const Case& c)
   const std::size_t states = c.state_count();
   std::vector<BufferRequest> requests;
   for (const Extent& param : params_)
-    requests.push_back({param.address, std::vector(states, param.bytes)});
+    requests.push_back(
+        {param.address, bytes_of(format_, 1),
+         std::vector(states, BufferRequest::Buffer{param.bytes, bytes_of(format_, 1)})});
   state_ = allocate_in_phase(requests);
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const Array param{arrays_.data() + offsets[i], nullptr, format_};

@@ -31,6 +31,32 @@ std::vector<std::vector<std::string>> state_names(const RuleInfo& info) {
   return variants;
 }
 
+const char* name_of(Content content) {
+  switch (content) {
+    case Content::exact:
+      return "exact";
+    case Content::number:
+      return "number";
+    case Content::average:
+      return "average";
+    case Content::square:
+      return "square";
+  }
+  return "";
+}
+
+// What the states of `state_names` hold.
+std::vector<std::vector<std::string>> state_contents(const RuleInfo& info) {
+  std::vector<std::vector<std::string>> variants;
+  for (std::size_t v = 0; v < info.variants; ++v) {
+    variants.emplace_back();
+    for (std::size_t k = 0; k < info.states[v].size(); ++k)
+      if (const State& state = info.states[v].state[k]; state.used)
+        variants.back().push_back(name_of(state.content));
+  }
+  return variants;
+}
+
 py::typing::Dict<py::str, RuleInfo> rules() {
   py::dict result;
   for (const RuleInfo& rule : registry())
@@ -86,7 +112,11 @@ void bind_config(py::module_& m) {
       .def_property_readonly(
           "rowwise", [](const RuleInfo& r) { return r.rowwise; },
           "Whether each of its states has one number per row.")
-      .def_property_readonly("states", &state_names, "The names of the state, by variant.");
+      .def_property_readonly("states", &state_names, "The names of the state, by variant.")
+      .def_property_readonly(
+          "contents", &state_contents,
+          "What each of these holds, which decides how narrow it may be stored: 'exact' (not at "
+          "all), 'number' (bfloat16), 'average' or 'square' (8 bits).");
 
   m.def("rules", &rules, "Every compiled rule by its name.");
   m.def("available_isas", &available_isas,

@@ -16,7 +16,8 @@ void bind_methods(Class& c) {
       .def("set_groups", &Bound::set_groups, py::arg("options"), assignments)
       .def("set_rates", &Bound::set_rates, py::arg("groups"), py::arg("rates"))
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
-           py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"))
+           py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"),
+           py::arg("seed") = 0)
       .def("bind", &Bound::bind, py::arg("gradients"), assignments)
       .def("step", &Bound::step, py::arg("gradients") = py::none(),
            py::arg("scale") = Argument(py::float_(1.0)), py::arg("zero") = false)

@@ -7,18 +7,6 @@
 namespace fusedstep::bindings {
 namespace {
 
-bool is_expected_dtype(const Description& array, const Expected& expected) {
-  switch (expected.dtype) {
-    case Holds::numbers:
-      return format_called(array.dtype).has_value();
-    case Holds::numbers_of_model:
-      return array.dtype == name_of(expected.like->format);
-    case Holds::bfloat16:
-      return holds_bfloat16(array.dtype, array.is_on_device());
-  }
-  return false;
-}
-
 // For messages: the caller decides about a copy and its rounding. Empty where nobody knows.
 std::string how_to_convert(const Description& array, Format to) {
   if (array.is_on_device() || array.source)
@@ -30,17 +18,14 @@ std::string how_to_convert(const Description& array, Format to) {
 
 [[noreturn]] void refuse_dtype(const Description& array, const Expected& expected,
                                const Subject& subject) {
-  switch (expected.dtype) {
-    case Holds::numbers:
-      refuse(PyExc_TypeError, subject, "dtype " + formats_text(), array.dtype_text());
-    case Holds::numbers_of_model:
-      refuse(PyExc_TypeError, subject,
-             std::string("dtype ") + name_of(expected.like->format) + " like " + subject.like,
-             array.dtype_text() + how_to_convert(array, expected.like->format));
-    case Holds::bfloat16:
-      break;
-  }
-  refuse(PyExc_TypeError, subject, "dtype bfloat16 (or its bits as uint16)", array.dtype);
+  const std::string dtype = "dtype " + formats_text(expected.formats, expected.as_bits);
+  if (expected.like == nullptr) refuse(PyExc_TypeError, subject, dtype, array.dtype_text());
+  const Format model = expected.like->format, native = native_of(compute_of(model));
+  const std::string beside = expected.formats.are_only(model)
+                                 ? std::string(" like ") + subject.like
+                                 : std::string(" beside ") + subject.like + " of " + name_of(model);
+  refuse(PyExc_TypeError, subject, dtype + beside,
+         array.dtype_text() + (expected.formats.has(native) ? how_to_convert(array, native) : ""));
 }
 
 void check_memory(const Description& array, const Subject& subject) {
@@ -58,25 +43,27 @@ void check_memory(const Description& array, const Subject& subject) {
 
 }  // namespace
 
-Form::Form(const Description& description)
-    : size(description.size()), item(description.item), order(description.order) {
-  const bool is_copy = holds_bfloat16(description.dtype, description.is_on_device());
-  format = is_copy ? Format::bfloat16 : format_called(description.dtype).value();
-  code = dlpack_code(format);
-}
+Form::Form(const Description& description, Format format_of_it)
+    : size(description.size()),
+      item(description.item),
+      format(format_of_it),
+      code(dlpack_code(description.dtype)),
+      order(description.order) {}
 
-CheckedArray::CheckedArray(Description&& description)
-    : Form(description),
+CheckedArray::CheckedArray(Description&& description, Format format_of_it)
+    : Form(description, format_of_it),
       owner(std::move(description.owner)),
       source(std::move(description.source)),
       look(description.look),
       data(description.data) {}
 
-void check_array(const Description& array, const Expected& expected, const Subject& subject) {
+Format check_array(const Description& array, const Expected& expected, const Subject& subject) {
   const Model* const like = expected.like;
   if (like != nullptr && is_elsewhere(array.device, like->device))
     refuse_device(array.device, like->device, subject.like, subject);
-  if (!is_expected_dtype(array, expected)) refuse_dtype(array, expected, subject);
+  const std::optional<Format> format =
+      format_called(array.dtype, expected.formats, expected.as_bits, array.is_on_device());
+  if (!format) refuse_dtype(array, expected, subject);
   if (!array.is_native)
     refuse(PyExc_ValueError, subject, "native byte order", "dtype " + array.dtype_text());
   if (like != nullptr && array.shape != like->shape)
@@ -92,6 +79,7 @@ void check_array(const Description& array, const Expected& expected, const Subje
                " order like " + subject.like,
            array.layout_text());
   check_memory(array, subject);
+  return *format;
 }
 
 void check_takes_copy(Format param, const Subject& subject) {

@@ -20,7 +20,7 @@ struct Form {
   int order = 0;
 
   Form() = default;
-  explicit Form(const Description& description);
+  Form(const Description& description, Format format);
 };
 
 // An array that passed the checks, with what a later step needs to see that it has not changed.
@@ -32,7 +32,7 @@ struct CheckedArray : Form {
 
   CheckedArray() = default;
   // Does not check.
-  explicit CheckedArray(Description&& description);
+  CheckedArray(Description&& description, Format format);
 
   void visit(Visitor& visitor) const {
     visitor(owner);
@@ -52,17 +52,21 @@ struct Model {
   int device = -1;
 };
 
-enum class Holds { numbers, numbers_of_model, bfloat16 };
-
 struct Expected {
-  Holds dtype = Holds::numbers;
-  const Model* like = nullptr;  // whose device, shape and order it must have; null: anything goes
+  Formats formats = Formats::numbers();
+  bool as_bits = false;  // also as integers of the same bits
   bool writeable = false;
+  const Model* like = nullptr;  // whose device, shape and order it must have; null: anything goes
 };
 
-// Throws unless the array is of the expected dtype, native, contiguous, aligned, in memory, and all
-// that `expected` says.
-void check_array(const Description& array, const Expected& expected, const Subject& subject);
+// What gradients must be beside a parameter of this format.
+inline Expected gradient_of(Format param) { return {Formats::numbers(compute_of(param))}; }
+// What a step writes beside its parameter.
+inline Expected written_in(Formats formats) { return {formats, true, true}; }
+
+// The array's format. Throws unless that is expected, and the array native, contiguous, aligned, in
+// memory, and all that `expected` says.
+Format check_array(const Description& array, const Expected& expected, const Subject& subject);
 
 // A working copy is one of a float32 parameter.
 void check_takes_copy(Format param, const Subject& subject);

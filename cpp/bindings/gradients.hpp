@@ -73,7 +73,7 @@ class Gradients {
       const std::size_t slot = i * set_count + set;
       Checked& checked = arrays_[slot];
       if (!members.space.take_matching(item, param, known_[slot], checked)) {
-        checked = members.space.check_like(item, param, subject, /*writeable=*/false);
+        checked = members.space.check_like(item, param, gradient_of(param.format), subject);
         ran_foreign_code_ = ran_foreign_code_ || checked.source;
       }
       has_looked_ = has_looked_ || checked.look != nullptr;

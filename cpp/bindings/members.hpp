@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "check.hpp"
 #include "collected.hpp"
 #include "engine/overlap.hpp"
 #include "engine/roster.hpp"
@@ -22,8 +23,11 @@
 
 namespace fusedstep::bindings {
 
-// The arrays of a tensor that a step writes: the parameter, its states, its average, its copy.
-constexpr std::size_t kAverage = 1 + kMaxStates, kCopy = 2 + kMaxStates, kSlots = 3 + kMaxStates;
+// The arrays of a tensor that a step writes: the parameter, its states and their scales, its
+// correction, its average, its copy.
+constexpr std::size_t kStates = 1, kScales = kStates + kMaxStates,
+                      kCorrection = kScales + kMaxStates, kAverage = kCorrection + 1,
+                      kCopy = kAverage + 1, kSlots = kCopy + 1;
 
 template <class Space>
 class Members {
@@ -39,8 +43,10 @@ class Members {
         like_("its " + target_) {}
 
   // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
-  void add(const std::vector<Group>& groups, const std::vector<TensorSpec>& specs) {
-    Addition addition{groups, {}, {}, {}, {}, {}, false};
+  // `state_bits`: of each group, the fewest that its states may have.
+  void add(const std::vector<Group>& groups, const std::vector<unsigned>& state_bits,
+           const std::vector<TensorSpec>& specs) {
+    Addition addition{groups, state_bits, {}, {}, {}, {}, {}, {}, false};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
     if (const auto overlap = sort_by_address(addition.ranges))
       refuse_overlap(text_of_owner(overlap->first, addition.tensors), overlap->second,
@@ -50,6 +56,7 @@ class Members {
     engine.reserve(groups.size(), addition.tensors.size());
     reserve_more(params, addition.params.size());
     reserve_more(states, addition.states.size());
+    reserve_more(owners_, addition.owners.size());
     reserve_more(copies_, addition.copies.size());
     auto written = occupied.prepare(std::move(addition.ranges));
     Renewals first;
@@ -60,6 +67,7 @@ class Members {
     for (const Group& group : groups) engine.groups().push_back(group);
     append(params, addition.params);
     append(states, addition.states);
+    append(owners_, addition.owners);
     append(copies_, addition.copies);
     occupied.add(std::move(written));
     has_foreign_ = has_foreign_ || addition.has_foreign;
@@ -131,12 +139,10 @@ class Members {
 
   // Users may have made the views of the states read-only.
   void check_states() const {
-    std::size_t at = 0;
-    for (const Tensor& tensor : engine.tensors()) {
-      const States& names = engine.rule().states[engine.groups()[tensor.group].variant];
-      for (std::size_t k = 0; k < names.size(); ++k)
-        if (names.state[k].used) check_state(states[at++], tensor, 1 + k);
-      if (tensor.view.average) check_state(states[at++], tensor, kAverage);
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      const std::string role = role_of(owners_[i] % kSlots);
+      const Subject subject{role.c_str(), engine.tensors()[owners_[i] / kSlots].name};
+      space.check_unchanged(states[i], subject, /*writeable=*/true);
     }
   }
 
@@ -145,7 +151,7 @@ class Members {
   py::array ready_value(const Checked& target, const py::array& value) const {
     const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
     py::array result =
-        py::module_::import("numpy").attr("asarray")(value, name_of(target.format), order);
+        py::module_::import("numpy").attr("asarray")(value, held_dtype(target.format), order);
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
     const Extent extent{result.data(), size * target.item};
@@ -171,8 +177,9 @@ class Members {
   Space space;
   typename Space::Engine engine;
   std::vector<Checked> params;
-  std::vector<Checked> states;  // per tensor, followed by its average
-  Occupied occupied;            // all that a step writes
+  // Per tensor: each state, followed by its scales, the correction, the average.
+  std::vector<Checked> states;
+  Occupied occupied;  // all that a step writes
 
  private:
   using Renewals = std::vector<std::pair<const Checked*, const Checked*>>;  // to, from
@@ -181,8 +188,10 @@ class Members {
   // What add() has checked but not yet committed.
   struct Addition {
     const std::vector<Group>& groups;
+    const std::vector<unsigned>& state_bits;
     std::vector<Tensor> tensors;
     std::vector<Checked> params, states;
+    std::vector<std::size_t> owners;
     Copies copies;
     std::vector<Range> ranges;
     bool has_foreign = false;
@@ -195,7 +204,7 @@ class Members {
   }
 
   void check_spec(const TensorSpec& spec, Addition& addition) const {
-    const auto& [name, param, own, group, average, copy] = spec;
+    const auto& [name, param, own, scales, group, average, copy, correction] = spec;
     const std::size_t groups = engine.groups().size();
     // An existing group means that another thread has called add() since the caller looked.
     if (group < groups) throw std::runtime_error(kInUse);
@@ -216,24 +225,54 @@ class Members {
       if (array.size != 0) addition.ranges.emplace_back(array.extent(), index * kSlots + slot);
       return array.stored();
     };
-    const auto claim_state = [&](const py::object& object, std::size_t slot) {
+    const auto claim_held = [&](const py::object& object, std::size_t slot, Formats formats,
+                                const Checked& like, const char* called) {
       const std::string role = role_of(slot);
-      const bool of_rows = rule.rowwise && slot != kAverage;
-      const Subject what{role.c_str(), name, of_rows ? "its parameter's rows" : like_.c_str()};
-      addition.states.push_back(
-          space.check_like(object, of_rows ? model : target, what, /*writeable=*/true));
+      const Subject what{role.c_str(), name, called};
+      addition.states.push_back(space.check_like(object, like, written_in(formats), what));
+      addition.owners.push_back(index * kSlots + slot);
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);
-    const States& names = rule.states[addition.groups.at(group - groups).variant];
-    if (own.size() != names.used())
+    const Group& options = addition.groups.at(group - groups);
+    const Format native = native_of(compute_of(target.format));
+    view.number = static_cast<std::uint32_t>(index);
+    view.rounding = options.rounding;
+    view.is_native = target.format == native;
+    if (view.is_native && view.rounding != Rounding::nearest)
+      throw std::invalid_argument("rounding: expected a narrow parameter");
+    const States& names = rule.states[options.variant];
+    const std::size_t count = names.used();
+    if (own.size() != count || (!scales.empty() && scales.size() != count))
       throw std::invalid_argument("states: expected those of the rule's variant");
-    for (std::size_t k = 0, given = 0; k < names.size(); ++k)
-      if (names.state[k].used) view.state[k] = claim_state(own[given++], 1 + k);
-    if (!average.is_none()) view.average = claim_state(average, kAverage);
+    for (std::size_t k = 0, given = 0; k < names.size(); ++k) {
+      if (!names.state[k].used) continue;
+      Array& state = view.state[k];
+      const Formats formats =
+          formats_of_state(names.state[k].content, native, addition.state_bits[group - groups]);
+      state = claim_held(own[given], kStates + k, formats, model,
+                         rule.rowwise ? "its parameter's rows" : like_.c_str());
+      const std::size_t block = info_of(state.format).block;
+      if (block != 1) {
+        const Checked blocks = space.one_axis(target, scales_of(state.format, target.size));
+        const Array array = claim_held(scales.empty() ? py::none() : scales[given], kScales + k,
+                                       {Format::float32}, blocks, "its parameter's blocks");
+        state.scales = static_cast<float*>(array.data);
+      }
+      view.is_native = view.is_native && state.format == native;
+      view.block = std::max(view.block, block);
+      ++given;
+    }
+    if (const Formats formats = formats_of_correction(view.rounding, target.format);
+        !formats.is_empty())
+      view.correction = claim_held(correction, kCorrection, formats, target, like_.c_str());
+    if (!average.is_none())
+      view.average = claim_held(average, kAverage, {native}, target, like_.c_str());
     if (!copy.is_none()) {
       const Subject what{"working copy of", name};
-      addition.copies.emplace_back(index, space.check_copy(copy, target, what));
+      check_takes_copy(target.format, what);
+      addition.copies.emplace_back(
+          index, space.check_like(copy, target, written_in({Format::bfloat16}), what));
       addition.has_foreign |= must_be_asked(addition.copies.back().second);
       view.copy = claim(addition.copies.back().second, what, kCopy);
     }
@@ -271,18 +310,17 @@ class Members {
   // The name of a tensor's array in messages.
   std::string role_of(std::size_t slot) const {
     if (slot == 0) return target_;
+    if (slot == kCorrection) return "correction of";
     if (slot == kAverage) return "average of";
     if (slot == kCopy) return "working copy of";
-    return std::string(engine.rule().states[0].state[slot - 1].name) + " of";
-  }
-
-  void check_state(const Checked& state, const Tensor& tensor, std::size_t slot) const {
-    const std::string role = role_of(slot);
-    space.check_unchanged(state, {role.c_str(), tensor.name}, true);
+    const State* const names = engine.rule().states[0].state;
+    if (slot < kScales) return std::string(names[slot - kStates].name) + " of";
+    return std::string("scales of ") + names[slot - kScales].name + " of";
   }
 
   // In messages: what a step updates, a gradient of one, all gradients, and what one must match.
   std::string target_, gradient_, gradients_, like_;
+  std::vector<std::size_t> owners_;  // of `states`: tensor * kSlots + slot
   Copies copies_;
   bool has_foreign_ = false;  // some parameters or copies must be asked
 };

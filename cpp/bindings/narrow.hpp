@@ -72,10 +72,10 @@ void refuse_misfit(const Misfit& misfit, Compute compute, const std::vector<Tens
                    TakesPart takes_part) {
   for (const Tensor& tensor : tensors) {
     if (tensor.compute() != compute || !takes_part(tensor)) continue;
-    const std::string format = name_of(tensor.format());
+    const std::string computed_in = compute == Compute::float32 ? "float32" : "float64";
     refuse(PyExc_ValueError, {"", misfit.option},
-           "a number that " + format + " can hold" + misfit.when + ", since parameter '" +
-               tensor.name + "' is " + format,
+           "a number that " + computed_in + " can hold" + misfit.when + ", since parameter '" +
+               tensor.name + "' is " + name_of(tensor.format()),
            text_of(py::float_(misfit.value)));
   }
 }

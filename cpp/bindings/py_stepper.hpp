@@ -32,8 +32,12 @@ class PyStepper {
            const Assignments& assignments) {
     const Entered lock(*this);
     std::vector<Group> groups;
-    for (const GroupOptions& own : options) groups.push_back(make_group(own));
-    members_.add(groups, specs);
+    std::vector<unsigned> state_bits;
+    for (const GroupOptions& own : options) {
+      groups.push_back(make_group(own));
+      state_bits.push_back(own.state_bits);
+    }
+    members_.add(groups, state_bits, specs);
     assign_all(assignments);
     bound_.reset();
     passed_.reset();
@@ -75,9 +79,9 @@ class PyStepper {
   }
 
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
-                  double ema_decay) {
+                  double ema_decay, std::uint64_t seed) {
     const Entered lock(*this);
-    engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay};
+    engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay, seed};
   }
 
   void bind(py::handle gradients, const Assignments& assignments) {
@@ -150,6 +154,13 @@ class PyStepper {
         throw py::value_error("parameter '" + name +
                               "': expected either a gradient or rows in one step, got both");
       auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
+      if (const std::size_t block = engine_.tensors()[tensor].view.block,
+          size = checked.gradients.row_size;
+          size % block != 0)
+        throw py::value_error("step_rows of '" + name + "': expected rows of a multiple of " +
+                              std::to_string(block) +
+                              " elements, since so many of its 8-bit state share a scale, got " +
+                              std::to_string(size) + ": use state_dtype='bfloat16'");
       members_.refuse_overlap(checked.values, {"rows of", name});
       kept.push_back(std::move(checked.values));
       if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) continue;
@@ -316,6 +327,7 @@ class PyStepper {
     group.maximize = options.maximize;
     group.max_norm = options.max_grad_norm;
     if (options.max_grad_value) group.max_value = *options.max_grad_value;
+    group.rounding = options.rounding;
     return group;
   }
 

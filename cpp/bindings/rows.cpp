@@ -73,10 +73,11 @@ void check_row_values(const Model& values, const Model& param, std::size_t count
                       const Subject& subject) {
   Sizes shape = param.shape;
   shape[0] = static_cast<py::ssize_t>(count);
-  const bool same_dtype = values.format == param.format;
-  if (!same_dtype || values.shape != shape || (values.order & kC) == 0)
-    refuse(same_dtype ? PyExc_ValueError : PyExc_TypeError, subject,
-           name_of(param.format) + (" of shape " + tuple_text(shape)) + " in C order",
+  const Formats formats = Formats::numbers(compute_of(param.format));
+  const bool is_of_them = formats.has(values.format);
+  if (!is_of_them || values.shape != shape || (values.order & kC) == 0)
+    refuse(is_of_them ? PyExc_ValueError : PyExc_TypeError, subject,
+           formats_text(formats) + " of shape " + tuple_text(shape) + " in C order",
            name_of(values.format) + (" of shape " + tuple_text(values.shape)));
 }
 

@@ -34,8 +34,8 @@ struct CheckedRows {
   Checked values;          // what they point into
 };
 
-// `indices` in any order, with repetitions; `rows`: one row of the parameter's shape and dtype for
-// each. Rows that are named several times are gathered.
+// `indices` in any order, with repetitions; `rows`: a row of the parameter's shape for each, of
+// what a gradient may be. Rows that are named several times are gathered.
 template <class Space, class Checked = typename Space::Array>
 CheckedRows<Checked> check_rows(const Space& space, py::handle indices, py::handle rows,
                                 const Checked& param, const std::string& name) {

@@ -7,10 +7,12 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "formats/rounding.hpp"
 #include "messages.hpp"
 
 namespace fusedstep::bindings {
@@ -23,14 +25,17 @@ struct GroupOptions {
   double coupled_weight_decay = 0.0;
   bool maximize = false;
   std::optional<double> max_grad_norm, max_grad_value;
+  Rounding rounding = Rounding::nearest;  // of narrow parameters
+  unsigned state_bits = 32;               // the fewest that a number of a state may have
 };
 
 struct TensorSpec {
   std::string name;  // for messages
   py::object param;
   std::vector<py::object> states;  // in the order of RuleInfo.states
+  std::vector<py::object> scales;  // of each; None of one that has none
   std::size_t group = 0;
-  py::object average, copy;  // or None
+  py::object average, copy, correction;  // or None
 };
 
 // A name that is made once, not for each of many parameters; never freed.
@@ -40,6 +45,14 @@ inline py::handle interned(const char* name) {
   return result;
 }
 
+inline Rounding rounding_called(const std::string& name) {
+  if (name == "nearest") return Rounding::nearest;
+  if (name == "stochastic") return Rounding::stochastic;
+  if (name == "kahan") return Rounding::kahan;
+  if (name == "split") return Rounding::split;
+  throw std::invalid_argument("rounding: expected one of the core's");
+}
+
 template <class Key, class Field>
 void read_field(py::handle object, Key name, Field& field) {
   field = py::cast<Field>(py::object(object.attr(name)));
@@ -47,16 +60,19 @@ void read_field(py::handle object, Key name, Field& field) {
 
 inline void read_spec(py::handle object, TensorSpec& spec) {
   static const py::handle name = interned("name"), param = interned("param"),
-                          states = interned("states"), group = interned("group"),
-                          average = interned("average"), copy = interned("copy");
+                          states = interned("states"), scales = interned("scales"),
+                          group = interned("group"), average = interned("average"),
+                          copy = interned("copy"), correction = interned("correction");
   Name shown;
   read_field(object, name, shown);
   spec.name = std::move(shown.text);
   read_field(object, param, spec.param);
   read_field(object, states, spec.states);
+  read_field(object, scales, spec.scales);
   read_field(object, group, spec.group);
   read_field(object, average, spec.average);
   read_field(object, copy, spec.copy);
+  read_field(object, correction, spec.correction);
 }
 
 }  // namespace fusedstep::bindings
@@ -75,6 +91,10 @@ struct type_caster<fusedstep::bindings::GroupOptions> {
     read_field(from, "maximize", value.maximize);
     read_field(from, "max_grad_norm", value.max_grad_norm);
     read_field(from, "max_grad_value", value.max_grad_value);
+    std::string rounding;
+    read_field(from, "rounding", rounding);
+    value.rounding = fusedstep::bindings::rounding_called(rounding);
+    read_field(from, "state_bits", value.state_bits);
     return true;
   }
 };

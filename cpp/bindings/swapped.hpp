@@ -36,8 +36,9 @@ class Swapped {
     std::vector<Checked> values;
     for (std::size_t i = 0; i < others.size(); ++i) {
       const Subject subject{"average of", members.engine.tensors()[i].name};
+      const auto& param = members.params[i];
       values.push_back(
-          members.space.check_like(others[i], members.params[i], subject, /*writeable=*/true));
+          members.space.check_like(others[i], param, written_in({param.format}), subject));
     }
     Swapped swapped(why, written, std::move(values));
     written();

@@ -24,32 +24,91 @@ void fill_items(const Array& array, T value, std::size_t begin, std::size_t end)
   std::fill(items + begin, items + end, value);
 }
 
+template <class From, class To, class Convert>
+void convert(const FilledArray& array, std::size_t begin, std::size_t end, Convert function) {
+  const auto* const from = static_cast<const From*>(array.from.data);
+  std::transform(from + begin, from + end, static_cast<To*>(array.to.data) + begin, function);
+}
+
+template <class Codec>
+std::uint16_t rounded(float number) {
+  return std::uint16_t(encode<Codec, std::uint32_t>(number, ToNearest{}));
+}
+template <class Codec>
+float widened(std::uint16_t code) {
+  return Codec::decode(std::uint32_t{code});
+}
+
+template <class Codec>
+void convert(const FilledArray& array, std::size_t begin, std::size_t end) {
+  if (array.from.format == Format::float32)
+    convert<float, std::uint16_t>(array, begin, end, rounded<Codec>);
+  else
+    convert<std::uint16_t, float>(array, begin, end, widened<Codec>);
+}
+
+void copy(const FilledArray& array, std::size_t begin, std::size_t end) {
+  const auto& [to, size, from] = array;
+  if (to.format == from.format) {
+    const std::size_t at = bytes_of(to.format, begin);
+    std::memcpy(static_cast<std::byte*>(to.data) + at,
+                static_cast<const std::byte*>(from.data) + at, bytes_of(to.format, end - begin));
+  } else if (to.format == Format::bfloat16 || from.format == Format::bfloat16) {
+    convert<Bfloat16Codec>(array, begin, end);
+  } else {
+    convert<Float16Codec>(array, begin, end);
+  }
+}
+
+// The scale of a block that is filled with one number, and the code of that.
+template <class Codec>
+float scale_for(float number) {
+  return block_scale(Codec::template magnitude<std::uint32_t>(number));
+}
+template <class Codec>
+std::uint8_t code_for(float number) {
+  const float inverse = inverse_scale(scale_for<Codec>(number));
+  return std::uint8_t(Codec::template encode<std::uint32_t>(number, inverse, ToNearest{}));
+}
+
+void fill_one(const Array& to, double value, std::size_t begin, std::size_t end) {
+  const auto number = static_cast<float>(value);
+  switch (to.format) {
+    case Format::float32:
+      return fill_items(to, number, begin, end);
+    case Format::float64:
+      return fill_items(to, value, begin, end);
+    case Format::bfloat16:
+      return fill_items(to, rounded<Bfloat16Codec>(number), begin, end);
+    case Format::float16:
+      return fill_items(to, rounded<Float16Codec>(number), begin, end);
+    case Format::signed8:
+      return fill_items(to, code_for<Signed8Codec>(number), begin, end);
+    case Format::unsigned8:
+      return fill_items(to, code_for<Unsigned8Codec>(number), begin, end);
+    case Format::correction16:
+    case Format::correction8:
+      return;  // of nothing
+  }
+}
+
+void fill_scales(const FilledArray& array, double value) {
+  const auto number = static_cast<float>(value);
+  const auto& [to, size, from] = array;
+  if (from || to.scales == nullptr) return;
+  std::fill_n(to.scales, scales_of(to.format, size),
+              to.format == Format::signed8 ? scale_for<Signed8Codec>(number)
+                                           : scale_for<Unsigned8Codec>(number));
+}
+
 void fill_lines(void* context, std::size_t first, std::size_t last) {
   const Filling& filling = *static_cast<const Filling*>(context);
   filling.plan.visit(first, last, [&](std::size_t i, std::size_t begin, std::size_t end) {
-    const auto& [to, size, from] = filling.arrays[i];
-    if (from != nullptr && to.format == Format::bfloat16) {
-      const auto* const numbers = static_cast<const float*>(from);
-      std::transform(numbers + begin, numbers + end, static_cast<std::uint16_t*>(to.data) + begin,
-                     [](float number) { return bfloat16_bits(number); });
-      return;
-    }
-    if (from != nullptr) {
-      const std::size_t at = bytes_of(to.format, begin);
-      std::memcpy(static_cast<std::byte*>(to.data) + at, static_cast<const std::byte*>(from) + at,
-                  bytes_of(to.format, end - begin));
-      return;
-    }
-    switch (to.format) {
-      case Format::float32:
-        return fill_items(to, static_cast<float>(filling.value), begin, end);
-      case Format::float64:
-        return fill_items(to, filling.value, begin, end);
-      case Format::bfloat16:
-        return fill_items(to, bfloat16_bits(static_cast<float>(filling.value)), begin, end);
-      default:
-        return;
-    }
+    const FilledArray& array = filling.arrays[i];
+    if (array.from)
+      copy(array, begin, end);
+    else
+      fill_one(array.to, filling.value, begin, end);
   });
 }
 
@@ -57,11 +116,13 @@ void fill_lines(void* context, std::size_t first, std::size_t last) {
 
 void fill(const std::vector<FilledArray>& arrays, double value) {
   const FloatEnvironment ours;
+  for (const FilledArray& array : arrays) fill_scales(array, value);
   Filling filling{arrays, value, {}};
   std::vector<Plan::Tensor> tensors;
-  for (const auto& [to, size, from] : arrays) {
-    const std::size_t bytes = bytes_of(to.format, size);
-    tensors.push_back({{to.data, bytes}, bytes_of(to.format, 1), bytes});
+  for (const FilledArray& array : arrays) {
+    const Format format = array.to.format;
+    const std::size_t bytes = bytes_of(format, array.size);
+    tensors.push_back({{array.to.data, bytes}, bytes_of(format, 1), bytes});
   }
   filling.plan.build(tensors);
   const std::size_t bytes = filling.plan.bytes();

@@ -12,9 +12,9 @@ namespace fusedstep {
 struct FilledArray {
   Array to;
   std::size_t size;  // elements
-  // Copied from here, of the same format, or float32 that is rounded to bfloat16. Null: filled with
-  // one value.
-  const void* from;
+  // Copied from here, of the same format, or where one of both is float32 and the other a narrower
+  // number: exactly, or rounded to nearest. Absent: filled with one value.
+  Array from = {};
 };
 
 void fill(const std::vector<FilledArray>& arrays, double value);

@@ -75,15 +75,17 @@ Arena::~Arena() {
 Buffers allocate_in_phase(const std::vector<BufferRequest>& requests) {
   std::vector<std::size_t> offset;
   std::size_t end = 0;
-  for (const auto& [array, sizes] : requests) {
+  for (const auto& [array, array_item, sizes] : requests) {
     // The array, its gradient (which NumPy places at the same page offset) and the buffers.
     const std::size_t stagger = kPage / (sizes.size() + 1) / kCacheLine * kCacheLine;
     const std::size_t at = reinterpret_cast<std::uintptr_t>(array) % kPage;
-    std::size_t place = at;
-    for (const std::size_t bytes : sizes) {
-      place += stagger;
-      offset.push_back(bytes < kPage ? next_with_phase(end, at % kCacheLine, kCacheLine)
-                                     : next_with_phase(end, place % kPage, kPage));
+    const std::size_t peel = (kCacheLine - at % kCacheLine) % kCacheLine / array_item;
+    std::size_t line = at / kCacheLine * kCacheLine;
+    for (const auto& [bytes, item] : sizes) {
+      line += stagger;
+      const std::size_t phase = (kCacheLine - peel * item % kCacheLine) % kCacheLine;
+      offset.push_back(bytes < kPage ? next_with_phase(end, phase, kCacheLine)
+                                     : next_with_phase(end, (line + phase) % kPage, kPage));
       end = checked_sum(offset.back(), bytes);
     }
   }

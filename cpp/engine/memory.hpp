@@ -32,13 +32,18 @@ struct Extent {
 
 // Buffers that accompany one array.
 struct BufferRequest {
+  struct Buffer {
+    std::size_t bytes;
+    std::size_t item;  // bytes beside one of the array's elements; 0: blocks, which begin a line
+  };
   const void* array;
-  std::vector<std::size_t> bytes;  // per buffer
+  std::size_t item;  // bytes of one element
+  std::vector<Buffer> buffers;
 };
 
-// All requested buffers, in order, in one arena. Each has its array's address modulo 64, so that
-// one alignment peel serves all streams; buffers of a page or more start at staggered page offsets,
-// since streams with equal low 12 address bits alias.
+// All requested buffers, in order, in one arena. Each begins a cache line with the element that
+// begins one of its array's, so that one alignment peel serves all streams; buffers of a page or
+// more start at staggered page offsets, since streams with equal low 12 address bits alias.
 struct Buffers {
   std::shared_ptr<Arena> arena;
   std::vector<std::byte*> address;

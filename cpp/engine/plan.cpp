@@ -25,7 +25,8 @@ void Plan::build(const std::vector<Tensor>& tensors) {
     const std::size_t bytes = t.param.bytes;
     const std::size_t phase = reinterpret_cast<std::uintptr_t>(t.param.address) % kCacheLine;
     const std::size_t lines = bytes == 0 ? 0 : (phase + bytes + kCacheLine - 1) / kCacheLine;
-    shapes_.push_back({lines, (bytes + t.item_size - 1) / t.item_size, t.item_size, phase});
+    const std::size_t items = bytes == 0 ? 0 : (bytes + t.item_size - 1) / t.item_size;
+    shapes_.push_back({lines, items, t.item_size, phase});
     first_.push_back(first_.back() + lines);
     // Memory is read and written line by line, which counts for short tensors.
     if (bytes != 0) bytes_ += t.bytes + (lines * kCacheLine - bytes) * (t.bytes / bytes);

@@ -6,11 +6,16 @@ import collections.abc
 import fusedstep._specs
 import numpy.typing
 import typing
-__all__: list[str] = ['Block', 'RuleInfo', 'Stepper', 'available_isas', 'compiler', 'fill_buffers', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
+__all__: list[str] = ['Block', 'RuleInfo', 'Stepper', 'available_isas', 'compiler', 'decoded', 'fill_buffers', 'formats_of', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
 class RuleInfo:
     """
     A rule as the compiled registry describes it.
     """
+    @property
+    def contents(self) -> list[list[str]]:
+        """
+        What each of these holds, which decides how narrow it may be stored: 'exact' (not at all), 'number' (bfloat16), 'average' or 'square' (8 bits).
+        """
     @property
     def flags(self) -> list[str]:
         """
@@ -61,7 +66,7 @@ class Stepper:
         ...
     def set_groups(self, options: collections.abc.Sequence[fusedstep._specs.GroupOptions], assignments: collections.abc.Sequence[tuple[typing.Any, str, typing.Any]] = []) -> None:
         ...
-    def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
+    def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
     def set_rates(self, groups: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], rates: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
@@ -109,9 +114,17 @@ def compiler() -> str:
     """
     The compiler that built the core.
     """
-def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.SupportsFloat | typing.SupportsIndex = 0.0, values: collections.abc.Sequence[typing.Any] = []) -> None:
+def decoded(array: typing.Any, layout: str, scales: typing.Any = None, correction: typing.Any = None, rounding: str = 'nearest') -> numpy.typing.NDArray[typing.Any]:
     """
-    Writes buffers of zeros_in_phase() on the threads that steps over them will have: all elements `value`, or copies of `values`, of the same dtypes, shapes and orders.
+    A float32 copy of what an array holds in the format of its layout, with its scales, or with the correction of a parameter that is rounded so.
+    """
+def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.SupportsFloat | typing.SupportsIndex = 0.0, values: collections.abc.Sequence[typing.Any] = [], layout: str = 'native', scales: collections.abc.Sequence[typing.Any] = []) -> None:
+    """
+    Writes buffers of zeros_in_phase() on the threads that steps over them will have: all elements `value`, or copies of `values`, of the same shapes and orders.
+    """
+def formats_of(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any]) -> list[tuple[str, int]]:
+    """
+    The format of each array, by name, and how many elements it has.
     """
 def has_none(objects: typing.Any) -> bool:
     """
@@ -149,8 +162,8 @@ def use_isa(name: str) -> None:
     """
     Runs later steps on another instruction set; for tests and benchmarks.
     """
-def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], copies: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> list[list[numpy.typing.NDArray[typing.Any]]]:
+def zeros_in_phase(role: str, names: collections.abc.Sequence[str], like: collections.abc.Sequence[typing.Any], layouts: collections.abc.Sequence[collections.abc.Sequence[str]], rowwise: str = '') -> list[list[numpy.typing.NDArray[typing.Any]]]:
     """
-    For each array, `copies` zeroed ones of its shape, dtype and order, at its address modulo 64, in one block of memory. For the row-wise rule named `rowwise`: with one number per row.
+    For each array, zeroed ones of its shape and order, in one block of memory: of each of its layouts, 'native' (float32 or float64), 'scales' or a format. They begin cache lines where it does. For the row-wise rule named `rowwise`: with one number per row.
     """
 __version__: str

@@ -56,7 +56,7 @@ that is added to it) and ``t`` the number of its step, from 1.
 
 _FUNCTION: Mapping[str, str] = {
     "param": "The array to update in place.",
-    "grad": "Its gradient, with the same dtype, shape and memory order.",
+    "grad": "Its gradient, with the same shape and memory order; as for an optimizer.",
     "*states": "The state arrays, updated in place, in the order of the notes below.",
     "step": "The number of this update, from 1.",
 }

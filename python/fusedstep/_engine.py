@@ -13,6 +13,7 @@ from fusedstep._autograd import (
     note_written,
     tensors_among,
 )
+from fusedstep._formats import fields
 from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._messages import no_parameter, shown
 from fusedstep._snapshot import Expected, Snapshot
@@ -116,15 +117,12 @@ class Engine:
     def _spec(self, tree: Tree, i: int, own: Mapping[str, Any], copy: object) -> TensorSpec:
         if self._averaging:
             return TensorSpec(name=tree.names[i], param=own["average"])
-        average = own.get("ema")  # the last of them
-        arrays = [*own.values()]
         return TensorSpec(
             name=tree.names[i],
             param=tree.leaves[i],
-            states=arrays if average is None else arrays[:-1],
             group=tree.group_of[i],
-            average=average,
             copy=copy,
+            **fields(own),
         )
 
     def _with_tensors(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fusedstep import _core
+from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._messages import shown
 from fusedstep._options import check_rate, rate_at
 from fusedstep._rule import Rule
@@ -52,6 +53,11 @@ class Group(Mapping[str, Any]):
         return self._rule.states(self._values)
 
     @property
+    def contents(self) -> dict[str, str]:
+        """What each of the state arrays holds."""
+        return self._rule.contents(self._values)
+
+    @property
     def lr(self) -> float:
         """The learning rate of the next step, from the schedule if there is one.
 
@@ -94,6 +100,12 @@ class Group(Mapping[str, Any]):
     def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
         """Return all values with these changes, or raise TypeError or ValueError."""
         values = self._rule.changed(self._values, changes)
+        for name in STORAGE_OPTIONS:
+            if values[name] != self._values[name]:
+                raise ValueError(
+                    f"{name}: expected {shown(self._values[name])} as at construction, since it "
+                    f"decides how arrays are stored, got {shown(values[name])}"
+                )
         if self._rule.states(self._values) != self._rule.states(values):
             changed = self._rule.variant(self._values) ^ self._rule.variant(values)
             flag = next(f for i, f in enumerate(self._rule.info.flags) if changed >> i & 1)

@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from fusedstep._checks import as_flag, as_number
+from fusedstep._checks import as_flag, as_integer, as_number, is_integer
 from fusedstep._messages import shown
 
 __all__ = [
     "Betas",
     "Betas3",
+    "Choice",
+    "Count",
     "Etas",
     "Flag",
     "Fraction",
@@ -150,6 +152,39 @@ class Limit:
         return as_number(name, value, expected, lambda number: number > 0, finite=False)
 
 
+@dataclass(frozen=True)
+class Count:
+    """An integer >= 0."""
+
+    documented: ClassVar[str] = "int >= 0"
+
+    def check(self, name: str, value: object) -> int:
+        """Return the value as an int, or raise TypeError or ValueError."""
+        return as_integer(name, value, 0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words or numbers, or None if that is among them."""
+
+    values: tuple[str | int | None, ...]
+
+    @property
+    def documented(self) -> str:
+        """The type, as docstrings name it."""
+        return f"{{{', '.join(map(repr, self.values))}}}"
+
+    def check(self, name: str, value: object) -> str | int | None:
+        """Return the choice that equals the value, or raise TypeError or ValueError."""
+        is_one = value is None or isinstance(value, str) or is_integer(value)
+        for choice in self.values:
+            if is_one and type(choice) is type(value) and choice == value:
+                return choice
+        words = [*map(repr, self.values)]
+        error = ValueError if is_one else TypeError
+        raise error(f"{name}: expected {', '.join(words[:-1])} or {words[-1]}, got {shown(value)}")
+
+
 LearningRate = Annotated[float | Schedule, Rate()]
 NonNegative = Annotated[float, Number()]
 Fraction = Annotated[float, Number(high=1.0)]
@@ -167,7 +202,7 @@ class Option:
     """One hyper-parameter of a rule."""
 
     name: str
-    kind: Number | Numbers | Switch | Rate | Limit
+    kind: Number | Numbers | Switch | Rate | Limit | Choice | Count
     default: Any
 
     def check(self, value: object) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
+from fusedstep._checks import as_integer
 from fusedstep._decay_mask import DecayMask, check_mask
+from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._messages import shown
 from fusedstep._options import Limit, Number, Option, Switch
 
@@ -55,12 +57,19 @@ class Pipeline(TypedDict, total=False):
     ema_bias_correction: bool
     working_copy: Mapping[str, object] | None
     decay_mask: DecayMask | None
+    state_dtype: Literal["float32", "bfloat16", "8bit"]
+    min_8bit_size: int
+    rounding: Literal["nearest", "stochastic", "kahan"]
+    master: Literal["split"] | None
+    master_bits: Literal[32, 24]
+    seed: int
 
 
 # Options that each group may set.
 GROUP_OPTIONS: Mapping[str, Option] = {
     "max_grad_norm": Option("max_grad_norm", Limit(), None),
     "max_grad_value": Option("max_grad_value", Limit(), None),
+    **STORAGE_OPTIONS,
 }
 
 
@@ -75,6 +84,7 @@ class Policy:
     ema_bias_correction: bool = False
     working_copy: Mapping[str, object] | None = None
     decay_mask: DecayMask | None = None
+    seed: int = 0
 
     @classmethod
     def names(cls) -> list[str]:
@@ -90,6 +100,7 @@ class Policy:
             given[name] = Switch().check(name, given.get(name, False))
         if given.get("ema_decay") is not None:
             given["ema_decay"] = Number(high=1.0).check("ema_decay", given["ema_decay"])
+        given["seed"] = as_integer("seed", given.get("seed", 0), 0, 2**64 - 1)
         given["decay_mask"] = check_mask(given.get("decay_mask"))
         policy = cls(**given)
         if policy.skip_nonfinite and policy.error_if_nonfinite:

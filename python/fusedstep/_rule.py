@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fusedstep import _core
+from fusedstep import _core, _formats
 from fusedstep._messages import listed, printable, shown
 from fusedstep._options import Option
 from fusedstep._pipeline import Policy
@@ -84,6 +84,7 @@ class Rule:
         checked = {name: self.options[name].check(value) for name, value in changes.items()}
         new = {**values, **checked}
         self.check_together(new)
+        _formats.check_together(new, self.label, self.info, self.variant(new))
         return new
 
     def variant(self, values: Mapping[str, Any]) -> int:
@@ -94,6 +95,10 @@ class Rule:
     def states(self, values: Mapping[str, Any]) -> list[str]:
         """The names of the state arrays of each parameter under these options."""
         return self.info.states[self.variant(values)]
+
+    def contents(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """What each of :meth:`states` holds."""
+        return dict(zip(self.states(values), self.info.contents[self.variant(values)], strict=True))
 
     def group_options(self, values: Mapping[str, Any], lr: float) -> GroupOptions:
         """The options for the compiled core, at a learning rate."""
@@ -107,6 +112,8 @@ class Rule:
             maximize=values["maximize"],
             max_grad_norm=values["max_grad_norm"],
             max_grad_value=values["max_grad_value"],
+            rounding=_formats.rounding_of(values),
+            state_bits=_formats.state_bits(values),
         )
 
 

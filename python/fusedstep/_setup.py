@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusedstep import _formats
 from fusedstep._decay_mask import DecayMask, check_mask, masked_out
 from fusedstep._engine import Engine
 from fusedstep._group import Group, core_options
@@ -13,6 +14,7 @@ from fusedstep._messages import no_parameter, shown
 from fusedstep._pipeline import Policy
 from fusedstep._rule import Rule
 from fusedstep._spaces.choose import space_of
+from fusedstep._spaces.space import Space
 from fusedstep._tree import Tree, split_groups
 
 __all__ = ["Setup"]
@@ -47,6 +49,7 @@ class Setup:
             policy.error_if_nonfinite,
             policy.clip_per_group,
             policy.ema_decay or 0.0,
+            policy.seed,
         )
         self._add(engine, tree, overrides, policy.working_copy or {})
         return engine
@@ -128,22 +131,44 @@ class Setup:
     def _allocate(
         self, engine: Engine, group: Group, leaves: Sequence[Any]
     ) -> list[dict[str, Any]]:
-        """The state arrays, and the average, of each parameter of a group, at their start."""
-        space, rule, policy = engine.space, self.rule, self.policy
-        names = group.params
-        averages = ["ema"] if policy.ema_decay is not None else []
-        arrays = [*group.state_names, *averages]
-        if rule.info.rowwise:  # but averages have the shape of their parameter
-            states = space.zeros("parameter", names, leaves, len(group.state_names), rule.name)
-            like_parameter = space.zeros("parameter", names, leaves, len(averages))
-            zeros = [own + average for own, average in zip(states, like_parameter, strict=True)]
+        """The arrays beside each parameter of a group, at their start."""
+        space, rule, names = engine.space, self.rule, group.params
+        layouts = self._layouts(space, group, leaves)
+
+        def zeros(which: Callable[[str], bool], rowwise: str = "") -> list[dict[str, Any]]:
+            own = [{name: one[name] for name in one if which(name)} for one in layouts]
+            arrays = space.zeros("parameter", names, leaves, [[*o.values()] for o in own], rowwise)
+            return [dict(zip(o, a, strict=True)) for o, a in zip(own, arrays, strict=True)]
+
+        contents = group.contents
+        if rule.info.rowwise:  # but other arrays have the shape of their parameter
+            states = zeros(lambda name: name in contents, rule.name)
+            others = zeros(lambda name: name not in contents)
+            buffers = [one | other for one, other in zip(states, others, strict=True)]
         else:
-            zeros = space.zeros("parameter", names, leaves, len(arrays))
-        buffers = [dict(zip(arrays, own, strict=True)) for own in zeros]
+            buffers = zeros(lambda name: True)  # noqa: ARG005
         for state, value in rule.initial_state(group).items():
             if value != 0.0:
-                space.fill([own[state] for own in buffers], value)
-        copied = [*rule.starts_at_parameter, *([] if policy.ema_bias_correction else averages)]
-        for name in copied:
+                scales = [_formats.scales_of(own, state) for own in buffers]
+                layout = _formats.code_of(contents[state])
+                space.fill([own[state] for own in buffers], value, layout, scales)
+        policy = self.policy
+        has_copies = policy.ema_decay is not None and not policy.ema_bias_correction
+        for name in (*rule.starts_at_parameter, *[_formats.AVERAGE] * has_copies):
             space.fill_with([own[name] for own in buffers], leaves)
         return buffers
+
+    def _layouts(self, space: Space, group: Group, leaves: Sequence[Any]) -> list[dict[str, str]]:
+        """How each array beside each parameter is stored, or TypeError where that cannot be."""
+        names, average = group.params, self.policy.ema_decay is not None
+        if _formats.is_plain(group):  # whatever the parameters are, which the core will check
+            return [_formats.layouts(group, group.contents, "", 0, average=average)] * len(names)
+        result = []
+        for name, (own_format, size) in zip(
+            names, space.formats("parameter", names, leaves), strict=True
+        ):
+            _formats.check_parameter(group, name, own_format)
+            result.append(
+                _formats.layouts(group, group.contents, own_format, size, average=average)
+            )
+        return result

@@ -24,6 +24,8 @@ class GroupOptions:
     maximize: bool = False
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
+    rounding: str = "nearest"  # of narrow parameters
+    state_bits: int = 32  # the fewest that a number of a state may have
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,6 +35,8 @@ class TensorSpec:
     name: str
     param: Any
     states: list[Any] = field(default_factory=list)  # in the order of RuleInfo.states
+    scales: list[Any] = field(default_factory=list)  # of each, or None; empty: none has any
     group: int = 0
     average: Any = None
     copy: Any = None
+    correction: Any = None

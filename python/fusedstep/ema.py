@@ -91,12 +91,13 @@ class Averages(Mapping[str, Any]):
         """New arrays with the averages of parameters that were updated so often."""
         space = self._engine.space
         averages = [own["ema"] for own in self._engine.buffers]
-        if not self._bias_correction:
-            return [space.copy_of(average) for average in averages]
-        return [
-            space.like(_corrected(space.to_numpy(average), t, self._decay), average)
-            for average, t in zip(averages, steps, strict=True)
-        ]
+        if self._bias_correction:
+            averages = [
+                space.like(_corrected(space.to_numpy(average), t, self._decay), average)
+                for average, t in zip(averages, steps, strict=True)
+            ]
+        leaves = self._engine.tree.leaves
+        return [space.as_parameter(a, leaf) for a, leaf in zip(averages, leaves, strict=True)]
 
 
 class EMA(Mapping[str, Any], HoldsEngine):
@@ -148,7 +149,9 @@ class EMA(Mapping[str, Any], HoldsEngine):
             raise ValueError("bias_correction: expected init='zeros' with it, got init='copy'")
         tree = Tree([Nest("", values)], what="values", each="average")
         space = space_of(tree.names, tree.leaves, "value")
-        averages = [average for (average,) in space.zeros("value", tree.names, tree.leaves, 1)]
+        native = [["native"]] * len(tree.names)
+        zeros = space.zeros("value", tree.names, tree.leaves, native)
+        averages = [average for (average,) in zeros]
         if init == "copy":
             space.fill_with(averages, tree.leaves)
         self._engine = Engine(

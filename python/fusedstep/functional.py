@@ -7,7 +7,8 @@ There is one function per rule, under the rule's name::
 updates ``p`` and the state arrays in place, with the same kernels, checks and bits as the classes.
 The caller allocates the state arrays, with the initial values in the docstring of the class (0
 unless it says otherwise), and passes them in the order given there. ``step`` is the number of this
-update, from 1.
+update, from 1. State is float32, or float64 beside a float64 parameter; a bfloat16 or float16
+parameter is rounded to nearest. Narrow state, and parameters that lose nothing, are for optimizers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fusedstep._checks import as_integer
 from fusedstep._definition import registry
 from fusedstep._docstring import of_function
 from fusedstep._engine import Engine
+from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._messages import listed, shown
 from fusedstep._spaces.choose import space_of
 from fusedstep._tree import Tree
@@ -32,10 +34,11 @@ class RuleFunction:
 
     def __init__(self, cls: type[Optimizer]) -> None:
         self._rule = cls.definition
+        options = [o for o in cls.options.values() if o.name not in STORAGE_OPTIONS]
         self.__name__ = self.__qualname__ = cls.rule
         if cls.__doc__:  # None under python -OO
             first = f"One update by {cls.__name__}, in place, of `param` and `states`."
-            self.__doc__ = f"{first}\n\n{of_function(cls.__doc__, cls.options.values())}"
+            self.__doc__ = f"{first}\n\n{of_function(cls.__doc__, options)}"
         kind = inspect.Parameter
         self.__signature__ = inspect.Signature(
             [
@@ -45,7 +48,7 @@ class RuleFunction:
                 kind("step", kind.KEYWORD_ONLY, annotation=int),
                 *(
                     kind(option.name, kind.KEYWORD_ONLY, default=option.default)
-                    for option in cls.options.values()
+                    for option in options
                 ),
             ]
         )
@@ -61,6 +64,12 @@ class RuleFunction:
                 f"*states, step=...), got {listed(named, '{}='.format)}"
             )
         values = rule.check(options)
+        for name, option in STORAGE_OPTIONS.items():
+            if values[name] != option.default:
+                raise ValueError(
+                    f"{name}: expected {option.default!r} in a function, whose states are stored "
+                    f"as they are computed, got {shown(values[name])}"
+                )
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, got {shown(values['lr'])}")
         group_options = rule.group_options(values, values["lr"])

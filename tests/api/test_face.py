@@ -277,7 +277,9 @@ def test_average():
     assert other.step_count == 3
     with pytest.raises(ValueError, match=r"decay: expected 0\.9, got 0\.5"):
         fs.EMA(weights, decay=0.9).load_state_dict(saved)
-    with pytest.raises(TypeError, match=r"value 'a'.*expected dtype float32 or float64, got int"):
+    with pytest.raises(
+        TypeError, match=r"value 'a'.*expected dtype float32, float64, bfloat16 or float16, got int"
+    ):
         fs.EMA({"a": np.zeros(3, int)})
 
 

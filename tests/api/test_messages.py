@@ -234,8 +234,8 @@ def test_gradients_of_another_dtype_are_told_how_to_become_one():
     opt = fs.Adam({"w": np.ones(3, np.float32)})
     message = heard(lambda: opt.step({"w": np.ones(3)}))
     assert message == (
-        "gradient of 'w': expected dtype float32 like its parameter, "
-        "got float64: use .astype(np.float32)"
+        "gradient of 'w': expected dtype float32, bfloat16 or float16 beside its parameter of "
+        "float32, got float64: use .astype(np.float32)"
     )
 
 

@@ -166,19 +166,48 @@ def test_a_model_whose_parameters_stay():
         assert opt.step([torch.ones_like(p) for p in opt.params.values()])
 
 
-def test_bfloat16_is_refused_in_the_words_for_numpy():
-    half = torch.zeros(3, dtype=torch.bfloat16)
-    with pytest.raises(
-        TypeError, match=r"^parameter 'w': expected dtype float32 or float64, got bfloat16$"
-    ):
-        fs.SGD({"w": half})
-    opt = fs.SGD({"w": torch.zeros(3)})
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("of", ["parameter", "gradient", "both"])
+@pytest.mark.parametrize("subclass", [False, True])
+def test_narrow_tensors(dtype, of, subclass):
+    class Mine(torch.Tensor):  # with a dispatch of its own, which is not read in C
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+            with torch._C._DisableTorchDispatch():
+                return function(*args, **(kwargs or {}))
+
+    def made(values, narrow):
+        tensor = torch.tensor(values).to(dtype if narrow else torch.float32)
+        return tensor.as_subclass(Mine) if subclass else tensor
+
+    w = made([[0.5, 2.0], [-1.0, 8.0]], of != "gradient")
+    g = made([[0.5, 0.25], [1.0, 0.0]], of != "parameter")
+    opt = fs.SGD({"w": w}, lr=1.0)
+    for _ in range(2):
+        opt.step({"w": g})
+    opt.bind({"w": g})
+    opt.step()
+    plain = w.as_subclass(torch.Tensor)
+    assert plain.tolist() == [[-1.0, 1.25], [-4.0, 8.0]]
+    assert plain.dtype is (torch.float32 if of == "gradient" else dtype)
+
+
+def test_bits_of_bfloat16_are_no_numbers():
+    bits = torch.zeros(3, dtype=torch.bfloat16).view(torch.int16)
     with pytest.raises(
         TypeError,
-        match=r"^gradient of 'w': expected dtype float32 like its parameter, got bfloat16: "
-        r"use \.to\(torch\.float32\)$",
+        match=r"^parameter 'w': expected dtype float32, float64, bfloat16 or float16, got int16$",
     ):
-        opt.step({"w": half})
+        fs.SGD({"w": bits})
+    for w in (torch.zeros(3), torch.zeros(3, dtype=torch.bfloat16)):
+        opt = fs.SGD({"w": w})
+        for bad in (bits, bits.numpy(), bits.numpy().view(np.uint16)):
+            with pytest.raises(
+                TypeError,
+                match="^gradient of 'w': expected dtype float32, bfloat16 or float16 beside its "
+                rf"parameter of {str(w.dtype)[6:]}, got u?int16: use ",
+            ):
+                opt.step({"w": bad})
 
 
 @pytest.mark.skipif(

@@ -72,11 +72,11 @@ GAPS = "expected a contiguous array in C order like its parameter, got shape (2,
 MISFITS = {
     "dtype": (
         lambda: torch.ones(2, 3, dtype=torch.float64),
-        "expected dtype float32 like its parameter, got float64",
+        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got float64",
     ),
     "bits": (
         lambda: torch.ones(2, 3, dtype=torch.int32),
-        "expected dtype float32 like its parameter, got int32",
+        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got int32",
     ),
     "shape": (
         lambda: torch.ones(3, 2),
@@ -92,7 +92,7 @@ MISFITS = {
     ),
     "conjugate": (
         lambda: torch.ones(2, 3, dtype=torch.complex64).conj(),
-        "expected dtype float32 like its parameter, got complex64",
+        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got complex64",
     ),
     "sparse": (
         lambda: torch.ones(2, 3).to_sparse(),

@@ -44,12 +44,12 @@ PARAMETERS = {
     "dtype": (
         lambda: device_array(np.arange(3)),
         TypeError,
-        "expected dtype float32 or float64, got int64",
+        "expected dtype float32, float64, bfloat16 or float16, got int64",
     ),
     "byte order": (
         lambda: Fake(floats(3), typestr=">f4"),
         TypeError,
-        "expected dtype float32 or float64, got >f4",
+        "expected dtype float32, float64, bfloat16 or float16, got >f4",
     ),
     "read-only": (
         lambda: Fake(locked(floats(3))),
@@ -195,7 +195,7 @@ GRADIENTS = {
     "dtype": (
         lambda: device_array(floats(2, 3, dtype=np.float64)),
         TypeError,
-        "expected dtype float32 like its parameter, got float64",
+        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got float64",
     ),
     "shape": (
         lambda: device_array(floats(3, 2)),

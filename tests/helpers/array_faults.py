@@ -57,6 +57,7 @@ class Fault(NamedTuple):
     def words(self, role, name, array):
         known = {
             "dtype": array.dtype,
+            "goes": BESIDE[array.dtype.name],
             "other": OTHER[array.dtype.name],
             "item": array.itemsize,
             "shape": array.shape,
@@ -108,22 +109,25 @@ LAYOUTS = {
     "0-stride": broadcast,
 }
 READ_ONLY = Fault(lambda a: locked(a.copy()), ValueError, "a writeable array", "a read-only one")
-DTYPE_CHANGES = ("float16", "longdouble", "int32", "int64", "bool", "complex64", "object")
+# What goes with a parameter, in messages.
+BESIDE = {
+    "float32": "float32, bfloat16 or float16 beside its parameter of float32",
+    "float64": "float64 like its parameter",
+}
+DTYPE_CHANGES = ("uint16", "longdouble", "int32", "int64", "bool", "complex64", "object")
 
 GRADIENT_FAULTS = {
     **COMMON,
     **{
         dtype: Fault(
-            lambda a, d=dtype: a.astype(d), TypeError, "dtype {dtype} like", str(np.dtype(dtype))
+            lambda a, d=dtype: a.astype(d), TypeError, "dtype {goes}", str(np.dtype(dtype))
         )
         for dtype in DTYPE_CHANGES
     },
     "other float": Fault(
-        lambda a: a.astype(OTHER[a.dtype.name]), TypeError, "dtype {dtype} like its", "{other}"
+        lambda a: a.astype(OTHER[a.dtype.name]), TypeError, "dtype {goes}", "{other}"
     ),
-    "structured": Fault(
-        lambda a: a.view([("x", a.dtype)]), TypeError, "dtype {dtype} like", "[('x'"
-    ),
+    "structured": Fault(lambda a: a.view([("x", a.dtype)]), TypeError, "dtype {goes}", "[('x'"),
     "list": Fault(lambda a: a.tolist(), TypeError, AN_ARRAY, "list"),
     **{
         f"shape {shape}": Fault(
@@ -140,7 +144,13 @@ GRADIENT_FAULTS = {
 # What no state may be; those of row-wise rules have one axis.
 STATE_FAULTS = {
     **{name: fault for name, fault in GRADIENT_FAULTS.items() if fault.error is ValueError},
-    "other float": GRADIENT_FAULTS["other float"],
+    **{
+        name: Fault(spoil, TypeError, "dtype {dtype} like its", got)
+        for name, spoil, got in (
+            ("other float", lambda a: a.astype(OTHER[a.dtype.name]), "{other}"),
+            ("bits", lambda a: a.astype(np.uint16), "uint16"),
+        )
+    },
     "read-only": READ_ONLY,
 }
 STATE_OF_ROWS_FAULTS = {
@@ -162,7 +172,7 @@ PARAMETER_FAULTS = {
         dtype: Fault(
             lambda a, d=dtype: a.astype(d),
             TypeError,
-            "dtype float32 or float64",
+            "dtype float32, float64, bfloat16 or float16",
             str(np.dtype(dtype)),
         )
         for dtype in DTYPE_CHANGES

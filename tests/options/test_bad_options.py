@@ -8,7 +8,7 @@ import pytest
 import fusedstep as fs
 from cases import RULES, every_rule, option_sets, same_bits, state_shape
 from fusedstep._definition import registry
-from fusedstep._options import Limit, Number, Numbers, Rate, Switch
+from fusedstep._options import Choice, Count, Limit, Number, Numbers, Rate, Switch
 from optimizers import NAMES, complains, numbers, refused, richest, running, states_of
 
 # Values that an option of a kind must refuse, with the error.
@@ -23,6 +23,14 @@ NO_LIMIT = [
     *((value, TypeError) for value in (True, "x", 1j, [0.1], np.array([0.1, 0.2]), np.array(None))),
 ]
 NO_SWITCH = [(value, TypeError) for value in (0, 1, None, "yes", 1.0, [True], np.array([True]))]
+NO_COUNT = [
+    *((value, ValueError) for value in (-1, np.int64(-1))),
+    *((value, TypeError) for value in (True, "x", None, 1.0, 0.5, [1], np.array([1, 2]))),
+]
+NO_CHOICE = [
+    *((value, ValueError) for value in ("", "x", "8 bits", "None", "Nearest", 0, 8, 33, None)),
+    *((value, TypeError) for value in (True, 1.0, 32.0, ["split"], ("split",), np.array([1, 2]))),
+]
 
 
 def bad_values(kind):
@@ -36,6 +44,14 @@ def bad_values(kind):
         return NO_LIMIT
     if isinstance(kind, Switch):
         return NO_SWITCH
+    if isinstance(kind, Count):
+        return NO_COUNT
+    if isinstance(kind, Choice):
+        return [
+            (value, error)
+            for value, error in NO_CHOICE
+            if repr(value) not in map(repr, kind.values)
+        ]
     assert isinstance(kind, Numbers)
     fine = tuple(each.low + 0.5 for each in kind.each)
     return [
@@ -95,6 +111,9 @@ def test_values_are_converted_once(rule, option):
     if isinstance(option.kind, Switch):
         value = np.bool_(richest(rule)[option.name])
         fs.create(rule, numbers(1, "float32"), **{**richest(rule), option.name: value})
+        return
+    if isinstance(option.kind, (Choice, Count)):
+        assert type(fs.create(rule, np.ones(3)).groups[0][option.name]) is type(option.default)
         return
     value = 2.0 if isinstance(option.kind, Limit) else richest(rule)[option.name]
     given = np.array(value)

@@ -80,8 +80,8 @@ bool matches_cupy(py::handle object, const DeviceArray& target) {
 
 }  // namespace
 
-DeviceArray::DeviceArray(Description&& description)
-    : CheckedArray(std::move(description)),
+DeviceArray::DeviceArray(Description&& description, Format format_of_it)
+    : CheckedArray(std::move(description), format_of_it),
       device(size == 0 ? -1 : description.device),
       origin(description.origin),
       is_writeable(description.is_writeable),
@@ -99,35 +99,31 @@ DeviceArray check_numbers(py::handle object, const Subject& subject, bool writea
                           cuda::Stream stream) {
   Description array = read_device_array(
       object, subject, "a CUDA array (torch, CuPy, __cuda_array_interface__ or DLPack)", stream);
-  check_array(array, {Holds::numbers, nullptr, writeable}, subject);
-  return DeviceArray(std::move(array));
+  const Format format = check_array(array, {Formats::numbers(), false, writeable}, subject);
+  return DeviceArray(std::move(array), format);
 }
 
-DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
-                       bool writeable, cuda::Stream stream) {
+DeviceArray check_like(py::handle object, const DeviceArray& target, Expected expected,
+                       const Subject& subject, cuda::Stream stream) {
   Description array = read_device_array(object, subject, on_device_of(target, subject), stream);
   const Model model = model_of(target);
-  check_array(array, {Holds::numbers_of_model, &model, writeable}, subject);
-  return DeviceArray(std::move(array));
+  expected.like = &model;
+  const Format format = check_array(array, expected, subject);
+  return DeviceArray(std::move(array), format);
 }
 
-DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
-                       cuda::Stream stream) {
-  check_takes_copy(target.format, subject);
-  Description array = read_device_array(object, subject, on_device_of(target, subject), stream);
-  const Model model = model_of(target);
-  check_array(array, {Holds::bfloat16, &model, /*writeable=*/true}, subject);
-  return DeviceArray(std::move(array));
+DeviceArray one_axis(const DeviceArray& param, std::size_t size) {
+  DeviceArray result = param;
+  result.shape = {static_cast<py::ssize_t>(size)};
+  result.size = size;
+  result.order = kOrders;
+  return result;
 }
 
 DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
                       const std::string& what_for) {
   if ((param.order & kC) == 0) refuse_rows(model_of(param), subject, what_for);
-  DeviceArray result = param;
-  result.shape = {param.shape.empty() ? 1 : param.shape[0]};
-  result.size = static_cast<std::size_t>(result.shape[0]);
-  result.order = kOrders;
-  return result;
+  return one_axis(param, param.shape.empty() ? 1 : static_cast<std::size_t>(param.shape[0]));
 }
 
 Model model_of(const DeviceArray& array) {

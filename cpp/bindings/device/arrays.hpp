@@ -17,16 +17,15 @@ struct DeviceArray : CheckedArray {
   py::object own_dtype, own_shape;  // torch's and CuPy's, to compare others with
 
   DeviceArray() = default;
-  explicit DeviceArray(Description&& description);
+  DeviceArray(Description&& description, Format format);
 };
 
 // What the functions of these names in host/arrays.hpp do.
 DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
                           cuda::Stream stream);
-DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
-                       bool writeable, cuda::Stream stream);
-DeviceArray check_copy(py::handle object, const DeviceArray& target, const Subject& subject,
-                       cuda::Stream stream);
+DeviceArray check_like(py::handle object, const DeviceArray& target, Expected expected,
+                       const Subject& subject, cuda::Stream stream);
+DeviceArray one_axis(const DeviceArray& param, std::size_t size);
 DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
                       const std::string& what_for);
 Model model_of(const DeviceArray& array);

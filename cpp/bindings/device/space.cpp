@@ -43,11 +43,13 @@ T* DeviceSpace::address_of(const py::object& scalar, const std::string& name) co
 Scale DeviceSpace::scale_of(const py::object& value) {
   if (PyFloat_Check(value.ptr()) != 0) return {py::cast<double>(value)};
   static const std::string name = "grad_scale";
+  constexpr Formats kScalars{Format::float32, Format::float64};
   const Subject subject{"", name};
   const std::string expected =
-      "a number, or a CUDA array of one " + formats_text() + " on " + device_text(device_);
+      "a number, or a CUDA array of one " + formats_text(kScalars) + " on " + device_text(device_);
   const Description scalar = read_device_array(value, subject, expected, stream_);
-  const std::optional<Format> format = format_called(scalar.dtype);
+  const std::optional<Format> format =
+      format_called(scalar.dtype, kScalars, /*as_bits=*/false, /*on_device=*/true);
   const bool fits = scalar.size() == 1 && (device_ < 0 || scalar.device == device_);
   if (!format || !fits)
     refuse(PyExc_ValueError, subject, expected,

@@ -31,13 +31,12 @@ class DeviceSpace {
   DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable) const {
     return bindings::check_numbers(object, subject, writeable, stream_);
   }
-  DeviceArray check_like(py::handle object, const DeviceArray& target, const Subject& subject,
-                         bool writeable) const {
-    return bindings::check_like(object, target, subject, writeable, stream_);
-  }
-  DeviceArray check_copy(py::handle object, const DeviceArray& target,
+  DeviceArray check_like(py::handle object, const DeviceArray& target, Expected expected,
                          const Subject& subject) const {
-    return bindings::check_copy(object, target, subject, stream_);
+    return bindings::check_like(object, target, expected, subject, stream_);
+  }
+  static DeviceArray one_axis(const DeviceArray& param, std::size_t size) {
+    return bindings::one_axis(param, size);
   }
   static DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
                                const std::string& what_for) {

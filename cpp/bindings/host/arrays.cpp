@@ -32,47 +32,38 @@ bool is_where_it_was(const dlpack::Tensor& now, const HostArray& checked) {
 
 }  // namespace
 
-HostArray::HostArray(Description&& description)
-    : CheckedArray(std::move(description)),
+HostArray::HostArray(Description&& description, Format format_of_it)
+    : CheckedArray(std::move(description), format_of_it),
       descr(py::reinterpret_borrow<py::object>(py::detail::array_proxy(owner.ptr())->descr)),
       rows(description.shape.empty() ? 1 : static_cast<std::size_t>(description.shape[0])) {}
 
 HostArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
-  Description array = read_numbers(object, subject);
-  check_array(array, {Holds::numbers, nullptr, writeable}, subject);
-  return HostArray(std::move(array));
+  Description array = read_array(object, subject);
+  const Format format = check_array(array, {Formats::numbers(), false, writeable}, subject);
+  return HostArray(std::move(array), format);
 }
 
-HostArray check_like(py::handle object, const HostArray& target, const Subject& subject,
-                     bool writeable) {
-  Description array = read_numbers(object, subject);
+HostArray check_like(py::handle object, const HostArray& target, Expected expected,
+                     const Subject& subject) {
+  Description array = read_array(object, subject);
   const Model model = model_of(target);  // after that, which may be anybody's code
-  check_array(array, {Holds::numbers_of_model, &model, writeable}, subject);
-  return HostArray(std::move(array));
+  expected.like = &model;
+  const Format format = check_array(array, expected, subject);
+  return HostArray(std::move(array), format);
 }
 
-HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject) {
-  check_takes_copy(target.format, subject);
-  Description array = read_copy(object, subject);
-  const Model model = model_of(target);
-  check_array(array, {Holds::bfloat16, &model, /*writeable=*/true}, subject);
-  HostArray result(std::move(array));
-  dlpack::Tensor tensor;
-  if (result.source &&
-      dlpack::describe(dlpack::describes(object, /*quietly=*/false), object, tensor))
-    result.code = tensor.code;  // of torch's own bfloat16, or of its bits
+HostArray one_axis(const HostArray& param, std::size_t size) {
+  const py::array a = param.array();
+  HostArray result = param;
+  result.owner = py::array(a.dtype(), {size}, {a.itemsize()}, a.data(), a);
+  result.size = size;
+  result.order = kOrders;
   return result;
 }
 
 HostArray one_a_row(const HostArray& param, const Subject& subject, const std::string& what_for) {
   if ((param.order & kC) == 0) refuse_rows(model_of(param), subject, what_for);
-  const py::array a = param.array();
-  const auto rows = static_cast<py::ssize_t>(rows_of(a));
-  HostArray result = param;
-  result.owner = py::array(a.dtype(), {rows}, {a.itemsize()}, a.data(), a);
-  result.size = static_cast<std::size_t>(rows);
-  result.order = kOrders;
-  return result;
+  return one_axis(param, rows_of(param.array()));
 }
 
 Model model_of(const HostArray& array) {

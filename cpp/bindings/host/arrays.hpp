@@ -12,7 +12,7 @@ struct HostArray : CheckedArray {
   std::size_t rows = 1;  // along the first axis
 
   HostArray() = default;
-  explicit HostArray(Description&& description);
+  HostArray(Description&& description, Format format);
 
   py::array array() const { return py::reinterpret_borrow<py::array>(owner); }
 };
@@ -20,17 +20,15 @@ struct HostArray : CheckedArray {
 // An array of numbers that kernels run over; writeable where it is updated in place.
 HostArray check_numbers(py::handle object, const Subject& subject, bool writeable);
 
-// An array that is read beside `target` (or, with `writeable`, updated beside it): the same dtype,
-// shape and order.
-HostArray check_like(py::handle object, const HostArray& target, const Subject& subject,
-                     bool writeable);
+// An array that is read or updated beside `target`: as expected, in its shape and order.
+HostArray check_like(py::handle object, const HostArray& target, Expected expected,
+                     const Subject& subject);
 
-// An array of bfloat16, or of the same bits as uint16, in the target's shape and order: the working
-// copy of a float32 parameter.
-HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject);
+// What arrays of `size` elements beside `param` are held against: not to be read.
+HostArray one_axis(const HostArray& param, std::size_t size);
 
-// What the states of a row-wise rule, one number a row, are held against: not to be read. Throws
-// where the rows of `param` are not in C order; `what_for` is for the message.
+// That of the states of a row-wise rule, one number a row. Throws where the rows of `param` are not
+// in C order; `what_for` is for the message.
 HostArray one_a_row(const HostArray& param, const Subject& subject, const std::string& what_for);
 
 // As the array is now: its owner may have reshaped it.

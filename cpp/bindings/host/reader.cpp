@@ -10,6 +10,8 @@
 namespace fusedstep::bindings {
 namespace {
 
+// The dtype of views of a bfloat16 that is not NumPy's: no array that a user has is of it.
+constexpr const char* kTwoBytes = "V2";
 constexpr int kUserDefined = 24;  // NumPy's own dtypes with a type number have a lower one
 
 // A native order may be spelled '=' or out, as in arrays from ctypes or an old pickle.
@@ -93,16 +95,17 @@ std::optional<Description> read_tensor(py::handle object) {
   result.order = order_of(result.shape, result.strides, result.item);
   result.data = dlpack::address(tensor);
   if (result.data == nullptr && result.size() != 0) return result;  // its storage was freed
-  const py::dtype dtype(tensor.code == dlpack::kBfloat ? "uint16" : result.dtype);
+  const py::dtype dtype(tensor.code == dlpack::kBfloat ? kTwoBytes : result.dtype);
   result.owner = py::array(dtype, result.shape, result.strides, result.data, storage);
   return result;
 }
 
-// "torch.bfloat16" is called bfloat16 elsewhere.
-std::string dtype_name(py::handle object) {
-  if (!py::hasattr(object, "dtype")) return "";
-  const std::string name = text_of(object.attr("dtype"));
-  return name.substr(name.rfind('.') + 1);
+bool is_torch_bfloat16(py::handle object) {
+  return is_torch(object) && text_of(object.attr("dtype")) == "torch.bfloat16";
+}
+
+py::object bits_of(py::handle tensor) {
+  return tensor.attr("detach")().attr("view")(py::module_::import("torch").attr("int16"));
 }
 
 // What NumPy makes of a list; null where that is nothing.
@@ -163,32 +166,15 @@ Description describe(const py::array& array) {
 
 Description read_array(py::handle object, const Subject& subject) {
   if (std::optional<Description> tensor = read_tensor(object)) return std::move(*tensor);
-  Description result = describe(as_array(object, subject));
-  if (!result.owner.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
-  return result;
-}
-
-Description read_numbers(py::handle object, const Subject& subject) {
-  try {
-    return read_array(object, subject);
-  } catch (const py::error_already_set&) {
-    Description result;
-    result.source = py::reinterpret_borrow<py::object>(object);
-    result.dtype = dtype_name(object);
-    if (result.dtype == "bfloat16") return result;
-    throw;
+  const bool is_bfloat16 = is_torch_bfloat16(object);
+  Description result = describe(as_array(
+      is_bfloat16 ? bits_of(object) : py::reinterpret_borrow<py::object>(object), subject));
+  if (is_bfloat16) {
+    result.owner = result.owner.attr("view")(kTwoBytes);
+    result.dtype = "bfloat16";
   }
-}
-
-Description read_copy(py::handle object, const Subject& subject) {
-  const bool is_read_in_c = dlpack::describes(object, /*quietly=*/true) != nullptr;
-  if (is_read_in_c || !is_torch(object) || dtype_name(object) != "bfloat16")
-    return read_array(object, subject);
-  const py::object uint16 = py::module_::import("torch").attr("uint16");
-  Description result = read_array(object.attr("detach")().attr("view")(uint16), subject);
-  // The view would keep the old memory where the tensor is given another.
-  result.source = py::reinterpret_borrow<py::object>(object);
-  result.look = nullptr;
+  // Not the tensor's bits, which would keep the old memory where the tensor is given another.
+  if (!result.owner.is(object)) result.source = py::reinterpret_borrow<py::object>(object);
   return result;
 }
 

@@ -26,12 +26,12 @@ struct HostSpace {
   static HostArray check_numbers(py::handle object, const Subject& subject, bool writeable) {
     return bindings::check_numbers(object, subject, writeable);
   }
-  static HostArray check_like(py::handle object, const HostArray& target, const Subject& subject,
-                              bool writeable) {
-    return bindings::check_like(object, target, subject, writeable);
+  static HostArray check_like(py::handle object, const HostArray& target, Expected expected,
+                              const Subject& subject) {
+    return bindings::check_like(object, target, expected, subject);
   }
-  static HostArray check_copy(py::handle object, const HostArray& target, const Subject& subject) {
-    return bindings::check_copy(object, target, subject);
+  static HostArray one_axis(const HostArray& param, std::size_t size) {
+    return bindings::one_axis(param, size);
   }
   static HostArray one_a_row(const HostArray& param, const Subject& subject,
                              const std::string& what_for) {
@@ -70,7 +70,8 @@ struct HostSpace {
   static void write_copies(
       const std::vector<std::pair<const HostArray*, const HostArray*>>& copies) {
     std::vector<FilledArray> arrays;
-    for (const auto& [to, from] : copies) arrays.push_back({to->stored(), to->size, from->data});
+    for (const auto& [to, from] : copies)
+      arrays.push_back({to->stored(), to->size, from->stored()});
     const Unlocked unlocked;
     fill(arrays, 0.0);
   }

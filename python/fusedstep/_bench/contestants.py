@@ -80,7 +80,8 @@ def roofline(n_states: int, average: bool = False) -> Make:
 
     def make(params: Arrays, grads: Arrays) -> Contestant:
         names = [str(i) for i in range(len(params))]
-        buffers = _core.zeros_in_phase("parameter", names, params, n_states + average)
+        layouts = [["native"] * (n_states + average)] * len(params)
+        buffers = _core.zeros_in_phase("parameter", names, params, layouts)
         for own in buffers:
             for state in own:
                 state.fill(1.0)  # unwritten memory is read from one shared page, in cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -46,20 +47,30 @@ class DeviceSpace:
         role: str,
         names: Sequence[str],
         leaves: Sequence[Any],
-        copies: int,
+        layouts: Sequence[Sequence[str]],
         rowwise: str = "",
     ) -> list[list[Any]]:
         """See Space."""
         _cuda.check(role, names, leaves, self._stream(), rowwise)
         arrays = []
-        for name, leaf in zip(names, leaves, strict=True):
+        for name, leaf, own in zip(names, leaves, layouts, strict=True):
+            if any(layout != "native" for layout in own):
+                raise NotImplementedError("narrow formats on a CUDA device")
             library = library_of(leaf, f"{role} '{printable(name)}'")
             if rowwise:
                 rows = [*self.kind_of(leaf).shape, 1][0]  # a number alone is one row
-                arrays.append([library.zeros(leaf, rows) for _ in range(copies)])
+                arrays.append([library.zeros(leaf, rows) for _ in own])
             else:
-                arrays.append([library.zeros_like(leaf) for _ in range(copies)])
+                arrays.append([library.zeros_like(leaf) for _ in own])
         return arrays
+
+    def formats(
+        self, role: str, names: Sequence[str], leaves: Sequence[Any]
+    ) -> list[tuple[str, int]]:
+        """See Space."""
+        _cuda.check(role, names, leaves, self._stream())
+        kinds = [self.kind_of(leaf) for leaf in leaves]
+        return [(kind.dtype.name, math.prod(kind.shape)) for kind in kinds]
 
     def kind_of(self, array: Any) -> _Kind:
         """See Space."""
@@ -87,7 +98,13 @@ class DeviceSpace:
         library.copy(new, array)
         return new
 
-    def fill(self, buffers: Sequence[Any], value: float) -> None:
+    def fill(
+        self,
+        buffers: Sequence[Any],
+        value: float,
+        layout: str,  # noqa: ARG002
+        scales: Sequence[Any],  # noqa: ARG002
+    ) -> None:
         """See Space."""
         for array in buffers:
             kind = self.kind_of(array)
@@ -97,6 +114,23 @@ class DeviceSpace:
         """See Space."""
         for array, leaf in zip(buffers, leaves, strict=True):
             self.copy(array, leaf)
+
+    def as_parameter(self, value: Any, leaf: Any) -> Any:  # noqa: ARG002
+        """See Space."""
+        return self.copy_of(value)
+
+    def decoded(
+        self,
+        array: Any,
+        layout: str,
+        *,
+        scales: Any = None,
+        correction: Any = None,
+        rounding: str = "nearest",
+    ) -> NDArray[Any]:
+        """See Space."""
+        here = [None if one is None else self.to_numpy(one) for one in (array, scales, correction)]
+        return _core.decoded(here[0], layout, here[1], here[2], rounding)
 
     def check_grad_scale(self, value: object) -> Any:
         """See Space. The core checks an array."""

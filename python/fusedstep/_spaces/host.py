@@ -36,11 +36,17 @@ class HostSpace:
         role: str,
         names: Sequence[str],
         leaves: Sequence[Any],
-        copies: int,
+        layouts: Sequence[Sequence[str]],
         rowwise: str = "",
     ) -> list[list[Any]]:
-        """See Space. Each has its array's address modulo 64; see cpp/engine/memory.hpp."""
-        return list(_core.zeros_in_phase(role, names, leaves, copies, rowwise))
+        """See Space. Cache lines begin where the array's do; see cpp/engine/memory.hpp."""
+        return list(_core.zeros_in_phase(role, names, leaves, layouts, rowwise))
+
+    def formats(
+        self, role: str, names: Sequence[str], leaves: Sequence[Any]
+    ) -> list[tuple[str, int]]:
+        """See Space."""
+        return _core.formats_of(role, names, leaves)
 
     def kind_of(self, array: Any) -> Kind:
         """See Space."""
@@ -63,13 +69,35 @@ class HostSpace:
         """See Space."""
         return _as_numpy(array).copy(order="K")
 
-    def fill(self, buffers: Sequence[Any], value: float) -> None:
+    def fill(
+        self, buffers: Sequence[Any], value: float, layout: str, scales: Sequence[Any]
+    ) -> None:
         """See Space. On all threads; see cpp/engine/fill.hpp."""
-        _core.fill_buffers(buffers, value)
+        _core.fill_buffers(buffers, value, layout=layout, scales=scales)
 
     def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
         """See Space."""
         _core.fill_buffers(buffers, values=leaves)
+
+    def as_parameter(self, value: Any, leaf: Any) -> Any:
+        """See Space."""
+        ((own_format, _),) = self.formats("parameter", [""], [leaf])
+        layout = own_format if own_format in ("bfloat16", "float16") else "native"
+        ((new,),) = self.zeros("parameter", [""], [leaf], [[layout]])
+        _core.fill_buffers([new], values=[value], layout=layout)
+        return new
+
+    def decoded(
+        self,
+        array: Any,
+        layout: str,
+        *,
+        scales: Any = None,
+        correction: Any = None,
+        rounding: str = "nearest",
+    ) -> NDArray[Any]:
+        """See Space."""
+        return _core.decoded(array, layout, scales, correction, rounding)
 
     def check_grad_scale(self, value: object) -> float:
         """See Space."""

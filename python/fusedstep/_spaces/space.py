@@ -39,13 +39,20 @@ class Space(Protocol):
         role: str,
         names: Sequence[str],
         leaves: Sequence[Any],
-        copies: int,
+        layouts: Sequence[Sequence[str]],
         rowwise: str = "",
     ) -> list[list[Any]]:
-        """Allocate, for each array, this many zeroed arrays like it; TypeError for other objects.
+        """Allocate, for each array, zeroed arrays in its layouts; TypeError for other objects.
 
-        For a row-wise rule, whose name is `rowwise`, they have one number per row.
+        A layout is "native" (float32, or float64 beside float64), a format of the core, or
+        "scales": a float32 for each 128 elements. All others have the array's shape and order; for
+        a row-wise rule, whose name is `rowwise`, one number per row.
         """
+
+    def formats(
+        self, role: str, names: Sequence[str], leaves: Sequence[Any]
+    ) -> list[tuple[str, int]]:
+        """The format and size of each array; TypeError for other objects."""
 
     def kind_of(self, array: Any) -> Kind:
         """The dtype and shape of an array."""
@@ -62,11 +69,33 @@ class Space(Protocol):
     def copy_of(self, array: Any) -> Any:
         """A new array with the same values."""
 
-    def fill(self, buffers: Sequence[Any], value: float) -> None:
-        """Set all elements of new arrays."""
+    def fill(
+        self, buffers: Sequence[Any], value: float, layout: str, scales: Sequence[Any]
+    ) -> None:
+        """Set all elements of new arrays; in those with scales, which are codes of `layout`."""
 
     def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
-        """Copy each array into a new one like it."""
+        """Copy each array into a new one in its native layout."""
+
+    def as_parameter(self, value: Any, leaf: Any) -> Any:
+        """A new array like a parameter, with the values of an array in its native layout.
+
+        Of a narrow parameter they are rounded to nearest, and it may be an array of its bits.
+        """
+
+    def decoded(
+        self,
+        array: Any,
+        layout: str,
+        *,
+        scales: Any = None,
+        correction: Any = None,
+        rounding: str = "nearest",
+    ) -> NDArray[Any]:
+        """The numbers of an array in a narrow layout, as a new array of NumPy's.
+
+        With its scales; or with the correction of a parameter that is rounded so.
+        """
 
     def check_grad_scale(self, value: object) -> Any:
         """Return the divisor of the gradients, or raise TypeError or ValueError."""
