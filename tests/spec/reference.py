@@ -228,8 +228,9 @@ def trust_ratio(numerator, denominator):
 
 def lamb(p, g, s, o, t):
     f, (beta1, beta2) = p.dtype.type, o.betas
-    s["exp_avg"] = m = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
-    s["exp_avg_sq"] = v = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    s["exp_avg"] = f(beta1) * s["exp_avg"] + f(1.0 - beta1) * g
+    s["exp_avg_sq"] = f(beta2) * s["exp_avg_sq"] + f(1.0 - beta2) * (g * g)
+    m, v = s["exp_avg"], s["exp_avg_sq"]  # as they are stored, which may be in fewer bits
     c = np.sqrt(1.0 - power(beta2, t))
     d = f(c / (1.0 - power(beta1, t))) * m / (np.sqrt(v) + f(o.eps * c)) + f(o.weight_decay) * p
     ratio = trust_ratio(norm(p), norm(d)) if o.trust_ratio else 1.0
@@ -305,9 +306,9 @@ class Run:
         values = cls.definition.check(options)
         self.rule, self.options, self.function = rule, SimpleNamespace(**values), functions[rule]
         self.param, self.t = param.copy(order="K"), 0  # norms are taken in memory's order
-        variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
+        self.variant = sum(bool(values[flag]) << i for i, flag in enumerate(cls.info.flags))
         state = np.zeros(len(rows_of(param)), param.dtype) if rule in ROWWISE else param
-        self.state = {name: np.zeros_like(state) for name in cls.info.states[variant]}
+        self.state = {name: np.zeros_like(state) for name in cls.info.states[self.variant]}
         for name, value in cls.initial_state(values).items():
             self.state[name] += param.dtype.type(value)
         for name in cls.starts_at_parameter:
@@ -328,3 +329,16 @@ class Run:
             if f(o.weight_decay) and not own:  # one too small for the dtype is none
                 grad = grad + f(o.weight_decay) * self.param
             self.param = self.function(self.param, grad, self.state, o, self.t)
+
+    def rows(self, named):
+        """The run of some rows alone, which shares nothing with this one."""
+        part = object.__new__(type(self))
+        vars(part).update(vars(self), param=self.param[named])
+        part.state = {name: value[named] for name, value in self.state.items()}
+        return part
+
+    def put(self, named, part):
+        """Make a step of rows() one of this run."""
+        self.param[named] = part.param
+        for name, value in part.state.items():
+            self.state[name][named] = value

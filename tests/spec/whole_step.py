@@ -3,12 +3,14 @@
 import numpy as np
 
 from cases import awkward_numbers
+from narrow import NarrowRun, decoded
 from reductions import clip_factor, grad_norm
 from reference import Run
 
 
 def combine(grads, weights, divisor):
     """What step_mean and step_sum make of several gradients."""
+    grads = [decoded(grad) for grad in grads]
     f = grads[0].dtype.type
     total = f(weights[0]) * grads[0]
     for weight, grad in zip(weights[1:], grads[1:], strict=True):
@@ -40,14 +42,21 @@ def draw(rng, dtype, awkward=False):
 class World:
     """Arrays that the reference follows through whole steps."""
 
-    def __init__(self, rule, options, params, ema_decay=None, **policy):
-        self.runs = {name: Run(rule, options, param) for name, param in params.items()}
+    def __init__(self, rule, options, params, ema_decay=None, narrow=None, **policy):
+        """`narrow` are the options of NarrowRun, which follows the arrays where they are given."""
+        self.runs = {}
+        for number, (name, param) in enumerate(params.items()):
+            if narrow is None:
+                self.runs[name] = Run(rule, options, param)
+            else:
+                self.runs[name] = NarrowRun(rule, options, param, number, **narrow)
         self.limit = options.get("max_grad_norm")
         self.decay, self.policy = ema_decay, policy
-        self.ema = {name: param.copy() for name, param in params.items()}
+        self.ema = {name: run.param.copy() for name, run in self.runs.items()}
 
     def step(self, grads, scale=1.0):
         """The norm, and whether the step was applied."""
+        grads = {name: None if grad is None else decoded(grad) for name, grad in grads.items()}
         norm = grad_norm([grads[name] for name in self.runs], scale)
         finite = all(
             np.all(np.isfinite(g / g.dtype.type(scale))) for g in grads.values() if g is not None
