@@ -165,16 +165,18 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    const std::size_t begin = task.driver_index(from), end = task.driver_index(to);
+    const std::size_t begin = from * task.tensor->block;
+    const std::size_t end =
+        task.tensor->block == 1 ? to : std::min(to * task.tensor->block, task.participant->size);
     const auto update = [&](const FunctorBytes& functor) {
       if (cohort.is_plain && task.is_bare &&
-          is_native(cohort.sets[task.participant->first_set].format))
+          cohort.sets[task.participant->first_set].format == task.tensor->param.format)
         return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),
                                           cohort.gradient, begin, end);
       if (task.rows != nullptr)
         return cohort.driver->update_rows(*cohort.sweeps, &functor, *task.tensor, *task.rows,
-                                          cohort.gradient, batch.draw_of(task), batch.ema_decay_,
-                                          begin, end);
+                                          cohort.gradient, cohort.draw, batch.ema_decay_, begin,
+                                          end);
       cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
                             batch.ema_decay_, begin, end);
     };

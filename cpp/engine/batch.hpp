@@ -50,10 +50,6 @@ struct Task {
     return rows != nullptr && rows->is_short ? rows->size
                                              : std::max(tensor->row_size, tensor->block);
   }
-  // From indivisible items to what the driver counts: elements, where they are blocks.
-  std::size_t driver_index(std::size_t item) const {
-    return tensor->block == 1 ? item : std::min(item * tensor->block, participant->size);
-  }
   // What a norm knows as a tensor each, and the blocks of its sum.
   std::size_t slots() const { return rows != nullptr ? rows->count : 1; }
   std::size_t blocks_per_slot() const {
@@ -105,12 +101,7 @@ class Batch {
   Part part_of(const Task& task) const {
     const Cohort& cohort = cohorts[task.cohort];
     return {task.tensor, task.participant->first, cohort.sets + task.participant->first_set,
-            draw_of(task)};
-  }
-  Draw draw_of(const Task& task) const {
-    Draw draw = cohorts[task.cohort].draw;
-    draw.tensor = task.tensor->number;
-    return draw;
+            &cohort.draw};
   }
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 

@@ -68,7 +68,9 @@ float scale_for(float number) {
 template <class Codec>
 std::uint8_t code_for(float number) {
   const float inverse = inverse_scale(scale_for<Codec>(number));
-  return std::uint8_t(Codec::template encode<std::uint32_t>(number, inverse, ToNearest{}));
+  if (inverse == 0.0f) return 0;
+  const std::uint32_t half = block_offset(0x80000000u);
+  return std::uint8_t(Codec::template encode<std::uint32_t>(number, inverse, half));
 }
 
 void fill_one(const Array& to, double value, std::size_t begin, std::size_t end) {

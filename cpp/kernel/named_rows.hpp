@@ -75,7 +75,7 @@ Array gather_gradients(const NamedRows& rows, std::size_t row, std::size_t count
 class LongRow {
  public:
   LongRow(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
-          std::size_t row, const Draw& draw = {})
+          std::size_t row, const Draw* draw = nullptr)
       : gradient_(gradient),
         only_(from_element(rows.values, row * rows.size)),
         part_{&tensor, rows.number[row] * rows.size, &only_, draw} {
@@ -172,7 +172,7 @@ void update_rows(const Sweeps& sweeps, const void* rule, const TensorView& tenso
   for (std::size_t to; begin < end; begin = to) {
     const std::size_t row = begin / size, start = row * size;
     to = std::min(end, start + size);
-    const LongRow own(tensor, rows, gradient, row, draw);
+    const LongRow own(tensor, rows, gradient, row, &draw);
     step(own.part(), own.gradient(), begin - start, to - start);
   }
 }

@@ -85,7 +85,12 @@ inline FusedSweep fused_sweep_of(const Sweeps& sweeps, const TensorView& tensor)
 class NarrowDrive {
  public:
   NarrowDrive(const Sweeps& sweeps, const void* rule, const Part& part, const Gradient& gradient)
-      : sweeps_(sweeps), rule_(rule), part_(part), gradient_(gradient), adjust_(gradient) {}
+      : sweeps_(sweeps),
+        rule_(rule),
+        part_(part),
+        gradient_(gradient),
+        adjust_(gradient),
+        draw_{part.draw->seed, part.draw->step, part.tensor->number} {}
 
   // Elements [begin, end) of the part; the tensor's states are indexed from `state_at` on.
   void run(const TensorView& tensor, double ema_decay, std::size_t begin, std::size_t end,
@@ -110,8 +115,8 @@ class NarrowDrive {
         sweeps_.plain(rule_, here, 0, 0, g, n);
       else
         sweeps_.full(rule_, here, 0, 0, g, n, &extras);
-      if (!sweeps_.probe_stores) stage_.store_states(tensor, state_at, n, part_.draw);
-      store_param(tensor, at, n, stage_.param(), part_.draw);
+      if (!sweeps_.probe_stores) stage_.store_states(tensor, state_at, n, draw_);
+      store_param(tensor, at, n, stage_.param(), draw_);
       if (tensor.average || tensor.copy) follow(tensor, at, n, average);
       if (gradient_.zero) zero_gradients(gradient_, part_.sets, begin, n);
     }
@@ -132,7 +137,7 @@ class NarrowDrive {
         const TensorView* here = &stage_.load(tensor, at, at, n);
         sweeps_.probe(rule_, *here, 0, g, n, &adjust_, direction);
         if (sweeps_.probe_stores) {  // the direction is that of the states as they are stored
-          stage_.store_states(tensor, at, n, part_.draw);
+          stage_.store_states(tensor, at, n, draw_);
           here = &stage_.load(tensor, at, at, n);
           sweeps_.direction(rule_, *here, 0, g, n, &adjust_, direction);
         }
@@ -160,7 +165,7 @@ class NarrowDrive {
       gradient = {staged};
       adjust_gradient(tensor, begin, n, staged);
     }
-    fused(rule_, tensor, at, gradient, n / kBlock, part_.draw);
+    fused(rule_, tensor, at, gradient, n / kBlock, draw_);
     if (follows) follow(tensor, at, n, average);
     if (gradient_.zero) zero_gradients(gradient_, part_.sets, begin, n);
     return n;
@@ -190,6 +195,7 @@ class NarrowDrive {
   const Part& part_;
   const Gradient& gradient_;
   const Adjustment<float> adjust_;
+  const Draw draw_;
   NarrowStage stage_;
 };
 
