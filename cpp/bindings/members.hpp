@@ -43,10 +43,10 @@ class Members {
         like_("its " + target_) {}
 
   // Adds groups and their tensors, all or none: everything that can fail precedes the first change.
-  // `state_bits`: of each group, the fewest that its states may have.
-  void add(const std::vector<Group>& groups, const std::vector<unsigned>& state_bits,
+  // `options` are those that the groups were made of.
+  void add(const std::vector<Group>& groups, const std::vector<GroupOptions>& options,
            const std::vector<TensorSpec>& specs) {
-    Addition addition{groups, state_bits, {}, {}, {}, {}, {}, {}, false};
+    Addition addition{groups, options, {}, {}, {}, {}, {}, {}, false};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
     if (const auto overlap = sort_by_address(addition.ranges))
       refuse_overlap(text_of_owner(overlap->first, addition.tensors), overlap->second,
@@ -88,6 +88,16 @@ class Members {
   void refuse_overlap(const Checked& array, const Subject& subject) const {
     if (const Range* const other = occupied.find(array.extent()))
       refuse_overlap(subject.text(), other->owner, {});
+  }
+
+  // Throws if rows of so many elements cannot be stepped over one by one.
+  void check_row_size(std::size_t tensor, std::size_t size) const {
+    const auto& [name, view, elements, group] = engine.tensors()[tensor];
+    if (size % view.block != 0)
+      throw py::value_error("step_rows of '" + name + "': expected rows of a multiple of " +
+                            std::to_string(view.block) +
+                            " elements, since so many of its 8-bit state share a scale, got " +
+                            std::to_string(size) + ": use state_dtype='bfloat16'");
   }
 
   Subject gradient_subject(std::size_t tensor) const {
@@ -188,7 +198,7 @@ class Members {
   // What add() has checked but not yet committed.
   struct Addition {
     const std::vector<Group>& groups;
-    const std::vector<unsigned>& state_bits;
+    const std::vector<GroupOptions>& options;
     std::vector<Tensor> tensors;
     std::vector<Checked> params, states;
     std::vector<std::size_t> owners;
@@ -248,8 +258,8 @@ class Members {
     for (std::size_t k = 0, given = 0; k < names.size(); ++k) {
       if (!names.state[k].used) continue;
       Array& state = view.state[k];
-      const Formats formats =
-          formats_of_state(names.state[k].content, native, addition.state_bits[group - groups]);
+      const Formats formats = formats_of_state(names.state[k].content, native,
+                                               addition.options[group - groups].state_bits);
       state = claim_held(own[given], kStates + k, formats, model,
                          rule.rowwise ? "its parameter's rows" : like_.c_str());
       const std::size_t block = info_of(state.format).block;

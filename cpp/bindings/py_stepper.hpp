@@ -32,12 +32,8 @@ class PyStepper {
            const Assignments& assignments) {
     const Entered lock(*this);
     std::vector<Group> groups;
-    std::vector<unsigned> state_bits;
-    for (const GroupOptions& own : options) {
-      groups.push_back(make_group(own));
-      state_bits.push_back(own.state_bits);
-    }
-    members_.add(groups, state_bits, specs);
+    for (const GroupOptions& own : options) groups.push_back(make_group(own));
+    members_.add(groups, options, specs);
     assign_all(assignments);
     bound_.reset();
     passed_.reset();
@@ -154,13 +150,7 @@ class PyStepper {
         throw py::value_error("parameter '" + name +
                               "': expected either a gradient or rows in one step, got both");
       auto checked = check_rows(members_.space, indices, rows, members_.params[tensor], name);
-      if (const std::size_t block = engine_.tensors()[tensor].view.block,
-          size = checked.gradients.row_size;
-          size % block != 0)
-        throw py::value_error("step_rows of '" + name + "': expected rows of a multiple of " +
-                              std::to_string(block) +
-                              " elements, since so many of its 8-bit state share a scale, got " +
-                              std::to_string(size) + ": use state_dtype='bfloat16'");
+      members_.check_row_size(tensor, checked.gradients.row_size);
       members_.refuse_overlap(checked.values, {"rows of", name});
       kept.push_back(std::move(checked.values));
       if (checked.gradients.rows.empty() || engine_.is_frozen(tensor)) continue;

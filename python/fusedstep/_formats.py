@@ -17,6 +17,7 @@ __all__ = [
     "code_of",
     "correction_of",
     "fields",
+    "is_narrow",
     "is_plain",
     "layout_of",
     "layouts",
@@ -51,6 +52,11 @@ def state_bits(values: Mapping[str, Any]) -> int:
 def rounding_of(values: Mapping[str, Any]) -> str:
     """How narrow parameters are rounded, as the core calls it."""
     return str(values["master"] or values["rounding"])
+
+
+def is_narrow(parameter_format: str) -> bool:
+    """Whether a parameter of this format has fewer bits than its steps are computed in."""
+    return parameter_format in _NARROW
 
 
 def is_plain(values: Mapping[str, Any]) -> bool:
@@ -92,7 +98,7 @@ def check_parameter(values: Mapping[str, Any], name: str, parameter_format: str)
     """Raise TypeError where a parameter of this format cannot do with the options of its group."""
     if state_bits(values) != 32 and parameter_format == "float64":
         expected, option = "float32, bfloat16 or float16", "state_dtype"
-    elif rounding_of(values) != "nearest" and parameter_format not in _NARROW:
+    elif rounding_of(values) != "nearest" and not is_narrow(parameter_format):
         expected, option = "bfloat16 or float16", "master" if values["master"] else "rounding"
     else:
         return

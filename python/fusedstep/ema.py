@@ -44,7 +44,8 @@ class Averages(Mapping[str, Any]):
         ema = ema_decay * ema + (1 - ema_decay) * p     (after every update of p)
 
     They start at the parameters that were passed in, and are NumPy views of the live arrays (on a
-    CUDA device, arrays of the parameters' library). With ``ema_bias_correction`` they start at 0
+    CUDA device, arrays of the parameters' library): float64 of float64 parameters, float32 of all
+    others. With ``ema_bias_correction`` they start at 0
     and are read as ``ema / (1 - ema_decay**t)`` (copies; zeros before the first update). ``t`` is
     the number of updates of the parameter, so rows that :meth:`~fusedstep.Optimizer.step_rows`
     updated less often are divided by too much.
@@ -77,7 +78,8 @@ class Averages(Mapping[str, Any]):
         It begins after a step that another thread is making. Afterwards the parameters hold the same
         bits as before, of which a copy is kept during the block, or all of them still hold their
         averages, if one cannot be written (it was locked in the block): then the next step that
-        finds it writeable restores them first. Steps within the block raise RuntimeError. Working
+        finds it writeable restores them first. bfloat16 and float16 parameters hold the averages
+        rounded to nearest. Steps within the block raise RuntimeError. Working
         copies do not change: they remain copies of the parameters.
         """
         enter = self._engine.swap_in(
@@ -110,9 +112,9 @@ class EMA(Mapping[str, Any], HoldsEngine):
     Parameters
     ----------
     values
-        The arrays to average, in any form in which an optimizer takes parameters (float32 or
-        float64; one array, a list, a mapping, any nesting; on the CPU or on a CUDA device). They
-        are only read.
+        The arrays to average, in any form in which an optimizer takes parameters (one array, a
+        list, a mapping, any nesting; on the CPU or on a CUDA device). They are only read. Averages
+        of bfloat16 and float16 are float32.
     decay : float
         0 <= decay < 1; the average reaches back about ``1 / (1 - decay)`` updates.
     bias_correction : bool

@@ -63,13 +63,13 @@ class RuleFunction:
                 f"{rule.name}: expected states by position, {rule.name}(param, grad, "
                 f"*states, step=...), got {listed(named, '{}='.format)}"
             )
-        values = rule.check(options)
         for name, option in STORAGE_OPTIONS.items():
-            if values[name] != option.default:
-                raise ValueError(
+            if option.check(options.get(name, option.default)) != option.default:
+                raise TypeError(
                     f"{name}: expected {option.default!r} in a function, whose states are stored "
-                    f"as they are computed, got {shown(values[name])}"
+                    f"as they are computed, got {shown(options[name])}"
                 )
+        values = rule.check(options)
         if callable(values["lr"]):
             raise TypeError(f"lr: expected a number, got {shown(values['lr'])}")
         group_options = rule.group_options(values, values["lr"])

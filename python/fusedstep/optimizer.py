@@ -10,7 +10,6 @@ from typing import Any
 
 from fusedstep._checks import require_keys
 from fusedstep._definition import DefinesRule, registry
-from fusedstep._engine import HoldsEngine
 from fusedstep._group import Group, replace
 from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
@@ -19,7 +18,7 @@ from fusedstep._pipeline import StepResult
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
 from fusedstep._snapshot import Snapshot
-from fusedstep._state import StateView
+from fusedstep._state import HasState
 from fusedstep._steps import Bound, Steps
 from fusedstep.ema import Averages
 
@@ -28,12 +27,12 @@ __all__ = ["Optimizer"]
 _SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
 
-class Optimizer(DefinesRule, HoldsEngine):
+class Optimizer(DefinesRule, HasState):
     """Base class of the rules, which update arrays in place from their gradients.
 
     Every rule takes the arguments below and options of its own. The options of a rule,
-    `max_grad_norm`, `max_grad_value` and `decay_mask` may be set per group:
-    ``{"params": ..., "lr": 0.1}``.
+    `max_grad_norm`, `max_grad_value`, `decay_mask` and those from `state_dtype` to `master_bits`
+    may be set per group: ``{"params": ..., "lr": 0.1}``.
 
     Parameters
     ----------
@@ -41,9 +40,9 @@ class Optimizer(DefinesRule, HoldsEngine):
         The arrays to update: one array, a list or tuple, a mapping from names, any nesting of
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
         library that supports DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
-        device (torch, CuPy, Numba: docs/cuda.md). float32 or float64, writeable, contiguous (C or
-        Fortran order), native byte order. They are never copied: an array that cannot be updated in
-        place is an error.
+        device (torch, CuPy, Numba: docs/cuda.md). float32, float64, bfloat16 (torch's or
+        ``ml_dtypes``') or float16, writeable, contiguous (C or Fortran order), native byte order.
+        They are never copied: an array that cannot be updated in place is an error.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
@@ -72,6 +71,25 @@ class Optimizer(DefinesRule, HoldsEngine):
         ``["*.weight"]``. A group is divided into two, the second of which, with the others, has
         ``weight_decay=0`` (and with `clip_per_group` a norm of its own). A group may set its own
         mask; None is for all parameters.
+    state_dtype : {"float32", "bfloat16", "8bit"}, default "float32"
+        How state is stored that may lose bits (docs/low-precision.md says which may): in half or a
+        quarter of the bytes. Steps are computed in float32 all the same. Not beside float64
+        parameters. This and the four options below are fixed at construction.
+    min_8bit_size : int, default 4096
+        With ``state_dtype="8bit"``, the state of arrays with fewer elements stays float32.
+    rounding : {"nearest", "stochastic", "kahan"}, default "nearest"
+        How bfloat16 and float16 parameters are rounded. To nearest they lose updates that are small
+        beside them; stochastic rounding is right on average; Kahan's keeps what was lost in another
+        array of the same format. For groups of such parameters only.
+    master : {"split"}, optional
+        Keep the bits that such parameters lose in a `correction` beside the state: steps are then
+        made on both together.
+    master_bits : {32, 24}, default 32
+        With `master`, the bits of a parameter and its correction together. With 32, a bfloat16
+        parameter and its correction are a float32.
+    seed : int, default 0
+        Of ``rounding="stochastic"``, from 0 to 2**64 - 1. The same seed gives the same bits,
+        whatever the threads and the instruction set; after a resume, too.
 
     Raises
     ------
@@ -133,7 +151,8 @@ class Optimizer(DefinesRule, HoldsEngine):
         ----------
         grads
             Gradients in the structure of the parameters (a generator may stand for a list), or a
-            mapping from parameter names; with the parameters' dtypes, shapes and memory order.
+            mapping from parameter names; with the parameters' shapes and memory order, and their
+            dtypes (of parameters that are not float64 also float32, bfloat16 or float16).
             Where one is None or missing, the parameter, its state and its counter do not change;
             with a gradient of zeros they do. They are only read. Without `grads`, the gradients
             passed to :meth:`bind` are used.
@@ -365,15 +384,6 @@ class Optimizer(DefinesRule, HoldsEngine):
         return MappingProxyType(dict(zip(tree.names, tree.leaves, strict=True)))
 
     @property
-    def state(self) -> Mapping[str, Mapping[str, Any]]:
-        """State by parameter name: ``state["w"]["exp_avg"]`` is the live array.
-
-        It is a NumPy view, or an array of the parameter's library on a CUDA device. To change it,
-        write into it: ``state["w"]["exp_avg"][...] = 0``.
-        """
-        return StateView(self._engine)
-
-    @property
     def ema(self) -> Averages:
         """The moving averages of the parameters by name; needs ``ema_decay``."""
         policy = self._setup.policy
@@ -392,7 +402,7 @@ class Optimizer(DefinesRule, HoldsEngine):
         To resume a run, you also need what it does not contain: the parameters (save them with it,
         before the next step), schedules (their current rate is saved, but the new optimizer has its
         own schedule), the names of frozen parameters, and the options of the whole optimizer that
-        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ...).
+        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ``seed``).
         """
         saved = self._engine.snapshot()
         return {key: getattr(saved, key) for key in _SAVED}
@@ -401,7 +411,8 @@ class Optimizer(DefinesRule, HoldsEngine):
         """Continue from :meth:`state_dict`: state, counters and options, matched by name.
 
         A schedule is kept, since it is a function of the step count, which is loaded; a learning
-        rate that is a number is loaded.
+        rate that is a number is loaded. Arrays are neither cast nor rescaled: `state_dtype` and the
+        options that go with it must be as they were saved.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fusedstep import _core
 from fusedstep._autograd import note_written, tensors_among
+from fusedstep._formats import is_narrow
 from fusedstep._options import check_grad_scale
 from fusedstep._spaces.space import Kind
 
@@ -82,7 +83,7 @@ class HostSpace:
     def as_parameter(self, value: Any, leaf: Any) -> Any:
         """See Space."""
         ((own_format, _),) = self.formats("parameter", [""], [leaf])
-        layout = own_format if own_format in ("bfloat16", "float16") else "native"
+        layout = own_format if is_narrow(own_format) else "native"
         ((new,),) = self.zeros("parameter", [""], [leaf], [[layout]])
         _core.fill_buffers([new], values=[value], layout=layout)
         return new

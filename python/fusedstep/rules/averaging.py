@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedstep._options import Betas, Flag, LearningRate, NonNegative
+from fusedstep._state import decoded_parameter
 from fusedstep.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -165,11 +166,11 @@ class ScheduleFreeAdamW(Optimizer):
         """The ``x`` of each parameter: new arrays."""
         engine = self._engine
         space, tree, averages = engine.space, engine.tree, []
-        for leaf, group, state in zip(tree.leaves, tree.group_of, engine.buffers, strict=True):
-            beta1 = engine.groups[group]["betas"][0]
-            y, z = space.to_numpy(leaf), space.to_numpy(state["z"])
+        for i, (leaf, state) in enumerate(zip(tree.leaves, engine.buffers, strict=True)):
+            beta1 = engine.groups[tree.group_of[i]]["betas"][0]
+            y, z = decoded_parameter(engine, i), space.to_numpy(state["z"])
             x = y + y.dtype.type(1.0 - 1.0 / beta1) * (z - y)
-            averages.append(space.like(np.asarray(x), leaf))
+            averages.append(space.as_parameter(space.like(np.asarray(x), state["z"]), leaf))
         return averages
 
     def train(self) -> None:
