@@ -11,7 +11,7 @@ import fusedstep as fs
 from cases import every_rule
 from fusedstep._definition import registry
 from fusedstep._docstring import described
-from fusedstep._pipeline import Pipeline
+from fusedstep._pipeline import GROUP_OPTIONS, Pipeline, Policy
 
 COUPLED = "is added to the gradient (L2\nregularisation)"
 
@@ -76,7 +76,11 @@ def test_the_options_of_the_whole_step():
     texts = described(doc)
     assert [*texts] == ["params", *Pipeline.__annotations__]
     assert all(len(text) > 15 and text.endswith(".") for text in texts.values()), texts
-    assert all(head(name, doc).endswith(("optional", "default False")) for name in [*texts][1:])
+    defaults = vars(Policy()) | {name: o.default for name, o in GROUP_OPTIONS.items()}
+    for name in Pipeline.__annotations__:
+        default = defaults[name]
+        expected = "optional" if default is None else f"default {default!r}"
+        assert head(name, doc).endswith(expected.replace("'", '"'))
 
 
 def test_a_rule_of_ones_own_has_the_words_of_its_base():

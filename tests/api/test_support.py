@@ -10,9 +10,10 @@ import fusedstep as fs
 import support
 from cases import DTYPES, RULES, option_sets, same_bits, state_shape
 from fusedstep._definition import registry
+from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._pipeline import Pipeline
 from optimizers import refused, richest, states_of
-from support import FACES, FEATURES
+from support import FACES, FEATURES, STORAGE
 from support_proofs import PROOFS
 from ways_to_step import SHAPE, Functional, act, gradients, make, parts, run, same, start
 
@@ -50,13 +51,14 @@ def test_the_table_is_current():
 
 
 def test_the_first_table_has_all_that_can_be_asked_for():
-    asked = {*support.COMMON, *Pipeline.__annotations__}
+    asked = {*support.COMMON, *Pipeline.__annotations__} - {*STORAGE}
     for call in ("step", "step_mean", "step_sum", "step_rows"):
         parameters = inspect.signature(getattr(fs.Optimizer, call)).parameters.values()
         asked |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     named = {name for name, feature in FEATURES.items() if feature.kind != "use"}
     assert named == asked | {"lr, a schedule"} == set(EXAMPLES)
     assert set(FEATURES) == set(PROOFS)
+    assert {*STORAGE} == {*STORAGE_OPTIONS, "seed"}
 
 
 # The first table ---------------------------------------------------------------------------------
@@ -152,8 +154,9 @@ def test_a_corrected_average_of_rows_named_rarely_is_too_small():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_dtypes(rule):
-    for dtype in ("float16", "longdouble", "int32", "int64", "bool", "complex64", "object"):
-        with pytest.raises(TypeError, match="'w': expected dtype float32 or float64"):
+    for dtype in ("uint16", "longdouble", "int32", "int64", "bool", "complex64", "object"):
+        expected = "'w': expected dtype float32, float64, bfloat16 or float16"
+        with pytest.raises(TypeError, match=expected):
             fs.create(rule, {"w": np.zeros(SHAPE, dtype)})
     both = {dtype: start(dtype) for dtype in DTYPES}
     opt = fs.create(rule, both, **richest(rule))
@@ -164,6 +167,25 @@ def test_dtypes(rule):
         assert (param.dtype, param.shape) == (dtype, SHAPE)
         own = state_shape(rule, SHAPE)
         assert all((state.dtype, state.shape) == (dtype, own) for state in states)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_state_dtypes(rule):
+    taken = support.state_dtypes(registry[rule])
+    for dtype in STORAGE_OPTIONS["state_dtype"].kind.values:
+        param = {"w": np.zeros((64, 128), np.float32)}
+        if dtype in taken:
+            opt = fs.create(rule, param, **{**richest(rule), "state_dtype": dtype})
+            widths = {a.itemsize for n, a in opt.state["w"].items() if n != "step"}
+            assert {"float32": 4, "bfloat16": 2, "8bit": 1}[dtype] in widths | {4}
+        else:
+            with pytest.raises(ValueError, match=r"^state_dtype: expected 'float32'"):
+                fs.create(rule, param, **{**richest(rule), "state_dtype": dtype})
+        if dtype != "float32":
+            state = [np.zeros(state_shape(rule, SHAPE)) for _ in states_of(rule, {})]
+            function = getattr(fs.functional, rule)
+            with pytest.raises(TypeError, match=r"^state_dtype: expected 'float32' in a function"):
+                function(np.zeros(SHAPE), np.zeros(SHAPE), *state, step=1, state_dtype=dtype)
 
 
 @pytest.mark.parametrize("rule", RULES)
