@@ -35,6 +35,45 @@ struct Block {
   }
 };
 
+// A number of each thread that outlives a phase: in a register on the device.
+template <class Number>
+class PerThread {
+ public:
+  FUSEDSTEP_HD Number& operator[]([[maybe_unused]] unsigned thread) {
+#if defined(__CUDA_ARCH__)
+    return own_;
+#else
+    return all_[thread];
+#endif
+  }
+
+ private:
+#if defined(__CUDA_ARCH__)
+  Number own_;
+#else
+  Number all_[kThreads];
+#endif
+};
+
+// Each thread's number(thread) becomes the greatest of its warp. Between two phases.
+template <class Number>
+FUSEDSTEP_HD void greatest_of_warp(Number number) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t& own = number(threadIdx.x);
+  for (unsigned width = kWarp / 2; width > 0; width /= 2) {
+    const std::uint32_t other = __shfl_xor_sync(~0u, own, static_cast<int>(width));
+    own = own > other ? own : other;
+  }
+#else
+  for (unsigned warp = 0; warp < kThreads; warp += kWarp) {
+    std::uint32_t greatest = 0;
+    for (unsigned k = 0; k < kWarp; ++k)
+      greatest = number(warp + k) > greatest ? number(warp + k) : greatest;
+    for (unsigned k = 0; k < kWarp; ++k) number(warp + k) = greatest;
+  }
+#endif
+}
+
 // The rest is for memory that other blocks of the same launch write.
 
 // Number of earlier arrivals, whose writes are visible afterwards.

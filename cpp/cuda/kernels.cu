@@ -45,21 +45,23 @@ void run(const Clear& clear, unsigned blocks, Stream) {
 
 #endif
 
-template <class Tag>
+template <class Tag, bool Narrow>
 RuleLaunches launches() {
-  RuleLaunches result{launch<Update<Tag>>, nullptr};
+  RuleLaunches result{launch<Update<Tag, Narrow>>, nullptr};
   if constexpr (is_layerwise<typename Tag::template rule<float, 0>>)
-    result.probe = launch<Probe<Tag>>;
+    result.probe = launch<Probe<Tag, Narrow>>;
   return result;
 }
 
 }  // namespace
 
-const RuleLaunches& launches_of(const RuleInfo& rule) {
+const RuleKinds& launches_of(const RuleInfo& rule) {
   static const auto all = [] {
-    std::array<RuleLaunches, kRules> list;
-    for_each_rule(AllRules{},
-                  [&](std::size_t i, auto tag) { list[i] = launches<decltype(tag)>(); });
+    std::array<RuleKinds, kRules> list;
+    for_each_rule(AllRules{}, [&](std::size_t i, auto tag) {
+      using Tag = decltype(tag);
+      list[i] = {launches<Tag, false>(), launches<Tag, true>()};
+    });
     return list;
   }();
   for (std::size_t i = 0; i < kRules; ++i)
@@ -68,12 +70,16 @@ const RuleLaunches& launches_of(const RuleInfo& rule) {
 }
 
 void launch_measure(const Sweep& sweep, unsigned blocks, Stream stream) {
-  launch<Measure>(sweep, blocks, stream);
+  if (sweep.formats == nullptr)
+    launch<Measure<false>>(sweep, blocks, stream);
+  else
+    launch<Measure<true>>(sweep, blocks, stream);
 }
 
 void launch_clear(const Clear& clear, Stream stream) {
   constexpr std::uint64_t kMostBlocks = 1024;  // of 8 threads per processor and more
-  const std::uint64_t blocks = (clear.count + kThreads - 1) / kThreads;
+  const std::uint64_t words = clear.bytes / sizeof(std::uint32_t) + 1;
+  const std::uint64_t blocks = (words + kThreads - 1) / kThreads;
   run(clear, static_cast<unsigned>(std::min(blocks, kMostBlocks)), stream);
 }
 

@@ -211,6 +211,8 @@ void Stepper::lay_out(Kind& kind) {
     if (counters.empty() || counters.back() != participant.tensor)
       counters.push_back(static_cast<std::uint32_t>(participant.tensor));
   std::vector<Task> tasks = tasks_of(kind.arrangement);
+  tables.has_narrow = std::any_of(tasks.begin(), tasks.end(),
+                                  [](const Task& task) { return !task.tensor.is_native; });
   const std::size_t slots = kind.arrangement.slots();
   std::uint64_t elements = 0, blocks = 0;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
@@ -265,13 +267,20 @@ void Stepper::lay_out(Kind& kind) {
   sweep.norms = reinterpret_cast<Norms*>(free);
 }
 
-// Uploads the addresses and weights of the gradients if they have changed.
+// Uploads the addresses, formats and weights of the gradients if they have changed.
 void Stepper::call(Tables& tables, const Array* sets, std::size_t count, const double* weights,
                    std::size_t weight_count) {
   std::vector<void*> addresses;
-  for (std::size_t i = 0; i < count; ++i) addresses.push_back(sets[i].data);
+  std::vector<Format> formats;
+  bool narrow = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    addresses.push_back(sets[i].data);
+    formats.push_back(sets[i].format);
+    narrow = narrow || (sets[i] && !is_native(sets[i].format));
+  }
+  if (!narrow) formats.clear();
   Bundle bundle;
-  const std::size_t to_sets = bundle.add(addresses),
+  const std::size_t to_sets = bundle.add(addresses), to_formats = bundle.add(formats),
                     to_weights = bundle.add(weights, weights == nullptr ? 0 : weight_count);
   if (bundle.bytes() != tables.called) {
     tables.called.clear();  // until they are uploaded
@@ -279,6 +288,7 @@ void Stepper::call(Tables& tables, const Array* sets, std::size_t count, const d
     tables.called = std::move(bundle.bytes());
   }
   tables.sweep.sets = at<void*>(tables.call, to_sets);
+  tables.sweep.formats = narrow ? at<Format>(tables.call, to_formats) : nullptr;
   tables.sweep.weights = weights == nullptr ? nullptr : at<double>(tables.call, to_weights);
 }
 
@@ -302,6 +312,7 @@ void Stepper::ready(Kind& kind, const Scale& scale) {
   sweep.guards = policy_.skip_nonfinite || policy_.error_if_nonfinite;
   sweep.clip_per_group = policy_.clip_per_group;
   sweep.ema_decay = policy_.ema_decay;
+  sweep.seed = policy_.seed;
   sweep.applied = applied_;
   sweep.grad_norm = grad_norm_;
   next_ = &kind;
@@ -316,12 +327,12 @@ StepResult Stepper::run() {
     return static_cast<unsigned>(std::max<std::uint64_t>(of.chunks.count, 1));
   };
   if (sweep.measures) launch_measure(sums, blocks(sums), stream_);
-  if (launches_.probe != nullptr) launches_.probe(sums, blocks(sums), stream_);
-  launches_.update(sweep, blocks(sweep), stream_);
+  const bool narrow = next_->tables.has_narrow || sweep.formats != nullptr;
+  const RuleLaunches& launches = launches_[narrow ? 1 : 0];
+  if (launches.probe != nullptr) launches.probe(sums, blocks(sums), stream_);
+  launches.update(sweep, blocks(sweep), stream_);
   for (const auto& [data, bytes] : idle_)
-    launch_clear({static_cast<std::uint32_t*>(data), bytes / sizeof(std::uint32_t), sweep.progress,
-                  sweep.guards},
-                 stream_);
+    launch_clear({data, bytes, sweep.progress, sweep.guards}, stream_);
   check_launch();
   StepResult result;
   if (policy_.error_if_nonfinite) {

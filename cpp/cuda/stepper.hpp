@@ -19,6 +19,7 @@ struct Tables {
   Buffer plan, call, sums;
   Sweep sweep = {};               // the fields that stay the same between steps
   Chunks sum_chunks = {};         // for the summing sweeps
+  bool has_narrow = false;        // some tensor is
   std::vector<std::byte> called;  // contents of `call`
 };
 
@@ -88,7 +89,7 @@ class Stepper : public Roster {
   bool groups_on_device_ = false;
   Buffer groups_buffer_, progress_, steps_buffer_, clips_;
 
-  const RuleLaunches& launches_;
+  const RuleKinds& launches_;
   Kind dense_, rows_;
   std::vector<std::pair<void*, std::size_t>> idle_;  // of the next step
   std::vector<Tables> captured_;

@@ -53,8 +53,8 @@ struct Progress {
 
 // A gradient that no participant has, to be zeroed after a sweep unless that was called off.
 struct Clear {
-  std::uint32_t* words;
-  std::uint64_t count;
+  void* data;
+  std::uint64_t bytes;
   const Progress* progress;
   bool guards;
 };
@@ -73,6 +73,7 @@ struct Sweep {
 
   // Their gradients, as in roster.hpp.
   void* const* sets;
+  const Format* formats;  // of each; null: all are stored as computed
   const double* weights;
   double divisor, scale;
   Array scale_at;
@@ -82,6 +83,7 @@ struct Sweep {
   bool measures, guards;        // guards: a non-finite gradient cancels the step
   bool clip_per_group, counts;  // counts: advances step_count
   double ema_decay;
+  std::uint64_t seed;
 
   // Device state and scratch memory.
   Progress* progress;

@@ -1,9 +1,12 @@
 // The work of a block, and the gradient that its rule sees.
 #pragma once
 
+#include <cstring>
+
 #include "block.hpp"
 #include "engine/registry.hpp"
 #include "kernel/adjustment.hpp"
+#include "numbers.hpp"
 #include "packs.hpp"
 #include "reduction.hpp"
 #include "rules/ema.hpp"
@@ -93,11 +96,13 @@ FUSEDSTEP_HD Adjustment<T> adjustment(const Work& work) {
 }
 
 // Sources of the gradient, in registers: the compiler must assume that stores alias memory, and
-// would reload them every time.
-template <class T>
+// would reload them every time. `Narrow`: of any format that is computed in T, one element at a
+// time.
+template <class T, bool Narrow = false>
 struct Source {
   void* first;
   void* const* sets;
+  const Format* formats;
   std::uint64_t count;
   const double* weights;
   T divisor, scale;
@@ -106,6 +111,7 @@ struct Source {
   FUSEDSTEP_HD Source(const Sweep& sweep, const Work& work)
       : first(sweep.sets[work.task.first_set]),
         sets(sweep.sets + work.task.first_set),
+        formats(sweep.formats == nullptr ? nullptr : sweep.formats + work.task.first_set),
         count(work.task.set_count),
         weights(sweep.weights),
         divisor(T(sweep.divisor)),
@@ -113,15 +119,28 @@ struct Source {
         combined(work.combined),
         scaled(work.scale != 1.0) {}
 
+  FUSEDSTEP_HD void* array(std::uint64_t set) const { return set == 0 ? first : sets[set]; }
+  FUSEDSTEP_HD Format format(std::uint64_t set) const {
+    return formats == nullptr ? Format::float32 : formats[set];
+  }
+
+  template <std::uint64_t Width>
+  FUSEDSTEP_HD Pack<T, Width> load_set(std::uint64_t set, std::uint64_t i) const {
+    if constexpr (Narrow)
+      return {{load_number(array(set), format(set), i)}};
+    else
+      return load<Width, T>(array(set), i);
+  }
+
   // Combines the gradients of `Width` elements.
   template <std::uint64_t Width>
   FUSEDSTEP_HD Pack<T, Width> combine(std::uint64_t i) const {
-    Pack<T, Width> g = load<Width, T>(first, i);
+    Pack<T, Width> g = load_set<Width>(0, i);
     if (combined) {
       FUSEDSTEP_ROLLED
       for (std::uint64_t set = 0; set < count; ++set) {
         const T weight = T(weights != nullptr ? weights[set] : 1.0);
-        const Pack<T, Width> other = set == 0 ? g : load<Width, T>(sets[set], i);
+        const Pack<T, Width> other = set == 0 ? g : load_set<Width>(set, i);
         for (std::uint64_t k = 0; k < Width; ++k)
           g.at[k] = set == 0 ? weight * other.at[k] : g.at[k] + weight * other.at[k];
       }
@@ -144,7 +163,10 @@ struct Source {
   FUSEDSTEP_HD void zero(std::uint64_t i) const {
     FUSEDSTEP_ROLLED
     for (std::uint64_t set = 0; set < count; ++set)
-      store<Width, T>(set == 0 ? first : sets[set], i, {});
+      if constexpr (Narrow)
+        zero_number(array(set), format(set), i);
+      else
+        store<Width, T>(array(set), i, {});
   }
 };
 
@@ -169,6 +191,50 @@ FUSEDSTEP_HD void sum_task(Block block, Work& work, double* sums) {
   block_tree_sum(
       block, work.lanes, reduce_blocks(work.task.size),
       [own](std::uint64_t i) { return load_l2(own + i); }, own, &work.total);
+}
+
+template <class Rule>
+FUSEDSTEP_HD Rule make_rule(const GroupOptions& group, std::int64_t t) {
+  typename Rule::Scalars scalars;
+  if constexpr (Rule::kScalars.size() != 0) std::memcpy(&scalars, group.scalars, sizeof scalars);
+  return Rule(scalars, t);
+}
+
+template <class T>
+FUSEDSTEP_HD void* from_element(const Array& array, std::uint64_t i) {
+  return array ? static_cast<T*>(array.data) + i : nullptr;
+}
+
+template <class Rule, class T>
+FUSEDSTEP_HD Streams streams_of(const Task& task) {
+  const TensorView& tensor = task.tensor;
+  const std::uint64_t first = task.first,
+                      state = is_rowwise<Rule> ? first / tensor.row_size : first;
+  Streams streams;
+  streams.param = from_element<T>(tensor.param, first);
+  for (std::size_t k = 0; k < kMaxStates; ++k)
+    streams.state[k] = from_element<T>(tensor.state[k], state);
+  streams.average = from_element<T>(tensor.average, first);
+  streams.copy = from_element<std::uint16_t>(tensor.copy, first);
+  return streams;
+}
+
+// Thread 0 makes this step's functor, for the whole block.
+template <class Rule, class T>
+FUSEDSTEP_HD void prepare_rule(Block block, const Sweep& sweep, Work& work) {
+  block.each([&](unsigned thread) {
+    if (thread != 0) return;
+    Rule rule = make_rule<Rule>(work.group, sweep.steps[work.task.counter] + 1);
+    if constexpr (is_layerwise<Rule>)
+      rule.scale(sweep.norms[work.index].param, sweep.norms[work.index].direction);
+    std::memcpy(work.rule.bytes, &rule, sizeof rule);
+    work.streams = streams_of<Rule, T>(work.task);
+  });
+}
+
+template <class Rule>
+FUSEDSTEP_HD Rule rule_of(const Work& work) {
+  return *static_cast<const Rule*>(static_cast<const void*>(work.rule.bytes));
 }
 
 }  // namespace fusedstep::cuda

@@ -1,142 +1,24 @@
 // Random steps on the device (emulated by cuda_runtime.cpp) and on the CPU: random rules, variants,
-// dtypes, step options, and lists of tensors of odd sizes and offsets. The device must write what
+// formats, step options, and lists of tensors of odd sizes and offsets. The device must write what
 // the CPU writes, bit for bit.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <limits>
-#include <random>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "cuda/reduction.hpp"
 #include "cuda/stepper.hpp"
+#include "cuda_fixture.hpp"
 #include "engine/stepper.hpp"
 #include "numeric/reduce.hpp"
 
 using namespace fusedstep;
 
 namespace {
-
-std::mt19937_64 random_bits(20261122);
-
-std::size_t below(std::size_t n) { return random_bits() % n; }
-bool once_in(std::size_t n) { return below(n) == 0; }
-double uniform(double low, double high) {
-  return low + (high - low) * (double(random_bits() >> 11) * 0x1p-53);
-}
-
-// Offset of all arrays of a round, or -1 for random ones. Packs need arrays of equal alignment.
-int common_offset = -1;
-
-// An array that starts at any element of a 64-byte line.
-class Memory {
- public:
-  Memory(std::size_t size, std::size_t item)
-      : bytes_((size + 16) * item),
-        offset_((common_offset < 0 ? below(16) : std::size_t(common_offset)) * item),
-        used_(size * item),
-        item_(item) {}
-  std::byte* data() { return bytes_.data() + offset_; }
-  const void* address() { return data(); }
-  std::size_t bytes() const { return used_; }
-  std::size_t item() const { return item_; }
-  void copy(Memory& other) { std::memcpy(data(), other.data(), used_); }
-  bool equals(Memory& other) { return std::memcmp(data(), other.data(), used_) == 0; }
-
-  template <class T>
-  void fill(double low, double high, bool awkward) {
-    for (std::size_t i = 0; i < used_ / sizeof(T); ++i) {
-      T value = T(uniform(low, high));
-      if (awkward && once_in(20)) value = awkward_number<T>();
-      std::memcpy(data() + i * sizeof(T), &value, sizeof value);
-    }
-  }
-
- private:
-  template <class T>
-  static T awkward_number() {
-    using Limits = std::numeric_limits<T>;
-    const T numbers[] = {T(0), -T(0), Limits::denorm_min(), -Limits::min() / T(3), T(1)};
-    return numbers[below(5)];
-  }
-
-  std::vector<std::byte> bytes_;
-  std::size_t offset_, used_, item_;
-};
-
-void fill(Memory& array, Format format, double low, double high, bool awkward) {
-  if (compute_of(format) == Compute::float32)
-    array.fill<float>(low, high, awkward);
-  else
-    array.fill<double>(low, high, awkward);
-}
-
-// Arrays in two copies, the CPU's and the device's.
-struct Mirrored {
-  std::deque<Memory> host, device;
-  std::size_t add(std::size_t size, std::size_t item) {
-    host.emplace_back(size, item);
-    device.emplace_back(size, item);
-    return host.size() - 1;
-  }
-  void mirror(std::size_t at) { device[at].copy(host[at]); }
-};
-
-struct Fixture {
-  Mirrored arrays;
-  std::vector<Tensor> host, device;
-};
-
-std::size_t random_size() {
-  const std::size_t choices[] = {below(4), below(70), below(5000), 2048 * (1 + below(3)),
-                                 2048 * 9 + below(100)};
-  return choices[below(5)];
-}
-
-void add_tensor(Fixture& fixture, const RuleInfo& rule, const std::vector<Group>& groups,
-                bool average, std::size_t size) {
-  const Format format = once_in(2) ? Format::float32 : Format::float64;
-  const std::size_t item = bytes_of(format, 1), group = below(groups.size());
-  std::size_t row_size = 1, rows = size;
-  if (rule.rowwise) {
-    const std::size_t choices[] = {1, 7, 64, 2048, 5000};
-    row_size = choices[below(5)];
-    rows = size = size / row_size;
-    size *= row_size;
-  }
-  const auto pair = [&](double low, double high, std::size_t count) {
-    const std::size_t at = fixture.arrays.add(count, item);
-    fill(fixture.arrays.host[at], format, low, high, true);
-    fixture.arrays.mirror(at);
-    return at;
-  };
-  const auto tensor = [&](std::deque<Memory>& arrays, const std::vector<std::size_t>& at) {
-    const auto array = [&](std::size_t number, Format stored) {
-      return number == 0 ? Array{} : Array{arrays[number].data(), nullptr, stored};
-    };
-    Tensor t{"t" + std::to_string(fixture.host.size()), {}, size, group};
-    t.view.param = array(at[0], format);
-    for (std::size_t k = 0; k < kMaxStates; ++k) t.view.state[k] = array(at[1 + k], format);
-    t.view.average = array(at[5], format);
-    t.view.row_size = row_size;
-    t.view.copy = array(at[6], Format::bfloat16);
-    return t;
-  };
-  std::vector<std::size_t> at(7, 0);
-  if (fixture.arrays.host.empty()) fixture.arrays.add(0, 1);  // index 0 means none
-  at[0] = pair(-1, 1, size);
-  const States& states = rule.states[groups[group].variant];
-  for (std::size_t k = 0; k < states.size(); ++k)
-    if (states.state[k].used) at[1 + k] = pair(0.01, 1, rows);
-  if (average) at[5] = pair(-1, 1, size);
-  if (format == Format::float32 && once_in(2)) at[6] = fixture.arrays.add(size, 2);
-  fixture.host.push_back(tensor(fixture.arrays.host, at));
-  fixture.device.push_back(tensor(fixture.arrays.device, at));
-}
 
 Group random_group(const RuleInfo& rule) {
   Group group;
@@ -154,11 +36,10 @@ std::size_t add_gradient(Mirrored& gradients, Format format, std::size_t size, b
   const std::size_t at = gradients.add(size, bytes_of(format, 1));
   fill(gradients.host[at], format, -1, 1, true);
   if (nonfinite && size != 0 && once_in(3)) {
-    const double bad = once_in(2) ? HUGE_VAL : std::nan("");
-    const float small = float(bad);
-    std::memcpy(gradients.host[at].data() + bytes_of(format, below(size)),
-                format == Format::float32 ? static_cast<const void*>(&small) : &bad,
-                bytes_of(format, 1));
+    Memory bad(1, bytes_of(format, 1));
+    const double number = once_in(2) ? HUGE_VAL : std::nan("");
+    fill(bad, format, number, number, false);
+    std::memcpy(gradients.host[at].data() + bytes_of(format, below(size)), bad.data(), bad.bytes());
   }
   gradients.mirror(at);
   return at;
@@ -179,15 +60,15 @@ bool run_both(Stepper& host, cuda::Stepper& device, const bool& applied, const d
 
 const double kScales[] = {1.0, 1.0, 1024.0, 0.3, 3.0};
 
-bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
+bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device, bool narrow) {
   const std::size_t count = fixture.host.size(), sets = once_in(3) ? 1 + below(6) : 1;
   const bool zero = once_in(4), nonfinite = once_in(6);
   Mirrored gradients;
   std::vector<Array> host_sets(count * sets), device_sets(count * sets);
   for (std::size_t i = 0; i < count; ++i) {
     if (once_in(5)) continue;
-    const Format format = fixture.host[i].format();
     for (std::size_t k = 0; k < sets; ++k) {
+      const Format format = gradient_format(fixture.host[i].format(), narrow);
       const std::size_t at = add_gradient(gradients, format, fixture.host[i].size, nonfinite);
       host_sets[i * sets + k] = {gradients.host[at].data(), nullptr, format};
       device_sets[i * sets + k] = {gradients.device[at].data(), nullptr, format};
@@ -216,12 +97,14 @@ bool step(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
 }
 
 // Gradients for both of some rows of a tensor, if any.
-bool add_rows(Mirrored& gradients, const Tensor& tensor, bool rowwise, RowGradients& mine,
-              RowGradients& theirs) {
-  std::size_t size = tensor.view.row_size;
+bool add_rows(Mirrored& gradients, const Tensor& tensor, bool rowwise, bool narrow,
+              RowGradients& mine, RowGradients& theirs) {
+  std::size_t size = std::max(tensor.view.row_size, tensor.view.block);
   if (!rowwise)
-    for (const std::size_t divisor : {2, 3, 64, 2048})
-      if (tensor.size % divisor == 0 && once_in(2)) size = divisor;
+    for (const std::size_t divisor : {2, 3, 64, 384, 2048})
+      if (tensor.size % divisor == 0 && divisor % tensor.view.block == 0 && once_in(2))
+        size = divisor;
+  if (tensor.size % size != 0) return false;
   mine.row_size = size;
   const bool in_order = once_in(2);
   std::size_t count = 0;
@@ -236,15 +119,16 @@ bool add_rows(Mirrored& gradients, const Tensor& tensor, bool rowwise, RowGradie
   if (in_order) mine.first.clear();
   // Row by row from the last one on.
   for (std::size_t k = 0; k < count && !in_order; ++k) mine.gradients.push_back(count - 1 - k);
-  const std::size_t at = add_gradient(gradients, tensor.format(), count * size, once_in(6));
+  const Format format = gradient_format(tensor.format(), narrow);
+  const std::size_t at = add_gradient(gradients, format, count * size, once_in(6));
   theirs = mine;
-  mine.values = {gradients.host[at].data(), nullptr, tensor.format()};
-  theirs.values = {gradients.device[at].data(), nullptr, tensor.format()};
+  mine.values = {gradients.host[at].data(), nullptr, format};
+  theirs.values = {gradients.device[at].data(), nullptr, format};
   return true;
 }
 
 // A step over rows of some tensors and, mostly, over whole others.
-bool step_jointly(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
+bool step_jointly(Fixture& fixture, Stepper& host, cuda::Stepper& device, bool narrow) {
   const std::size_t count = fixture.host.size();
   JointGradients mine, theirs;
   Mirrored gradients;
@@ -255,13 +139,14 @@ bool step_jointly(Fixture& fixture, Stepper& host, cuda::Stepper& device) {
     RowGradients table, other;
     table.tensor = i;
     if (once_in(3) && !host.rule().layerwise && !host.is_frozen(i)) {
-      if (!add_rows(gradients, tensor, host.rule().rowwise, table, other)) continue;
+      if (!add_rows(gradients, tensor, host.rule().rowwise, narrow, table, other)) continue;
       mine.tables.push_back(std::move(table));
       theirs.tables.push_back(std::move(other));
     } else if (!only_rows && !once_in(4)) {
-      const std::size_t at = add_gradient(gradients, tensor.format(), tensor.size, once_in(9));
-      host_sets[i] = {gradients.host[at].data(), nullptr, tensor.format()};
-      device_sets[i] = {gradients.device[at].data(), nullptr, tensor.format()};
+      const Format format = gradient_format(tensor.format(), narrow);
+      const std::size_t at = add_gradient(gradients, format, tensor.size, once_in(9));
+      host_sets[i] = {gradients.host[at].data(), nullptr, format};
+      device_sets[i] = {gradients.device[at].data(), nullptr, format};
     }
   }
   mine.sets = only_rows ? nullptr : host_sets.data();
@@ -303,10 +188,13 @@ bool run_once(const RuleInfo& rule) {
   policy.skip_nonfinite = once_in(3);
   policy.error_if_nonfinite = !policy.skip_nonfinite && once_in(4);
   policy.clip_per_group = once_in(2);
+  policy.seed = random_bits();
   const bool average = once_in(3);
   policy.ema_decay = average ? 0.9 : 0.0;
   host.policy() = device.policy() = policy;
   Fixture fixture;
+  const bool narrow = !once_in(3);
+  const Modes modes{narrow && once_in(2), narrow && once_in(2), narrow && once_in(2)};
   const bool many = once_in(12), large = !many && once_in(60);  // two levels; three levels
   const std::size_t count = many ? 2100 : 1 + below(12);
   for (std::size_t i = 0; i < count; ++i) {
@@ -314,7 +202,8 @@ bool run_once(const RuleInfo& rule) {
     add_tensor(fixture, rule, host.groups(), average,
                many              ? below(9)
                : large && i == 0 ? huge
-                                 : random_size());
+                                 : random_size(),
+               modes);
   }
   for (std::size_t i = 0; i < count; ++i) {
     host.add(fixture.host[i]);
@@ -328,13 +217,14 @@ bool run_once(const RuleInfo& rule) {
       host.freeze(frozen, true);
       device.freeze(frozen, true);
     }
-    if (!step(fixture, host, device)) return false;
-    if (!step_jointly(fixture, host, device)) return false;
+    if (!step(fixture, host, device, modes.gradients)) return false;
+    if (!step_jointly(fixture, host, device, modes.gradients)) return false;
   }
   bool same = host.step_count() == device.step_count() && host.steps() == device.steps();
   for (std::size_t at = 1; at < fixture.arrays.host.size(); ++at) {
     Memory &a = fixture.arrays.host[at], &b = fixture.arrays.device[at];
-    same = same && (a.item() == 2   ? same_numbers<std::uint16_t>(a, b)
+    same = same && (a.item() == 1   ? a.equals(b)
+                    : a.item() == 2 ? same_numbers<std::uint16_t>(a, b)
                     : a.item() == 4 ? same_numbers<float>(a, b)
                                     : same_numbers<double>(a, b));
   }
