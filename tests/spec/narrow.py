@@ -55,9 +55,10 @@ def decoded(array):
 class States(dict):
     """States as they are stored: what is read of them is what their codes stand for."""
 
-    def __init__(self, codecs, numbers, uniform):
+    def __init__(self, codecs, numbers):
         super().__init__()
-        self.codecs, self.codes, self.uniform = codecs, {}, uniform
+        self.codecs, self.codes = codecs, {}
+        self.uniform = None  # what a state starts at is rounded to nearest
         for name, value in numbers.items():
             self[name] = value
 
@@ -69,7 +70,9 @@ class States(dict):
             self.codes[name] = encode(codec, numbers, self.uniform)
             numbers = decode(codec, self.codes[name])
         else:
-            codes, scales = encode_blocks(codec, flat(numbers), flat(self.uniform))
+            halves = np.full_like(numbers, 2**31, np.uint32)
+            uniform = flat(halves if self.uniform is None else self.uniform)
+            codes, scales = encode_blocks(codec, flat(numbers), uniform)
             self.codes[name], self.codes[f"{name}_scale"] = like(numbers, codes), scales
             numbers = like(numbers, decode_blocks(codec, codes, scales))
         super().__setitem__(name, numbers)
@@ -112,7 +115,7 @@ class NarrowRun(Run):
         contents = registry[rule].info.contents[self.variant]
         codecs = [None if native else state_codec(content, state_dtype) for content in contents]
         codecs = dict(zip(self.state, codecs, strict=True))
-        self.state = States(codecs, self.state, weyl(0, self.elements))
+        self.state = States(codecs, self.state)
 
     def step(self, grad, scale=1.0, clip=1.0):
         self.state.uniform = weyl(self.t + 1, self.elements)
@@ -150,7 +153,8 @@ class NarrowRun(Run):
     def rows(self, named):
         part = super().rows(named)
         part.elements = self.elements[named]
-        part.state = States(self.state.codecs, part.state, weyl(0, part.elements))
+        values, part.state = part.state, States(self.state.codecs, {})
+        dict.update(part.state, values)  # as they are: a step of these rows stores them
         return part
 
     def put(self, named, part):

@@ -5,7 +5,8 @@ dtype ``f`` of the parameter, with scalars computed in double and rounded once. 
 the words of its source, stands in textbook.py.
 
 A rule takes a parameter, the gradient that the rule sees, the state (a dict, replaced in place), the
-options ``o`` and the number ``t`` of this update, from 1, and returns the new parameter.
+options ``o`` and the number ``t`` of this update, from 1, and returns the new parameter. What it reads
+of a state that it has replaced is what was stored, which may be in fewer bits (narrow.py).
 """
 
 import math
@@ -49,9 +50,9 @@ def momentum(p, g, s, o, t):
 
 def adagrad(p, g, s, o, t):
     f = p.dtype.type
-    s["sum"] = s["sum"] + g * g
+    s["sum"] = v = s["sum"] + g * g
     lr = f(o.lr / (1.0 + float(t - 1) * o.lr_decay))
-    return p - lr * g / root(s["sum"], f(o.eps), o.eps_inside_sqrt)
+    return p - lr * g / root(v, f(o.eps), o.eps_inside_sqrt)
 
 
 def rows_of(x):
