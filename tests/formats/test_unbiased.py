@@ -30,19 +30,18 @@ def test_a_bias_of_a_thousandth_of_a_spacing_would_be_seen(dtype):
     [
         ({}, 0.0, 0.0),
         ({"rounding": "stochastic"}, 0.98, 1.02),
-        # To nearest themselves, compensations are 1/1024 to 1/512 of a spacing apart in the end.
-        ({"rounding": "kahan"}, 0.75, 1.25),
-        ({"master": "split"}, 0.999, 1.001),
-        ({"master": "split", "master_bits": 24}, 0.98, 1.02),
+        ({"rounding": "kahan"}, 1.0, 1.0),
+        ({"master": "split"}, 1.0, 1.0),
+        ({"master": "split", "master_bits": 24}, 1.0, 1.0),
     ],
     ids=str,
 )
 def test_updates_too_small_for_the_format_add_up(how, low, high):
-    """1,000 steps of 1/1000 of bfloat16's spacing, which is lost to nearest."""
+    """256 steps of 1/256 of bfloat16's spacing, which is lost to nearest."""
     param = np.ones(65_536, ml_dtypes.bfloat16)
     opt = fs.SGD({"w": param}, lr=1.0, **how)
-    gradient = np.full(param.size, -(2.0**-7) / 1000, np.float32)
-    for _ in range(1000):
+    gradient = np.full(param.size, -(2.0**-15), np.float32)
+    for _ in range(256):
         opt.step({"w": gradient})
     moved = np.mean(opt.master("w"), dtype=np.float64) - 1
     assert low <= moved * 2**7 <= high
