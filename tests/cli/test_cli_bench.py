@@ -14,6 +14,7 @@ import fusedstep as fs
 from fusedstep._bench import contestants
 from fusedstep._bench.contestants import Contestant
 from fusedstep._bench.formulas import FORMULAS
+from fusedstep._bench.modes import FLOAT32, Mode
 from fusedstep._cli import measurement, peers
 from fusedstep._cli.main import main
 from terminal import stderr_on_a_terminal
@@ -150,7 +151,7 @@ def test_all_compute_the_same(rule, dtype):
     try:
         if torch:
             torch.set_default_dtype(getattr(torch, dtype))
-        assert peers.peers(rule, dtype).others == asked.others
+        assert peers.peers(rule, Mode(dtype)).others == asked.others
     finally:
         if torch:
             torch.set_default_dtype(before)
@@ -169,7 +170,7 @@ def test_the_check_finds_a_wrong_step(rule, without, monkeypatch):
 
     monkeypatch.setattr(peers, "fusedstep", lambda _: wrong)
     with pytest.raises(RuntimeError, match="fusedstep and NumPy textbook disagree"):
-        peers.peers(rule, "float32")
+        peers.peers(rule, FLOAT32)
 
 
 @pytest.fixture
@@ -335,7 +336,10 @@ def test_rules_in_any_case(rule, without, capsys):
         (["--rule", "AdamX"], "no rule is named 'AdamX' (did you mean adam"),
         (["--rule", "sdg"], "no rule is named 'sdg'"),
         (["--rule", "a" * 9999], "aaa...aaa"),
-        (["--dtype", "float16"], "invalid choice: 'float16'"),
+        (["--dtype", "int8"], "invalid choice: 'int8'"),
+        (["--state", "float16"], "invalid choice: 'float16'"),
+        (["--rounding", "up"], "invalid choice: 'up'"),
+        (["--master-bits", "16"], "invalid choice: 16"),
         (["--sizes"], "expected at least one argument"),
         (["--sizes", "0"], "expected a whole number >= 1"),
         (["--sizes", "0k"], "got '0k'"),

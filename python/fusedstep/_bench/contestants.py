@@ -29,7 +29,10 @@ __all__ = [
     "fusedstep",
     "numpy_in_place",
     "numpy_textbook",
+    "on_tensors",
     "roofline",
+    "roofline_of_bytes",
+    "stored_as",
     "textbook",
     "torch_parameters",
     "torch_step",
@@ -105,6 +108,30 @@ def roofline(n_states: int, average: bool = False) -> Make:
     return make
 
 
+def roofline_of_bytes(per_parameter: float) -> Make:
+    """The limit for arrays of any format: so many bytes per parameter, in streams of float32."""
+    n_states = 2
+    same = per_parameter / (4 * (3 + 2 * n_states))
+
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        sizes = [max(1, round(p.size * same)) for p in params]
+        own, given = ([np.ones(size, np.float32) for size in sizes] for _ in (params, grads))
+        return roofline(n_states)(own, given)
+
+    return make
+
+
+def stored_as(dtype: np.typing.DTypeLike, make: Make) -> Make:
+    """The contestant on copies of the arrays in another format; its result is float32."""
+
+    def build(params: Arrays, grads: Arrays) -> Contestant:
+        own, given = ([a.astype(dtype) for a in arrays] for arrays in (params, grads))
+        inner = make(own, given)
+        return inner._replace(result=lambda: [a.astype(np.float32) for a in inner.result()])
+
+    return build
+
+
 def textbook(rule: str, options: Mapping[str, Any]) -> Make:
     """A rule as its formula is written, in NumPy: every operation allocates its result."""
     formula = FORMULAS[rule]
@@ -169,18 +196,30 @@ def numpy_in_place(params: Arrays, grads: Arrays) -> Contestant:
 def torch_parameters(params: Arrays, grads: Arrays) -> list[Any]:
     """The arrays as torch Parameters over the same memory, with gradients."""
     torch = importlib.import_module("torch")
-    own = [torch.nn.Parameter(torch.from_numpy(p)) for p in params]
-    for tensor, grad in zip(own, grads, strict=True):
-        tensor.grad = torch.from_numpy(grad)
+
+    def tensor(array: Array) -> Any:
+        if array.dtype.name == "bfloat16":  # of ml_dtypes, which torch does not know
+            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+        return torch.from_numpy(array)
+
+    own = [torch.nn.Parameter(tensor(p)) for p in params]
+    for parameter, grad in zip(own, grads, strict=True):
+        parameter.grad = tensor(grad)
     return own
+
+
+def on_tensors(optimizer: Callable[[list[Any]], Any]) -> Make:
+    """An optimizer as torch's are called, on the arrays' memory."""
+
+    def make(params: Arrays, grads: Arrays) -> Contestant:
+        opt = optimizer(torch_parameters(params, grads))
+        return Contestant(opt.step, lambda: params)
+
+    return make
 
 
 def torch_step(name: str, **options: Any) -> Make:
     """An optimizer of torch.optim, by its name."""
-
-    def make(params: Arrays, grads: Arrays) -> Contestant:
-        torch = importlib.import_module("torch")
-        opt = getattr(torch.optim, name)(torch_parameters(params, grads), **options)
-        return Contestant(opt.step, lambda: params)
-
-    return make
+    return on_tensors(
+        lambda params: getattr(importlib.import_module("torch").optim, name)(params, **options)
+    )

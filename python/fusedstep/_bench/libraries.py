@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from fusedstep._messages import printable
 
-__all__ = ["Unusable", "library", "reason_of"]
+__all__ = ["Unusable", "library", "reason_of", "silenced"]
 
 
 class Unusable(Exception):
@@ -44,3 +48,16 @@ def library(module: str, distribution: str) -> ModuleType:
             reason = f"not installed here: pip install {distribution}"
             raise Unusable(reason, installed=False) from None
         raise Unusable(f"its import fails with {reason_of(error)}") from None
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Without the warnings that libraries greet with."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

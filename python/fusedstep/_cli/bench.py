@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import fusedstep as fs
-from fusedstep._bench.libraries import Unusable
+from fusedstep._bench.libraries import Unusable, silenced
+from fusedstep._bench.modes import Mode
 from fusedstep._cli.errors import CommandError, check_output, write_output
 from fusedstep._cli.figures import drawing
 from fusedstep._cli.measurement import benchmark
@@ -31,7 +32,7 @@ def prepare_picture(output: Path) -> ModuleType:
 
 def run(
     rule: str,
-    dtype: str,
+    mode: Mode,
     sizes: Sequence[int],
     threads: int | None,
     output: Path | None,
@@ -45,8 +46,8 @@ def run(
     Raises
     ------
     CommandError
-        `output` cannot be drawn or written (found out before the work if possible), or there is
-        not enough memory.
+        `output` cannot be drawn or written (found out before the work if possible), the mode is
+        none, or there is not enough memory.
     """
     picture, figure, why_none = output or OUTPUT, None, ""
     if output or not json_wanted:
@@ -56,8 +57,8 @@ def run(
             if output:
                 raise
             why_none = str(error)
-    with fs.num_threads(threads) if threads else nullcontext():
-        result = benchmark(rule, dtype, sorted(set(sizes)), quiet)
+    with silenced(), fs.num_threads(threads) if threads else nullcontext():
+        result = benchmark(rule, mode, sorted(set(sizes)), quiet)
     if figure:
         write_output(picture, figure.render(result))
     if json_wanted:

@@ -11,7 +11,7 @@ import fusedstep as fs
 from fusedstep._bench.contestants import OURS
 from fusedstep._cli.figures import blank_figure, to_png
 from fusedstep._cli.measurement import Benchmark
-from fusedstep._cli.peers import IN_PLACE, ROOFLINE, TEXTBOOK
+from fusedstep._cli.peers import IN_FLOAT32, IN_PLACE, ROOFLINE, TEXTBOOK
 
 __all__ = ["render"]
 
@@ -20,7 +20,11 @@ STYLES: dict[str, dict[str, Any]] = {
     TEXTBOOK: {"color": "#7F7F7F", "marker": "o"},
     IN_PLACE: {"color": "#E69F00", "marker": "s"},
     OURS: {"color": "#D55E00", "marker": "D", "linewidth": 3},
+    IN_FLOAT32: {"color": "#E69F00", "marker": "s", "linewidth": 2},
     "torch": {"color": "#0072B2", "marker": "^", "markersize": 11, "markerfacecolor": "none"},
+    "torchao": {"color": "#56B4E9", "marker": "^"},
+    "bitsandbytes": {"color": "#009E73", "marker": "v"},
+    "DeepSpeed": {"color": "#CC79A7", "marker": "P"},
     ROOFLINE: {"color": "black", "linestyle": "--", "linewidth": 1.2, "marker": "_"},
 }
 MEAN: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 7, "markeredgewidth": 2}
@@ -52,16 +56,24 @@ def draw_contestant(ax: Axes, result: Benchmark, name: str, style: dict[str, Any
     ax.plot([timing.parameters for timing in stalled], means, **MEAN, color=style["color"])
 
 
+def library_of(name: str) -> str:
+    """Whose style a contestant has: the longest name that its own begins with, or none."""
+    return max((key for key in STYLES if name.startswith(key)), key=len, default="")
+
+
 def draw(ax: Axes, result: Benchmark) -> None:
     """All contestants, in an order in which none covers another."""
     ax.set_xscale("log")
     ax.set_yscale("log")
     sizes = [timing.parameters for timing in result.timings]
     ax.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
-    for key, style in STYLES.items():
-        for name in (*result.peers, OURS, ROOFLINE):
-            if name.startswith(key) and any(name in t.stretches for t in result.timings):
-                draw_contestant(ax, result, name, style)
+    names = [
+        name
+        for name in (*result.peers, OURS, ROOFLINE)
+        if library_of(name) and any(name in timing.stretches for timing in result.timings)
+    ]
+    for name in sorted(names, key=lambda name: list(STYLES).index(library_of(name))):
+        draw_contestant(ax, result, name, STYLES[library_of(name)])
     if any(timing.stalled(name) for timing in result.timings for name in timing.stretches):
         ax.plot([], [], **MEAN, color="0.3", label="mean, with all stalls")
     ax.xaxis.set_major_formatter(FuncFormatter(short))
@@ -80,6 +92,6 @@ def render(result: Benchmark) -> bytes:
     ax = figure.subplots()
     draw(ax, result)
     threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    ax.set_title(f"One step of {result.rule}: {result.dtype}, {threads}, {fs.isa()}")
+    ax.set_title(f"One step of {result.rule}: {result.mode}, {threads}, {fs.isa()}")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return to_png(figure)

@@ -9,11 +9,19 @@ from pathlib import Path
 from fusedstep._cli.streams import discard_stdout, prepare_streams
 from fusedstep._messages import printable
 
-__all__ = ["CommandError", "check_output", "exit_code_of", "write_output"]
+__all__ = ["CommandError", "UsageError", "check_output", "exit_code_of", "write_output"]
 
 
 class CommandError(Exception):
     """A command cannot do its work, and it is not the program's fault; the message says why."""
+
+    exit_code = 3
+
+
+class UsageError(CommandError):
+    """The arguments do not go together."""
+
+    exit_code = 2
 
 
 def exit_code_of(command: Callable[[], None]) -> int:
@@ -34,7 +42,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
         return 130
     except CommandError as error:
         print(f"fusedstep: {error}", file=sys.stderr)
-        return 3
+        return error.exit_code
     except MemoryError:
         print("fusedstep: not enough memory", file=sys.stderr)
         return 3

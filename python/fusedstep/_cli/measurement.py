@@ -14,13 +14,14 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep._bench.contestants import OURS, Make
-from fusedstep._bench.libraries import reason_of
+from fusedstep._bench.libraries import Unusable, reason_of
 from fusedstep._bench.memory import available_memory
+from fusedstep._bench.modes import Mode
 from fusedstep._bench.progress import progress_bar
 from fusedstep._bench.ratio import Ratio
 from fusedstep._bench.timing import Stretch, Timed, rounds
-from fusedstep._cli.errors import CommandError
-from fusedstep._cli.peers import ROOFLINE, peers
+from fusedstep._cli.errors import CommandError, UsageError
+from fusedstep._cli.peers import IN_FLOAT32, ROOFLINE, peers
 
 __all__ = ["ROUNDS", "Benchmark", "Timing", "benchmark", "is_uncertain"]
 
@@ -79,19 +80,21 @@ class Benchmark:
     """What was measured, with whom, and who was left out and why."""
 
     rule: str
-    dtype: str
+    mode: Mode
+    bytes_per_parameter: float  # that a step reads and writes
     threads: int
     peers: Sequence[str]
+    checked_against: Sequence[str]
     left_out: Mapping[str, str]
     timings: Sequence[Timing]
 
 
 def measure(
-    size: int, makers: Mapping[str, Make], dtype: str, tick: Tick
+    size: int, makers: Mapping[str, Make], mode: Mode, tick: Tick
 ) -> tuple[Timing, dict[str, str]]:
     """All contestants in turns, each on a parameter of its own; and those that failed, with why."""
-    rng, kind = np.random.default_rng(1), np.dtype(dtype).type
-    p, g = (rng.standard_normal(size, dtype=kind) for _ in range(2))
+    rng, kind = np.random.default_rng(1), np.dtype(mode.compute_dtype).type
+    p, g = (rng.standard_normal(size, dtype=kind).astype(mode.dtype) for _ in range(2))
     timed, failed = {}, {}
     for name, make in makers.items():
         try:
@@ -99,7 +102,7 @@ def measure(
         except MemoryError:
             raise
         except Exception as error:
-            if name in (OURS, ROOFLINE):
+            if name in (OURS, ROOFLINE, IN_FLOAT32):
                 raise
             failed[name] = f"with {size:,} parameters: {reason_of(error)}"
             for _ in range(ROUNDS):
@@ -119,13 +122,24 @@ def _preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def check_memory(sizes: Iterable[int], makers: Mapping[str, Make], rule: str, dtype: str) -> None:
+def check_mode(rule: str, mode: Mode) -> None:
+    """Raise CommandError if there is no such mode, or no such numbers here."""
+    try:
+        fs.create(rule, [np.zeros(1, mode.dtype)], **mode.options)
+    except Unusable as error:
+        raise CommandError(f"bench needs ml_dtypes for bfloat16: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def check_memory(sizes: Iterable[int], makers: Mapping[str, Make], rule: str, mode: Mode) -> None:
     """Raise CommandError if the largest size cannot fit: systems kill who finds that out late."""
     [group] = fs.create(rule, np.zeros(1)).groups
-    # A parameter and the state for each contestant; one gradient, and where to start.
+    # A parameter and the state for each contestant, none of them wider than what it computes in; one
+    # gradient, and where to start.
     arrays = 2 + len(makers) * (1 + len(group.state_names))
     largest = max(sizes)
-    needed = arrays * largest * np.dtype(dtype).itemsize
+    needed = arrays * largest * np.dtype(mode.compute_dtype).itemsize
     available = available_memory(otherwise=sys.maxsize)
     if needed > available:
         raise CommandError(
@@ -152,26 +166,36 @@ def progress(n_sizes: int, n_contestants: int, quiet: bool) -> Iterator[Tick]:
             yield advance or tick
 
 
-def benchmark(rule: str, dtype: str, sizes: Sequence[int], quiet: bool) -> Benchmark:
+def benchmark(rule: str, mode: Mode, sizes: Sequence[int], quiet: bool) -> Benchmark:
     """Check who computes the same, and time them.
 
     Raises
     ------
     CommandError
-        There is not enough memory.
+        There is no such mode, or not enough memory.
     RuntimeError
         fusedstep and NumPy's formula disagree.
     """
-    known = peers(rule, dtype)
-    check_memory(sizes, known.makers, rule, dtype)
+    check_mode(rule, mode)
+    known = peers(rule, mode)
+    check_memory(sizes, known.makers, rule, mode)
     timings, left_out = [], dict(known.left_out)
     np.empty(30 << 20, np.uint8)  # freed: from now on glibc keeps memory, the kinder case for NumPy
     with progress(len(sizes), len(known.makers), quiet) as tick:
         for size in sizes:
             try:
-                timing, failed = measure(size, known.makers, dtype, tick)
+                timing, failed = measure(size, known.makers, mode, tick)
             except MemoryError:
                 raise CommandError(f"not enough memory for {size:,} parameters") from None
             timings.append(timing)
             left_out |= failed
-    return Benchmark(rule, dtype, fs.get_num_threads(), known.others, left_out, timings)
+    return Benchmark(
+        rule,
+        mode,
+        mode.bytes_per_parameter(rule),
+        fs.get_num_threads(),
+        known.others,
+        known.checked_against,
+        left_out,
+        timings,
+    )

@@ -2,71 +2,65 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 import fusedstep as fs
 from fusedstep._bench.contestants import (
     OURS,
+    Array,
     Arrays,
     Make,
     fusedstep,
     numpy_in_place,
+    on_tensors,
     roofline,
+    roofline_of_bytes,
+    stored_as,
     textbook,
-    torch_step,
 )
+from fusedstep._bench.elsewhere import of_the_same_mode, torch_form
 from fusedstep._bench.formulas import FORMULAS
 from fusedstep._bench.gate import STEPS, Tolerance, result_after_steps, why_rejected
-from fusedstep._bench.libraries import Unusable, library, reason_of
+from fusedstep._bench.libraries import Unusable, reason_of
+from fusedstep._bench.modes import FLOAT32, SMALL, Mode
 
-__all__ = ["IN_PLACE", "ROOFLINE", "STEPS", "TEXTBOOK", "Peers", "peers"]
+__all__ = [
+    "IN_FLOAT32",
+    "IN_PLACE",
+    "ROOFLINE",
+    "STEPS",
+    "TEXTBOOK",
+    "Peers",
+    "candidates",
+    "narrow_candidates",
+    "peers",
+]
 
 ROOFLINE, TEXTBOOK, IN_PLACE = "roofline", "NumPy textbook", "NumPy in place"
+IN_FLOAT32 = f"{OURS} float32"
 GATE_SIZE = 1009
 
 
 @dataclass(frozen=True)
 class Peers:
-    """The contestants by name, and those left out, with the reason."""
+    """The contestants by name, those left out with the reason, and whose result was compared."""
 
     makers: Mapping[str, Make]
     left_out: Mapping[str, str]
+    checked_against: Sequence[str] = ()
 
     @property
     def others(self) -> Sequence[str]:
-        """Those that fusedstep is compared with: each has reached the same result by its own code."""
+        """Those that fusedstep is compared with."""
         return [name for name in self.makers if name not in (OURS, ROOFLINE)]
 
 
-def torch_contestant(rule_name: str, options: Mapping[str, Any]) -> tuple[str, Make]:
-    """The torch optimizer of this name with the same options: fused if it can be, else foreach.
-
-    Raises
-    ------
-    Unusable
-        There is no torch, or no such class; the message says which.
-    """
-    torch, optim = library("torch", "torch"), library("torch.optim", "torch")
-    cls = getattr(optim, rule_name, None)
-    if cls is None:
-        raise Unusable(f"its torch.optim has no {rule_name}")
-    torch.set_num_threads(fs.get_num_threads())
-    known = inspect.signature(cls).parameters
-    chosen = {name: value for name, value in options.items() if name in known}
-    form = next((form for form in ("fused", "foreach") if form in known), None)
-    if form:
-        chosen[form] = True
-    return f"torch {form}" if form else "torch", torch_step(rule_name, **chosen)
-
-
 def candidates(rule: str) -> Peers:
-    """Who can be asked for this rule."""
+    """Who can be asked for this rule in full precision."""
     opt = fs.create(rule, np.zeros(1))
     [group] = opt.groups
     makers = {OURS: fusedstep(rule), ROOFLINE: roofline(len(group.state_names))}
@@ -78,14 +72,25 @@ def candidates(rule: str) -> Peers:
     if rule == "adam":
         makers[IN_PLACE] = numpy_in_place
     try:
-        name, make = torch_contestant(type(opt).__name__, group)
-        makers[name] = make
+        name, optimizer = torch_form(type(opt).__name__, group)
+        makers[name] = on_tensors(optimizer)
     except Unusable as error:
         left_out["torch"] = str(error)
     return Peers(makers, left_out)
 
 
-def peers(rule: str, dtype: str) -> Peers:
+def narrow_candidates(rule: str, mode: Mode) -> Peers:
+    """Who can be asked for this rule in a narrow mode."""
+    opt = fs.create(rule, np.zeros(1, np.float32))
+    others, left_out = of_the_same_mode(type(opt).__name__, opt.groups[0], mode)
+    makers = {
+        OURS: fusedstep(rule, **mode.options),
+        ROOFLINE: roofline_of_bytes(mode.bytes_per_parameter(rule)),
+    }
+    return Peers(makers | others, left_out)
+
+
+def peers(rule: str, mode: Mode) -> Peers:
     """Who computes this rule as fusedstep does.
 
     Raises
@@ -93,31 +98,67 @@ def peers(rule: str, dtype: str) -> Peers:
     RuntimeError
         NumPy's formula, which is known to be right, leads elsewhere.
     """
+    return _narrow_peers(rule, mode) if mode.is_narrow else _exact_peers(rule, mode)
+
+
+def _exact_peers(rule: str, mode: Mode) -> Peers:
+    """Those that reach our result by their own code, but for the rounding of single operations."""
     asked = candidates(rule)
-    truth = _result(asked.makers[OURS], dtype)
+    truth = _result(asked.makers[OURS], mode)
+    known = _without_others(asked, rule, mode, truth, Tolerance(16 * np.finfo(mode.dtype).eps))
+    for name in (TEXTBOOK, IN_PLACE):
+        if name in asked.makers and name not in known.makers:
+            raise _disagreement(name, rule, mode)
+    return Peers(known.makers, known.left_out, known.others)
+
+
+def _narrow_peers(rule: str, mode: Mode) -> Peers:
+    """Those as near to NumPy's float32 step, or else to ours, as they can be; and ours in float32."""
+    asked = narrow_candidates(rule, mode)
+    [group] = fs.create(rule, np.zeros(1, np.float32)).groups
+    reference = TEXTBOOK if rule in FORMULAS else IN_FLOAT32
+    exact = textbook(rule, group) if rule in FORMULAS else fusedstep(rule)
+    truth = _result(exact, mode, in_float32=True)
+    start, _ = _start(mode)
+    moved = max(float(np.abs(after - start.astype(np.float32)).max()) for after in truth)
+    largest = max(float(np.abs(after).max()) for after in truth)
+    allowed = mode.tolerance(largest, moved)
+    if why_rejected(_result(asked.makers[OURS], mode), truth, allowed):
+        raise _disagreement(reference, rule, mode)
+    known = _without_others(asked, rule, mode, truth, allowed)
+    in_float32 = {IN_FLOAT32: stored_as(np.float32, fusedstep(rule))}
+    return Peers(in_float32 | dict(known.makers), known.left_out, [reference])
+
+
+def _without_others(
+    asked: Peers, rule: str, mode: Mode, truth: Arrays, allowed: Tolerance
+) -> Peers:
+    """The contestants without those that lead elsewhere, or fail."""
     makers, left_out = dict(asked.makers), dict(asked.left_out)
     for name in asked.others:
         try:
-            reason = why_rejected(_result(makers[name], dtype), truth, _allowed(dtype))
+            reason = why_rejected(_result(makers[name], mode), truth, allowed)
         except Exception as error:  # noqa: BLE001 - another library may fail in any way
             reason = reason_of(error)
         else:
             reason = reason and f"its {rule} computes something else"
         if reason:
-            if name in (TEXTBOOK, IN_PLACE):
-                raise RuntimeError(
-                    f"fusedstep and {name} disagree after {STEPS} steps of {rule} ({dtype})"
-                )
             left_out[name] = reason
             del makers[name]
     return Peers(makers, left_out)
 
 
-def _allowed(dtype: str) -> Tolerance:
-    return Tolerance(16 * float(np.finfo(dtype).eps))
+def _disagreement(name: str, rule: str, mode: Mode) -> RuntimeError:
+    return RuntimeError(f"fusedstep and {name} disagree after {STEPS} steps of {rule} ({mode})")
 
 
-def _result(make: Make, dtype: str) -> Arrays:
-    """Where a contestant ends up; each step has another gradient."""
-    p, g = np.random.default_rng(0).standard_normal((2, GATE_SIZE)).astype(dtype)
-    return result_after_steps(make([p], [g]), partial(np.multiply, g, -0.7, out=g))
+def _start(mode: Mode) -> tuple[Array, Array]:
+    """A parameter and a gradient, in the formats of the mode."""
+    p, g = np.random.default_rng(0).standard_normal((2, GATE_SIZE))
+    return (p * (SMALL if mode.is_narrow else 1)).astype(mode.dtype), g.astype(mode.dtype)
+
+
+def _result(make: Make, mode: Mode, in_float32: bool = False) -> Arrays:
+    """Where a contestant ends up; each step has another gradient, exact in every format."""
+    p, g = (a.astype(FLOAT32.dtype) if in_float32 else a for a in _start(mode))
+    return result_after_steps(make([p], [g]), partial(np.multiply, g, -0.5, out=g))

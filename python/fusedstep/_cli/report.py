@@ -11,7 +11,7 @@ import fusedstep as fs
 from fusedstep._bench.contestants import OURS
 from fusedstep._bench.ratio import Ratio
 from fusedstep._cli.measurement import ROUNDS, STALLED, Benchmark, Timing, is_uncertain
-from fusedstep._cli.peers import ROOFLINE, STEPS
+from fusedstep._cli.peers import IN_FLOAT32, ROOFLINE, STEPS
 
 __all__ = ["as_json", "as_table"]
 
@@ -24,7 +24,7 @@ def as_table(result: Benchmark) -> str:
     threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
     body = [line for timing in result.timings for line in _lines(timing, result.peers)]
     title = (
-        f"One step of {result.rule} ({result.dtype}): fusedstep {config['fusedstep']} "
+        f"One step of {result.rule} ({result.mode}): fusedstep {config['fusedstep']} "
         f"({config['isa']}, {config['machine']}, {threads}), NumPy {config['numpy']}."
     )
     head = _row("parameters", "ns/parameter", "of roofline", result.peers)
@@ -82,15 +82,33 @@ def _legend(result: Benchmark, body: str) -> Iterable[str]:
             f"{MEANS}: the means, with every stall, where they differ by {STALLED - 1:.0%} or more. "
             f"Other programs\n   took a CPU from this one up to {most:.0f} times a second."
         )
-    yield (
-        "Roofline: the same reads and writes with one addition instead of the rule; 100% is the most\n"
-        "   that this machine can do. Blank where the times were not steady."
-    )
-    if result.peers:
-        yield f"Checked: after {STEPS} steps the same parameters as {_joined(result.peers)}."
+    if result.mode.is_narrow:
+        yield from _narrow_legend(result)
     else:
-        yield f"Not checked: nobody else here computes {result.rule}."
+        yield (
+            "Roofline: the same reads and writes with one addition instead of the rule; 100% is the "
+            "most\n   that this machine can do. Blank where the times were not steady."
+        )
+        if result.checked_against:
+            checked = _joined(result.checked_against)
+            yield f"Checked: after {STEPS} steps the same parameters as {checked}."
+        else:
+            yield f"Not checked: nobody else here computes {result.rule}."
     yield from (f"Left out: {name} ({reason})." for name, reason in result.left_out.items())
+
+
+def _narrow_legend(result: Benchmark) -> Iterable[str]:
+    yield (
+        f"Bytes: a step moves {result.bytes_per_parameter:.5g} per parameter. Roofline: as many, in "
+        "streams of float32, with one\n   addition instead of the rule. Blank where the times were not "
+        "steady."
+    )
+    [reference] = result.checked_against
+    yield (
+        f"Checked: after {STEPS} steps as near to {reference}, in float32, as the formats allow."
+    )
+    if result.peers == [IN_FLOAT32] and not result.left_out:
+        yield "No other library that bench knows has optimizers that store the same."
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -104,11 +122,15 @@ def as_json(result: Benchmark, picture: Path | None) -> str:
         {
             "config": fs.show_config("dict"),
             "rule": result.rule,
-            "dtype": result.dtype,
+            "dtype": result.mode.param,
+            "state": result.mode.state,
+            "rounding": result.mode.rounding,
+            "master_bits": result.mode.master_bits,
+            "bytes_per_parameter": result.bytes_per_parameter,
             "threads": result.threads,
             "rounds": ROUNDS,
             "results": [_size_as_json(timing) for timing in result.timings],
-            "checked_against": list(result.peers),
+            "checked_against": list(result.checked_against),
             "left_out": result.left_out,
             "picture": None if picture is None else str(picture),
         },
