@@ -21,16 +21,21 @@ from fusedstep._bench.contestants import (
 from ..harness.gate import Maker
 from ..harness.machine import last_level_cache
 from ..harness.models import MODELS
+from .modes import MODES, narrow_makers
 from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE
-from .opponents import ADAM, EIGHT_BIT, roofline, states_of, torch_compiled
+from .opponents import ADAM, roofline, states_of, torch_compiled
 from .whole import WHOLE, textbook
 
 SINGLE = {"100k": 100_000, "1M": 1_000_000, "10M": 10_000_000, "50M": 50_000_000}
+# Of narrow modes: what fits the nearest caches, and what takes more than the last one in any mode.
+IN_CACHE = {"2k": 1 << 11, "16k": 1 << 14}
+IN_MEMORY = {"16M": 1 << 24, "67M": 1 << 26}
 # Tensors and the elements of each; two sizes separate the work per tensor from its arithmetic.
 OVERHEAD = [(k, 64) for k in (1, 3, 10, 30, 100, 300, 1000)] + [(k, 256) for k in (1, 10, 100)]
 SETS = 8
 # --quick spends its time on the cases with all opponents.
 QUICK_RULES = {"rmsprop"}
+QUICK_MODES = {"8bit-state", "split24-8bit"}
 
 Place = Callable[[int], np.ndarray]
 
@@ -50,6 +55,7 @@ class Case(NamedTuple):
     # Empty the caches before each step, untimed.
     evict: bool = False
     in_quick: bool = True
+    on_all_threads: bool = True
     on_one_thread: bool = False
 
 
@@ -317,11 +323,21 @@ def _whole() -> list[Case]:
     ]
 
 
-def _eight_bit() -> list[Case]:
-    peers = (OURS, FUSED, DEEPSPEED)
-    makers = {**{name: ADAM[name] for name in peers}, **EIGHT_BIT, ROOFLINE: roofline(2)}
-    title = "Adam, one array of 16.8M: float32 beside 8-bit state (other numerics)"
-    return [Case("eightbit-16M", title, [1 << 24], makers, in_quick=False)]
+def _narrow() -> list[Case]:
+    """Adam in float32 beside each narrow mode: from cache on one thread, and from memory on all."""
+    return [
+        Case(
+            f"narrow-{name}-{shape}",
+            f"Adam, {mode}, {shape}",
+            [size],
+            narrow_makers(mode, in_cache=shape in IN_CACHE),
+            in_quick=shape == "16M" and name in QUICK_MODES,
+            on_all_threads=shape not in IN_CACHE,
+            on_one_thread=shape in IN_CACHE,
+        )
+        for name, mode in MODES.items()
+        for shape, size in {**IN_CACHE, **IN_MEMORY}.items()
+    ]
 
 
 def all_cases() -> list[Case]:
@@ -333,5 +349,5 @@ def all_cases() -> list[Case]:
         *_rules(),
         *_means(),
         *_whole(),
-        *_eight_bit(),
+        *_narrow(),
     ]

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..harness.processes import (
     Result,
@@ -24,7 +25,11 @@ from ..harness.processes import (
     run_cases,
     write_json,
 )
+from ..harness.report import paragraphs
 from . import in_loop
+
+if TYPE_CHECKING:
+    from .cases import Case
 
 
 def arguments_of() -> argparse.Namespace:
@@ -40,8 +45,7 @@ def arguments_of() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(arguments: argparse.Namespace) -> dict[str, bool]:
-    """The names of the cases to run, and whether each is run on one thread too."""
+def chosen(arguments: argparse.Namespace) -> "list[Case]":
     from .cases import all_cases
 
     cases = all_cases()
@@ -49,7 +53,16 @@ def chosen(arguments: argparse.Namespace) -> dict[str, bool]:
         cases = [case for case in cases if is_selected(case.name, arguments.only)]
     elif arguments.quick:
         cases = [case for case in cases if case.in_quick]
-    return {case.name: case.on_one_thread for case in cases}
+    return cases
+
+
+def runs_on(case: "Case", threads: int, arguments: argparse.Namespace) -> bool:
+    """Whether a case is run on so many threads: on those asked for, or else where it belongs."""
+    if arguments.threads:
+        return True
+    if threads == 1:
+        return case.on_one_thread and not (arguments.quick and case.on_all_threads)
+    return case.on_all_threads
 
 
 def measured(threads: int, names: list[str], arguments: argparse.Namespace, part: Path) -> Result:
@@ -62,15 +75,15 @@ def measured(threads: int, names: list[str], arguments: argparse.Namespace, part
     return run_cases("bench.cpu.measure", options, names, part, where, environment(threads))
 
 
-def back_to_back(names: dict[str, bool], arguments: argparse.Namespace) -> Result:
+def back_to_back(cases: "list[Case]", arguments: argparse.Namespace) -> Result:
     """Back-to-back steps, on all thread counts."""
     everything = len(os.sched_getaffinity(0))
-    counts = arguments.threads or ([everything] if arguments.quick else [everything, 1])
+    counts = arguments.threads or [everything, 1]
     start = time.time()
     result = empty_result()
     with tempfile.TemporaryDirectory() as folder:
         for threads in dict.fromkeys(counts):
-            own = [n for n, one in names.items() if one or arguments.threads or threads != 1]
+            own = [case.name for case in cases if runs_on(case, threads, arguments)]
             if own:
                 add_part(result, measured(threads, own, arguments, Path(folder) / "part.json"))
     result["minutes"] = (time.time() - start) / 60
@@ -78,23 +91,24 @@ def back_to_back(names: dict[str, bool], arguments: argparse.Namespace) -> Resul
 
 
 def report(result: Result, in_the_loop: str, output: Path) -> None:
+    from .narrow_report import narrow_table
     from .picture import draw
     from .report import disturbed, goals_table, markdown
 
     write_json(output / "results.json", result)
     (output / "report.md").write_text(markdown(result, in_the_loop))
-    print(goals_table(result), disturbed(result), sep="\n\n")
+    print(paragraphs(goals_table(result), narrow_table(result["cases"]), disturbed(result)))
     drawn = draw(result, output / "ratios.png")
     print(f"\n{output}: results.json, report.md, {drawn}")
 
 
 def main() -> None:
     arguments = arguments_of()
-    names, loops = chosen(arguments), in_loop.plan(arguments.quick, arguments.only)
+    cases, loops = chosen(arguments), in_loop.plan(arguments.quick, arguments.only)
     if arguments.list:
-        print("\n".join([*in_loop.names(), *names]))
+        print("\n".join([*in_loop.names(), *(case.name for case in cases)]))
         return
-    if not names and not loops:
+    if not cases and not loops:
         sys.exit(f"no case is called {' or '.join(arguments.only)}: see --list")
     exit_on_termination()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -104,8 +118,8 @@ def main() -> None:
         found = in_loop.run(loops, arguments.quick, arguments.rounds, arguments.stretch)
         missing += found["missing"]
         section = in_loop.write(found, arguments.output)
-    if names:
-        result = back_to_back(names, arguments)
+    if cases:
+        result = back_to_back(cases, arguments)
         missing += result["missing"]
         if result["cases"]:
             report(result, section, arguments.output)

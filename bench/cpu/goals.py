@@ -10,12 +10,6 @@ from .cases import ALIGNED, NATURAL, ODD, TORCH_FUSED_TOO
 from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE, TEXTBOOK
 from .ratios import is_adam, is_whole, overhead, peers
 
-NOT_YET = {
-    "bf16 state": "≥ 1.35 × the best fp32 peer",
-    "8-bit state": "≥ 1.65 × the best fp32 peer, ≥ 4 × torchao",
-    "bf16 p, g and 8-bit state": "≥ 2.0 × the best fp32 peer",
-}
-
 
 def _against(case: CaseResult, title: str, wanted: dict[str, float]) -> Iterator[Goal]:
     """Against named peers; "" is the fastest one."""

@@ -26,6 +26,7 @@ from .loops import (
     torch_loops,
 )
 from .names import DEEPSPEED, FUSED, NUMBA, ONE_THREAD
+from .narrow_loops import numpy_modes, torch_modes
 from .opponents import ADAM
 
 # What runs beside the process, or which cores it may use.
@@ -73,6 +74,21 @@ def _loops() -> list[LoopCase]:
         )
         for library, loops in (("NumPy", numpy_loops), ("torch", torch_loops))
         for size, layers in NETWORKS.items()
+    ]
+
+
+def _narrow_loops() -> list[LoopCase]:
+    """Of the sizes that take the time of their bytes."""
+    return [
+        LoopCase(
+            f"narrow-loop-{library.lower()}-{size}",
+            f"{library} loop, {size}, by mode",
+            parameters(NETWORKS[size]),
+            partial(loops, NETWORKS[size]),
+            ("quiet",),
+        )
+        for library, loops in (("NumPy", numpy_modes), ("torch", torch_modes))
+        for size in ("1.3M", "11M")
     ]
 
 
@@ -194,4 +210,4 @@ def _many() -> list[LoopCase]:
 
 
 def loop_cases() -> list[LoopCase]:
-    return [*_loops(), *_rows(), *_many()]
+    return [*_loops(), *_narrow_loops(), *_rows(), *_many()]

@@ -35,6 +35,10 @@ def is_loop(case: CaseResult) -> bool:
     return case["name"].startswith("loop-")
 
 
+def is_narrow(case: CaseResult) -> bool:
+    return case["name"].startswith("narrow-")
+
+
 def is_many(case: CaseResult) -> bool:
     return case["name"].startswith(("many-", "threads-"))
 
@@ -117,7 +121,9 @@ def _cell(found: Ratio | None) -> str:
 
 def summary(cases: list[CaseResult]) -> str:
     """One row per case and setting, all settings of a case together."""
-    own = [case for case in cases if not is_many(case) and case["contestants"]]
+    own = [
+        case for case in cases if not is_many(case) and not is_narrow(case) and case["contestants"]
+    ]
     own.sort(key=lambda case: [other["name"] for other in cases].index(case["name"]))
     columns = [name for name in PEERS if any(name in case["contestants"] for case in own)]
     head = ["", "ours, µs per step", "per iteration", "1 thread", "its iteration", *columns]
@@ -152,8 +158,28 @@ def many_table(cases: list[CaseResult]) -> str:
     return table(head, rows, words=2)
 
 
+def narrow_table(cases: list[CaseResult]) -> str:
+    """One row per mode, and per library that stores the same."""
+    rows = [
+        [
+            place(case),
+            name,
+            microseconds(case, name),
+            str(ratio(case, name, case["reference"])),
+            microseconds(case, name, "iteration"),
+            str(ratio(case, name, case["reference"], "iteration")),
+        ]
+        for case in cases
+        if is_narrow(case)
+        for name in case["contestants"]
+    ]
+    head = ["", "who", "µs per step", "step ÷ float32's (rounds)"]
+    head += ["µs per iteration", "iteration ÷ (rounds)"]
+    return table(head, rows, words=2)
+
+
 def case_table(case: CaseResult) -> str:
-    reference, loop = case["reference"], is_loop(case)
+    reference, loop = case["reference"], is_loop(case) or is_narrow(case)
     found = {name: ratio(case, name, reference) for name in case["contestants"]}
     head = ["contestant", "µs per step", "median", "worst", f"step ÷ {reference}'s (rounds)"]
     head += ["µs per iteration", "iteration ÷ (rounds)"] * loop
@@ -188,6 +214,8 @@ def short(result: Result) -> str:
         parts.append(f"Not measured: {'; '.join(absent)}.")
     if rows := summary(cases):
         parts += ["## The step in the loop, beside busy cores, and back to back", rows]
+    if rows := narrow_table(cases):
+        parts += ["## Fewer bytes in the loop", rows]
     if rows := many_table(cases):
         parts += ["## Many at once", rows]
     return paragraphs(*parts)

@@ -4,7 +4,7 @@ import importlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -265,44 +265,55 @@ def admitted(makers: dict[str, Maker], tensors: int, with_peers: bool) -> Admitt
     return able, left_out | {name: "--peers none" for name in makers if name not in asked}
 
 
+def numpy_loop(layers: Sequence[int], rule: NumpyRule, threads: int) -> Loop:
+    params = [p.copy() for p in start_of(layers)]
+    step, data = rule(params), itertools.cycle(batches(layers))
+
+    def restart() -> None:
+        for p, start in zip(params, start_of(layers), strict=True):
+            if p.flags.writeable:  # those of JAX are not
+                np.copyto(p, start)
+
+    return Loop(step, lambda: gradients(params, *next(data)), threads, restart)
+
+
+def torch_loop(
+    layers: Sequence[int], rule: TorchRule, threads: int, dtype: str = "float32"
+) -> Loop:
+    """A model in this format; the loss, a mean over its outputs, is in float32."""
+    torch = importlib.import_module("torch")
+    cross_entropy, kind = torch.nn.functional.cross_entropy, getattr(torch, dtype)
+    model = torch_model(layers).to(kind)
+    params = list(model.parameters())
+    start = [p.detach().clone() for p in params]
+    step = rule(params)
+    data = itertools.cycle(
+        [(torch.from_numpy(x).to(kind), torch.from_numpy(y)) for x, y in batches(layers)]
+    )
+
+    def backward() -> None:
+        x, y = next(data)
+        model.zero_grad()
+        cross_entropy(model(x).float(), y).backward()
+
+    @torch.no_grad()
+    def restart() -> None:
+        for p, own in zip(params, start, strict=True):
+            p.copy_(own)
+
+    return Loop(lambda _: step(), backward, threads, restart)
+
+
 def numpy_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
-    def build(name: str) -> Loop:
-        params = [p.copy() for p in start_of(layers)]
-        step, data = NUMPY_RULES[name](params), itertools.cycle(batches(layers))
-
-        def restart() -> None:
-            for p, start in zip(params, start_of(layers), strict=True):
-                if p.flags.writeable:  # those of JAX are not
-                    np.copyto(p, start)
-
-        return Loop(step, lambda: gradients(params, *next(data)), threads_of(name), restart)
-
     able, left_out = admitted(_NUMPY_MAKERS, len(shapes(layers)), with_peers)
-    return {name: lambda name=name: build(name) for name in able}, left_out
+    return {
+        name: partial(numpy_loop, layers, NUMPY_RULES[name], threads_of(name)) for name in able
+    }, left_out
 
 
 def torch_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
-    torch = importlib.import_module("torch")
-    cross_entropy = torch.nn.functional.cross_entropy
-
-    def build(name: str) -> Loop:
-        model = torch_model(layers)
-        params = list(model.parameters())
-        start = [p.detach().clone() for p in params]
-        step = TORCH_RULES[name](params)
-        data = itertools.cycle([tuple(map(torch.from_numpy, xy)) for xy in batches(layers)])
-
-        def backward() -> None:
-            x, y = next(data)
-            model.zero_grad()
-            cross_entropy(model(x), y).backward()
-
-        @torch.no_grad()
-        def restart() -> None:
-            for p, own in zip(params, start, strict=True):
-                p.copy_(own)
-
-        return Loop(lambda _: step(), backward, threads_of(name), restart)
-
+    importlib.import_module("torch")
     able, left_out = admitted(_TORCH_MAKERS, len(shapes(layers)), with_peers)
-    return {name: lambda name=name: build(name) for name in able}, left_out
+    return {
+        name: partial(torch_loop, layers, TORCH_RULES[name], threads_of(name)) for name in able
+    }, left_out

@@ -11,4 +11,6 @@ DEEPSPEED, FUSED, FOREACH = "DeepSpeedCPUAdam", "torch fused", "torch foreach"
 NUMBA = "Numba parallel"
 # For a goal of the MLP: no peer, since the list is not one array.
 NUMBA_ONE_ARRAY = f"{NUMBA}, one array"
+# Of narrow modes: what a call costs beside the arithmetic.
+CALL = f"{OURS}, one element"
 OPTAX = "optax jit"

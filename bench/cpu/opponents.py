@@ -143,17 +143,6 @@ def thinc(params: Arrays, grads: Arrays) -> Contestant:
     return Contestant(step, lambda: params, refresh)
 
 
-def torchao_8bit(params: Arrays, grads: Arrays) -> Contestant:
-    optim = importlib.import_module("torchao.optim")
-    opt = optim.AdamW8bit(torch_parameters(params, grads), lr=LR, weight_decay=0.0)
-    return Contestant(opt.step, lambda: params)
-
-
-def bitsandbytes_8bit(params: Arrays, grads: Arrays) -> Contestant:
-    optim = importlib.import_module("bitsandbytes").optim
-    return Contestant(optim.Adam8bit(torch_parameters(params, grads), lr=LR).step, lambda: params)
-
-
 ADAM = {
     OURS: Maker(fusedstep()),
     PASSED: Maker(fusedstep(bound=False)),
@@ -168,11 +157,4 @@ ADAM = {
     "thinc": Maker(thinc, Tolerance(worst=1e-4, mean=1e-6), in_quick=False),
     IN_PLACE: Maker(numpy_in_place),
     TEXTBOOK: Maker(numpy_textbook),
-}
-
-# Different numerics, for information. Three steps move a parameter by up to 3 LR.
-_ROUGH = Tolerance(worst=3 * LR, mean=0.1 * LR)
-EIGHT_BIT = {
-    "torchao AdamW8bit": Maker(torchao_8bit, _ROUGH),
-    "bitsandbytes Adam8bit": Maker(bitsandbytes_8bit, _ROUGH),
 }

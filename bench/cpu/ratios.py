@@ -58,7 +58,7 @@ def is_whole(case: CaseResult) -> bool:
 
 def is_adam(case: CaseResult) -> bool:
     """Whether it is one of the plain comparisons with all opponents."""
-    others = ("overhead-", "placement-", "rule-", "mean-", "whole-", "eightbit-")
+    others = ("overhead-", "placement-", "rule-", "mean-", "whole-", "narrow-")
     return not case["name"].startswith(others)
 
 

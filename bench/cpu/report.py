@@ -8,12 +8,19 @@ from ..harness import report
 from ..harness.processes import Result
 from ..harness.report import MISSING, paragraphs, table, versions_of
 from ..harness.results import CaseResult, if_measured, seconds, to_reference
-from .goals import NOT_YET, goals
+from .goals import goals
 from .names import DEEPSPEED, FOREACH, FUSED, IN_PLACE, NUMBA, OPTAX, ROOFLINE, TEXTBOOK
+from .narrow_report import narrow_goals, narrow_table
 from .ratios import is_adam, is_overhead, is_whole, overhead, overhead_names, peers
 
 # The columns of the summary; the cases below it have all contestants.
 COLUMNS = (FUSED, FOREACH, DEEPSPEED, NUMBA, OPTAX, IN_PLACE, TEXTBOOK)
+
+NARROW = (
+    "*In cache* on one thread: the mode's time divided by that of float32, both without what a call "
+    "takes. *Of the roofline*: of what it takes to move as many bytes. *Of the arithmetic*: what "
+    "the step takes in cache, divided by the threads, of its time from memory."
+)
 
 
 def on_all_threads(result: Result) -> list[CaseResult]:
@@ -22,8 +29,8 @@ def on_all_threads(result: Result) -> list[CaseResult]:
 
 
 def goals_table(result: Result) -> str:
-    no_case_yet = [[case, what, "", "", "no case yet", ""] for case, what in NOT_YET.items()]
-    return report.goals_table(goals(on_all_threads(result)), "peer", no_case_yet)
+    own = [*goals(on_all_threads(result)), *narrow_goals(result["cases"])]
+    return report.goals_table(own, "peer")
 
 
 def _cell(case: CaseResult, name: str) -> str:
@@ -148,6 +155,8 @@ def markdown(result: Result, in_the_loop: str) -> str:
     ]
     if result["missing"]:
         parts.append(f"Not measured: {'; '.join(result['missing'])}.")
+    if narrow := narrow_table(result["cases"]):
+        parts += ["## Fewer bytes", NARROW, narrow]
     for threads in sorted({case["threads"] for case in result["cases"]}, reverse=True):
         own = [case for case in result["cases"] if case["threads"] == threads]
         parts += [f"## {threads} threads", summary(own)]

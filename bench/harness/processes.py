@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from fusedstep._bench.libraries import silenced
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "build" / "comparison"
@@ -112,11 +113,11 @@ def measure_cases(
     for flag in flags:
         parser.add_argument(flag, action="store_true")
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)  # libraries greet with warnings
     result: Result = {"machine": machine, "cases": []}
     for case in cases:
         if case.name in arguments.cases:
-            result["cases"].append(measure(case, arguments))
+            with silenced():
+                result["cases"].append(measure(case, arguments))
             write_json(arguments.output, result)
 
 

@@ -36,7 +36,7 @@ def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
-def goals_table(goals: Iterable[Goal], note: str, more: Iterable[list[str]] = ()) -> str:
+def goals_table(goals: Iterable[Goal], note: str) -> str:
     """One row per goal; `note` is the head of the last column."""
     rows = [
         [
@@ -50,7 +50,7 @@ def goals_table(goals: Iterable[Goal], note: str, more: Iterable[list[str]] = ()
         for goal in goals
     ]
     head = ["case", "measure", "goal", "reached (rounds)", "", note]
-    return table(head, [*rows, *more], words=6)
+    return table(head, rows, words=6)
 
 
 def left_out(case: CaseResult) -> str:
