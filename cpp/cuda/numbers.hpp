@@ -123,9 +123,7 @@ class Parameter {
           return store_code<Codec>(i, encode<Codec, Word>(number, Randomly<Word>{random}));
         case Rounding::kahan: {
           const float near = store_code<Codec>(i, encode<Codec, Word>(number, ToNearest{}));
-          const float difference = number - near;
-          const float rest = difference == difference ? difference : 0.0f;
-          const Word code = encode<Codec, Word>(rest, ToNearest{});
+          const Word code = encode<Codec, Word>(compensation<Word>(number, near), ToNearest{});
           at<std::uint16_t>(correction_, i) = std::uint16_t(code);
           return near + Codec::decode(code);
         }

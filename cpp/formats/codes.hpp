@@ -85,6 +85,13 @@ FUSEDSTEP_HD std::uint16_t bfloat16_bits(float number) {
   return std::uint16_t(encode<Bfloat16Codec, std::uint32_t>(number, ToNearest{}));
 }
 
+// What Kahan's rounding keeps of a number that was stored: nothing where one of them is not finite.
+template <class U>
+FUSEDSTEP_HD Float<U> compensation(Float<U> number, Float<U> stored) {
+  const Float<U> rest = number - stored, none = Words<U>::as_float(Words<U>::as_bits(rest) * 0u);
+  return rest - rest == none ? rest : none;
+}
+
 // A number in two parts: a code of a 16-bit format and a correction of `Bits` bits, 16 or 8, in
 // units of what follows the code's last bit. With 16 bits of correction nothing is lost of a number
 // that bfloat16's exponents, or float16's, can hold.

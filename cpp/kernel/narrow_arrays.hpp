@@ -237,10 +237,8 @@ inline void store_param(const TensorView& tensor, std::size_t at, std::size_t n,
         encode_run(codes, n, numbers, to_nearest);
         load_numbers(tensor.param, at, n, rest);
 #pragma omp simd
-        for (std::size_t i = 0; i < n; ++i) {
-          const float d = numbers[i] - rest[i];
-          rest[i] = d == d ? d : 0.0f;
-        }
+        for (std::size_t i = 0; i < n; ++i)
+          rest[i] = compensation<std::uint32_t>(numbers[i], rest[i]);
         return encode_run(codes_of<std::uint16_t>(tensor.correction, at), n, rest, to_nearest);
       }
       case Rounding::split: {

@@ -250,14 +250,10 @@ struct ParamStream {
     } else if constexpr (How == Rounding::kahan) {
       const TwoWords codes = encode_two<Paired>(numbers, Two<ToNearest>{});
       const TwoFloats stored = decode_two<Paired>(codes);
-      const auto rest = [](FloatLanes x, FloatLanes param) {
-        const FloatLanes d = x - param;
-        return d == d ? d : FloatLanes{};
-      };
+      const TwoFloats rest{compensation<WordLanes>(numbers.first, stored.first),
+                           compensation<WordLanes>(numbers.second, stored.second)};
       write_codes<Paired>(at + i, codes);
-      write_codes<Paired>(correction + i, encode_two<Paired>({rest(numbers.first, stored.first),
-                                                              rest(numbers.second, stored.second)},
-                                                             Two<ToNearest>{}));
+      write_codes<Paired>(correction + i, encode_two<Paired>(rest, Two<ToNearest>{}));
     } else {
       const auto first = Split::template split<WordLanes>(numbers.first, Round{rounds.weyl.first});
       const auto second =

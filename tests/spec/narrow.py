@@ -136,7 +136,7 @@ class NarrowRun(Run):
         elif self.rounding == "kahan":
             self.bits = encode(codec, number)
             missing = number - decode(codec, self.bits)
-            missing = np.where(np.isnan(missing), np.float32(0), missing)
+            missing = np.where(np.isfinite(missing), missing, np.float32(0))
             self.second = {"compensation": encode(codec, missing)}
             self.param = decode(codec, self.bits) + decode(codec, self.second["compensation"])
         else:
