@@ -16,6 +16,7 @@ class Gradients {
   using Checked = typename Space::Array;
 
   bool present = false;
+  bool is_mixed = false;  // some are stored otherwise than their parameters
   std::size_t set_count = 0;
   std::vector<Array> sets;  // set k of tensor i at i * set_count + k; absent for None
 
@@ -31,7 +32,7 @@ class Gradients {
   // return them again, and they are known not to overlap anything that the step writes.
   void release() {
     remember();
-    present = ran_foreign_code_ = has_looked_ = must_ask_ = false;
+    present = is_mixed = ran_foreign_code_ = has_looked_ = must_ask_ = false;
     arrays_.clear();
   }
   // To be called where a step writes other memory than before.
@@ -78,6 +79,7 @@ class Gradients {
       }
       has_looked_ = has_looked_ || checked.look != nullptr;
       must_ask_ = must_ask_ || must_be_asked(checked);
+      is_mixed = is_mixed || checked.format != param.format;
       if (array.data != checked.data) members.refuse_overlap(checked, subject);
       array = checked.stored();
       // An empty array may have a null address, but null means None.

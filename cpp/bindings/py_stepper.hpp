@@ -162,6 +162,7 @@ class PyStepper {
     if (has_whole) {
       look_again_at(passed_);
       joint.sets = passed_.sets.data();
+      joint.mixed = passed_.is_mixed;
     }
     for (std::size_t k = 0; k < kept.size(); ++k) {
       const std::size_t tensor = std::get<0>(tables[k]);
@@ -352,8 +353,8 @@ class PyStepper {
       gradients.check_unchanged(members_);
     members_.check_written();
     if (zero) gradients.check_zeroable(members_);
-    return run(
-        GradientSets{gradients.sets.data(), gradients.set_count, weights, divisor, divides, zero});
+    return run(GradientSets{gradients.sets.data(), gradients.set_count, weights, divisor, divides,
+                            zero, gradients.is_mixed});
   }
 
   // Releases the GIL: waiting for a device may mean waiting for another thread's Python code.

@@ -155,7 +155,7 @@ std::size_t Batch::first_nonfinite() const noexcept {
 void Batch::run(double ema_decay) noexcept {
   ema_decay_ = ema_decay;
   for (Cohort& cohort : cohorts)
-    cohort.is_plain = cohort.gradient.is_plain() && !cohort.gradient.zero;
+    cohort.is_plain = cohort.gradient.is_plain() && !cohort.gradient.zero && !cohort.is_mixed;
   parallel_run(threads_for(plan_.bytes()),
                {plan_.lines(), plan_.bytes(), run_lines, this, /*more=*/false});
 }
@@ -165,14 +165,12 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    const std::size_t begin = from * task.tensor->block;
-    const std::size_t end =
-        task.tensor->block == 1 ? to : std::min(to * task.tensor->block, task.participant->size);
     const auto update = [&](const FunctorBytes& functor) {
-      if (cohort.is_plain && task.is_bare &&
-          cohort.sets[task.participant->first_set].format == task.tensor->param.format)
+      if (cohort.is_plain && task.is_bare)
         return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),
-                                          cohort.gradient, begin, end);
+                                          cohort.gradient, from, to);
+      const std::size_t block = task.tensor->block, begin = from * block;
+      const std::size_t end = block == 1 ? to : std::min(to * block, task.participant->size);
       if (task.rows != nullptr)
         return cohort.driver->update_rows(*cohort.sweeps, &functor, *task.tensor, *task.rows,
                                           cohort.gradient, cohort.draw, batch.ema_decay_, begin,

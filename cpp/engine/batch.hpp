@@ -28,7 +28,8 @@ struct Cohort {
   FunctorBytes functor = {};
   Gradient gradient = {};
   Draw draw = {};               // without the tensor's number
-  bool is_plain = false;        // gradients are used as is
+  bool is_mixed = true;         // as GradientSets::mixed
+  bool is_plain = false;        // gradients are used as they are
   const Array* sets = nullptr;  // gradients of all participants
 };
 

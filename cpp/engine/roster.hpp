@@ -53,6 +53,7 @@ struct GradientSets {
   double divisor = 1.0;
   Scale scale = {};
   bool zero = false;
+  bool mixed = true;  // some may be stored otherwise than their parameters
 };
 
 // Gradients of some rows of one tensor, at least one: as in NamedRows, with `first` and `gradients`
@@ -84,6 +85,7 @@ struct JointGradients {
   const Array* sets = nullptr;
   Scale scale = {};
   bool advances = true;  // step_count(); each tensor's own counter always
+  bool mixed = true;     // as of GradientSets
 };
 
 // Options of every step, besides the groups'.

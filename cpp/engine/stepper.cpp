@@ -75,7 +75,8 @@ void Stepper::prepare(const JointGradients& gradients) {
   beside_.invalidate();
   std::size_t slots = 0;
   if (gradients.sets != nullptr) {
-    const GradientSets whole{gradients.sets, 1, nullptr, 1.0, gradients.scale};
+    const GradientSets whole{gradients.sets,  1,     nullptr,        1.0,
+                             gradients.scale, false, gradients.mixed};
     beside_.arrange(*this, whole);
     add_tasks(rows_, beside_.participants());
     for (Cohort& cohort : rows_.cohorts) refresh(cohort, whole);
@@ -156,6 +157,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   rule().prepare[group.variant][compute](group.scalars.data(), step + 1, &cohort.functor);
   cohort.draw = {policy_.seed, static_cast<std::uint64_t>(step) + 1, 0};
   cohort.sets = gradients.sets;
+  cohort.is_mixed = gradients.mixed;
   cohort.gradient.set_count = gradients.set_count;
   cohort.gradient.weights = gradients.weights;
   cohort.gradient.divisor = gradients.divisor;

@@ -66,7 +66,7 @@ std::uint64_t digest(const RuleInfo& rule, unsigned variant, Format format, bool
   for (int step = 0; step < kSteps; ++step) {
     gradient = numbers<T>(std::uint64_t(step) + 2);
     const Array set{gradient.data(), nullptr, format};
-    stepper.prepare({&set, 1, nullptr, 1.0, {whole ? 3.0 : 1.0}});
+    stepper.prepare({&set, 1, nullptr, 1.0, {whole ? 3.0 : 1.0}, false, /*mixed=*/false});
     stepper.run();
   }
   std::uint64_t hash = 14695981039346656037u;
