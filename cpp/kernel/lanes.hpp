@@ -134,15 +134,20 @@ FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
 
 #else
 
-template <class Code>
-FUSEDSTEP_HD WordLanes widen(const Code* from) {
-  using Lanes = Code __attribute__((vector_size(kWidth * sizeof(Code))));
-  return __builtin_convertvector(load_lanes<Lanes>(from), WordLanes);
+using HalfLanes = std::uint16_t __attribute__((vector_size(2 * kWidth)));
+using ByteLanes = std::uint8_t __attribute__((vector_size(kWidth)));
+
+FUSEDSTEP_HD WordLanes widen(const std::uint16_t* from) {
+  return __builtin_convertvector(load_lanes<HalfLanes>(from), WordLanes);
 }
-template <class Code>
-FUSEDSTEP_HD void narrow(Code* to, WordLanes words) {
-  using Lanes = Code __attribute__((vector_size(kWidth * sizeof(Code))));
-  store_lanes(to, __builtin_convertvector(words, Lanes));
+FUSEDSTEP_HD WordLanes widen(const std::uint8_t* from) {
+  return __builtin_convertvector(load_lanes<ByteLanes>(from), WordLanes);
+}
+FUSEDSTEP_HD void narrow(std::uint16_t* to, WordLanes words) {
+  store_lanes(to, __builtin_convertvector(words, HalfLanes));
+}
+FUSEDSTEP_HD void narrow(std::uint8_t* to, WordLanes words) {
+  store_lanes(to, __builtin_convertvector(words, ByteLanes));
 }
 template <class Code, class... More>
 FUSEDSTEP_HD void narrow(Code* to, WordLanes words, More... more) {
