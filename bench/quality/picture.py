@@ -32,6 +32,8 @@ def curves(runs: list[dict[str, Any]], what: str) -> np.ndarray:
 
 def column(axes: Any, case: dict[str, Any]) -> None:
     """One training: curves, differences and two angles, from above."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     reference = curves(case["modes"][FP32.name], "curve")
     x = (np.arange(reference.shape[1]) + 1) * case["steps"] / reference.shape[1]
     base = reference.mean(0)
@@ -49,6 +51,9 @@ def column(axes: Any, case: dict[str, Any]) -> None:
                 into.plot(x, np.median(curves(runs, what), 0), **style(mode), linewidth=1.2)
     axes[0].set_title(f"{case['title']}\n{case['rule']}", fontsize=9, loc="left")
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[1].set_yscale("symlog", linthresh=1e-3)
     for into in axes[2:]:
         into.set_yscale("log")
@@ -70,7 +75,7 @@ def draw(result: Result, path: Path) -> str:
     except ImportError as error:
         return f"no picture ({error})"
     cases = result["cases"]
-    size = (0.6 + 3.6 * len(cases), 9.5)
+    size = (0.6 + 3.0 * len(cases), 9.0)
     figure, grid = plt.subplots(
         4, len(cases), figsize=size, sharex="col", squeeze=False, layout="constrained"
     )

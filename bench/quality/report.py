@@ -1,5 +1,7 @@
 """The tables of the learning quality."""
 
+import math
+
 from ..harness.processes import Result
 from ..harness.report import paragraphs, table, versions_of
 from .modes import FP32
@@ -30,7 +32,8 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def with_interval(found: Interval, digits: int, sign: str = "") -> str:
-    return f"{number(found.mean, digits, sign)} ± {number(found.half, digits)}"
+    middle = number(found.mean, digits, sign)
+    return middle if math.isnan(found.half) else f"{middle} ± {number(found.half, digits)}"
 
 
 def row(name: str, runs: list[Run], reference: list[Run]) -> list[str]:
@@ -49,7 +52,9 @@ def row(name: str, runs: list[Run], reference: list[Run]) -> list[str]:
 
 
 def remark(runs: list[Run], reference: list[Run]) -> str:
-    """What is worse, if anything."""
+    """What is worse, if anything; one seed cannot tell."""
+    if len(runs) == 1:
+        return ""
     words = {what: head.removesuffix(", %") for what, (head, _, _) in MEASURES.items()}
     outside = [what for what in words if is_outside(runs, reference, what)]
     worse = [what for what in words if what not in outside and is_worse(runs, reference, what)]
@@ -67,8 +72,8 @@ def section(case: Case) -> str:
         ranges.append(f"{head} {number(min(found), digits)} to {number(max(found), digits)}")
     return paragraphs(
         f"### {case['title']}, {case['rule']}",
-        f"{case['steps']:,} steps, {len(reference)} seeds; the metric is the {case['metric']}. "
-        f"fp32's seeds: {', '.join(ranges)}.",
+        f"{case['steps']:,} steps; the metric is the {case['metric']}. fp32's {len(reference)} seeds: "
+        f"{', '.join(ranges)}.",
         table(HEAD, rows),
     )
 
