@@ -71,7 +71,7 @@ def arguments_of() -> argparse.Namespace:
 
 
 def plan(arguments: argparse.Namespace) -> tuple[Result, list[Job]]:
-    """The result with its cases and without what will be run; and that."""
+    """The result with its cases and without what will be run; and that, the first seed first."""
     from ..harness.machine import describe_cpu
     from .trainings import all_cases
 
@@ -98,6 +98,7 @@ def plan(arguments: argparse.Namespace) -> tuple[Result, list[Job]]:
             steps = arguments.steps or case.training.steps
             cases.append({**about, "metric": case.training.metric, "steps": steps, "modes": runs})
     machine = describe_cpu(LIBRARIES)
+    jobs.sort(key=lambda job: job.seed)
     return {"command": command_line(), "machine": machine, "cases": cases}, jobs
 
 

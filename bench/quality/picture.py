@@ -72,6 +72,7 @@ def draw(result: Result, path: Path) -> str:
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
+        from matplotlib.lines import Line2D
     except ImportError as error:
         return f"no picture ({error})"
     cases = result["cases"]
@@ -89,7 +90,7 @@ def draw(result: Result, path: Path) -> str:
     )
     for axes, text in zip(grid[:, 0], words, strict=True):
         axes.set_ylabel(text, fontsize=8)
-    marks = [plt.Line2D([], [], **style(mode), label=mode.name) for mode in MODES]
+    marks = [Line2D([], [], **style(mode), label=mode.name) for mode in MODES]
     figure.legend(handles=marks, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,13 +1,14 @@
 """The tables of the learning quality."""
 
 import math
+from typing import Any
 
 from ..harness.processes import Result
 from ..harness.report import paragraphs, table, versions_of
 from .modes import FP32
 from .statistics import Interval, Run, differences, is_outside, is_worse, typical_angle, values
 
-Case = dict  # a training with a rule: "modes" has the runs of each
+Case = dict[str, Any]  # a training with a rule: "modes" has the runs of each
 
 EXPLANATION = """\
 Means over the seeds ± half their 95 % confidence interval. *fp32* has what it reached, the other modes

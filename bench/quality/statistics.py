@@ -52,4 +52,4 @@ def is_worse(runs: Sequence[Run], reference: Sequence[Run], what: str) -> bool:
 
 def typical_angle(runs: Sequence[Run], what: str) -> float:
     """The median over the points and the seeds, in degrees."""
-    return median(angle for run in runs for angle in run[what])
+    return float(median(angle for run in runs for angle in run[what]))
