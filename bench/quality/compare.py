@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -102,12 +101,15 @@ def plan(arguments: argparse.Namespace) -> tuple[Result, list[Job]]:
     return {"command": command_line(), "machine": machine, "cases": cases}, jobs
 
 
+def done(job: Job) -> tuple[Job, Result]:
+    return job, job.run()
+
+
 def finished(jobs: list[Job], processes: int) -> Iterator[tuple[Job, Result]]:
+    """As they end. The processes end with the iteration, however that ends."""
     os.environ.update(environment(threads=1))  # of the processes, before their libraries load
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        waiting = {pool.submit(job.run): job for job in jobs}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+    with get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(done, jobs)
 
 
 def measure(result: Result, jobs: list[Job], processes: int, path: Path) -> None:

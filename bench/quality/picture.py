@@ -49,9 +49,10 @@ def column(axes: Any, case: dict[str, Any]) -> None:
         if mode is not FP32:
             for into, what in ((axes[2], "angle_of_a_step"), (axes[3], "angle_of_a_stretch")):
                 into.plot(x, np.median(curves(runs, what), 0), **style(mode), linewidth=1.2)
-    axes[0].set_title(f"{case['title']}\n{case['rule']}", fontsize=9, loc="left")
+    axes[0].set_title(f"{case['name'].split('-')[0]}, {case['rule']}", fontsize=9, loc="left")
     axes[0].set_yscale("log")
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    low, high = axes[0].get_ylim()
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 20 * low else (1,)))
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[1].set_yscale("symlog", linthresh=1e-3)

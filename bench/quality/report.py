@@ -29,7 +29,8 @@ HEAD = ["mode", *(head for head, _, _ in MEASURES.values()), "angle of a step", 
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
-    return f"{value:{sign}.{digits}f}".replace("-", "−")
+    rounded = round(value, digits) + 0.0  # no -0
+    return f"{rounded:{sign}.{digits}f}".replace("-", "−")
 
 
 def with_interval(found: Interval, digits: int, sign: str = "") -> str:
