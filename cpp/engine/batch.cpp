@@ -165,23 +165,23 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    const auto update = [&](const FunctorBytes& functor) {
-      if (cohort.is_plain && task.is_bare)
-        return cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task),
-                                          cohort.gradient, from, to);
-      const std::size_t block = task.tensor->block, begin = from * block;
-      const std::size_t end = block == 1 ? to : std::min(to * block, task.participant->size);
-      if (task.rows != nullptr)
-        return cohort.driver->update_rows(*cohort.sweeps, &functor, *task.tensor, *task.rows,
-                                          cohort.gradient, cohort.draw, batch.ema_decay_, begin,
-                                          end);
-      cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
-                            batch.ema_decay_, begin, end);
-    };
-    if (cohort.fit == nullptr) return update(cohort.functor);
-    FunctorBytes own = cohort.functor;
-    cohort.fit(&own, batch.norms_[i].param, batch.norms_[i].direction);
-    update(own);
+    const FunctorBytes* functor = &cohort.functor;
+    FunctorBytes own;
+    if (cohort.fit != nullptr) {
+      own = cohort.functor;
+      cohort.fit(&own, batch.norms_[i].param, batch.norms_[i].direction);
+      functor = &own;
+    }
+    if (cohort.is_plain && task.is_bare)
+      return cohort.driver->update_bare(*cohort.sweeps, functor, batch.part_of(task),
+                                        cohort.gradient, from, to);
+    const std::size_t block = task.tensor->block, begin = from * block;
+    const std::size_t end = block == 1 ? to : std::min(to * block, task.participant->size);
+    if (task.rows != nullptr)
+      return cohort.driver->update_rows(*cohort.sweeps, functor, *task.tensor, *task.rows,
+                                        cohort.gradient, cohort.draw, batch.ema_decay_, begin, end);
+    cohort.driver->update(*cohort.sweeps, functor, batch.part_of(task), cohort.gradient,
+                          batch.ema_decay_, begin, end);
   });
 }
 

@@ -94,7 +94,7 @@ def test_links_of_the_readme_work_elsewhere():
         assert len(paths) > 5
     # A reference without its definition is shown as text.
     text = re.sub(r"`[^`]*`|```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    used = re.findall(r"\[([\w/]+\.(?:md|py|png))\](?!:)", text)
+    used = re.findall(r"\[([\w/-]+\.(?:md|py|png))\](?!:)", text)
     assert set(used) == set(re.findall(r"^\[([^\]]+)\]:", text, re.MULTILINE))
 
 

@@ -19,12 +19,15 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_readmes_examples(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    first, model, saving, grouped, whole = blocks
+    first, narrow, model, saving, grouped, whole = blocks
     names = {}
     exec(first, names)  # noqa: S102
     assert np.allclose(names["params"]["w"], [1, -2, 0.5], atol=1e-3)
     assert np.allclose(names["params"]["b"], 3, atol=1e-3)
     assert capsys.readouterr().out.startswith("{'w': array(")
+    own = dict(names)
+    exec(narrow, own)  # noqa: S102
+    assert own["opt"].groups[0]["state_dtype"] == "8bit"
     if importlib.util.find_spec("torch"):
         own = dict(names)
         exec(model, own)  # noqa: S102
