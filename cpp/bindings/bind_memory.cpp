@@ -9,6 +9,7 @@
 #include "engine/fill.hpp"
 #include "host/arrays.hpp"
 #include "host/reader.hpp"
+#include "layouts.hpp"
 #include "module.hpp"
 #include "specs.hpp"
 #include "unlocked.hpp"
@@ -16,29 +17,10 @@
 namespace fusedstep::bindings {
 namespace {
 
-// How an array that accompanies another is stored: in a format, "native" of what the other is
-// computed in; or it has the "scales" of the other's blocks.
-struct Layout {
-  Format format;
-  bool is_scales = false;
-};
-
-Layout layout_called(const std::string& name, Format model) {
-  if (name == "native") return {native_of(compute_of(model))};
-  if (name == "scales") return {Format::float32, true};
-  for (std::size_t i = 0; i < kFormatCount; ++i)
-    if (name == kFormats[i].name) return {static_cast<Format>(i)};
-  throw std::invalid_argument("layout: expected native, scales or a format, got " + name);
-}
-
-std::size_t size_beside(const HostArray& model, const Layout& layout) {
-  return layout.is_scales ? scales_of(Format::signed8, model.size) : model.size;
-}
-
 BufferRequest::Buffer buffer_beside(const HostArray& model, const Layout& layout) {
   const std::size_t item = bytes_of(layout.format, 1);
   const bool of_blocks = layout.is_scales || info_of(layout.format).block != 1;
-  return {size_beside(model, layout) * item, of_blocks ? 0 : item};
+  return {layout.size(model.size) * item, of_blocks ? 0 : item};
 }
 
 // `owner` keeps the memory.
@@ -47,7 +29,7 @@ py::array array_at(std::byte* address, const HostArray& model, const Layout& lay
   const std::size_t item = bytes_of(layout.format, 1);
   const bool is_fortran = (model.order & kC) == 0;
   Sizes shape =
-      layout.is_scales ? Sizes{py::ssize_t(size_beside(model, layout))} : model_of(model).shape;
+      layout.is_scales ? Sizes{py::ssize_t(layout.size(model.size))} : model_of(model).shape;
   if (is_fortran) std::reverse(shape.begin(), shape.end());
   Sizes strides = c_strides(shape, item);
   if (is_fortran) {

@@ -33,6 +33,12 @@ class Formats {
     return result;
   }
 
+  static constexpr Formats all() {
+    Formats result{};
+    for (std::size_t i = 0; i < kFormatCount; ++i) result.add(static_cast<Format>(i));
+    return result;
+  }
+
   constexpr void add(Format format) { bits_ |= bit(format); }
   constexpr bool has(Format format) const { return (bits_ & bit(format)) != 0; }
   constexpr bool is_empty() const { return bits_ == 0; }

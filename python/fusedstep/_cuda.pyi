@@ -6,7 +6,7 @@ import collections.abc
 import fusedstep._specs
 import numpy.typing
 import typing
-__all__: list[str] = ['Stepper', 'check', 'device_count', 'device_name', 'from_numpy', 'is_capturing', 'kind_of', 'to_numpy', 'why_no_device']
+__all__: list[str] = ['Stepper', 'device_count', 'device_name', 'formats_of', 'forms_beside', 'from_numpy', 'is_capturing', 'kind_of', 'to_numpy', 'why_no_device']
 class Stepper:
     """
     Parameters on a CUDA device, their state and their counters.
@@ -31,7 +31,7 @@ class Stepper:
         ...
     def set_groups(self, options: collections.abc.Sequence[fusedstep._specs.GroupOptions], assignments: collections.abc.Sequence[tuple[typing.Any, str, typing.Any]] = []) -> None:
         ...
-    def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
+    def set_policy(self, skip_nonfinite: bool, error_if_nonfinite: bool, clip_per_group: bool, ema_decay: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
     def set_rates(self, groups: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], rates: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
@@ -57,16 +57,20 @@ class Stepper:
     @property
     def tensor_count(self) -> int:
         ...
-def check(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> None:
-    """
-    Refuses what a parameter (of a rule that is `rowwise`) may not be.
-    """
 def device_count() -> int:
     """
     0 where there is no driver or no device.
     """
 def device_name(device: typing.SupportsInt | typing.SupportsIndex) -> str:
     ...
+def formats_of(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> list[tuple[str, int]]:
+    """
+    The format of each array, by name, and how many elements it has.
+    """
+def forms_beside(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any], layouts: collections.abc.Sequence[collections.abc.Sequence[str]], stream: typing.SupportsInt | typing.SupportsIndex, rowwise: str = '') -> list[list[tuple[str | None, int | None]]]:
+    """
+    For each of an array's layouts, the dtype, None if it is the array's own, and the length of one axis, where that is of blocks, or of rows beside an array of the rule named `rowwise`.
+    """
 def from_numpy(array: typing.Any, value: numpy.typing.NDArray[typing.Any], stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Writes a value of the same shape.
@@ -77,7 +81,7 @@ def is_capturing(stream: typing.SupportsInt | typing.SupportsIndex) -> bool:
     """
 def kind_of(array: typing.Any) -> tuple[numpy.dtype[typing.Any], list[int]]:
     """
-    Its dtype, as NumPy's, and its shape.
+    Its dtype on the host, and its shape.
     """
 def to_numpy(array: typing.Any, stream: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[typing.Any]:
     """

@@ -15,7 +15,7 @@ captured in a CUDA graph. While one is being captured, these are a ValueError.
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -30,11 +30,15 @@ class Library(Protocol):
     def takes(self, array: object) -> bool:
         """Whether this library owns the array."""
 
-    def zeros_like(self, array: Any) -> Any:
-        """Zeros of the same shape, dtype, memory order and device."""
+    def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
+        """Zeros of the same shape, memory order and device.
 
-    def zeros(self, array: Any, size: int) -> Any:
-        """A one-dimensional array of `size` zeros of the same dtype and device."""
+        Of the same dtype, or of the one of this name in NumPy: float32, or what holds narrow
+        state, uint16, uint8, int16 or int8.
+        """
+
+    def zeros(self, array: Any, size: int, dtype: str | None = None) -> Any:
+        """A one-dimensional array of `size` zeros on the same device; `dtype` as above."""
 
     def scalar(self, array: Any, dtype: str) -> Any:
         """A 0-d array on the device of `array`, of dtype "bool" or "float64"."""
@@ -54,15 +58,17 @@ class Torch:
         torch = sys.modules.get("torch")
         return torch is not None and isinstance(array, torch.Tensor)
 
-    def zeros_like(self, array: Any) -> Any:
+    def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
         """See Library."""
         torch = sys.modules["torch"]
-        return torch.zeros_like(array.detach(), memory_format=torch.preserve_format)
+        kind = getattr(torch, dtype) if dtype else array.dtype
+        return torch.zeros_like(array.detach(), dtype=kind, memory_format=torch.preserve_format)
 
-    def zeros(self, array: Any, size: int) -> Any:
+    def zeros(self, array: Any, size: int, dtype: str | None = None) -> Any:
         """See Library."""
         torch = sys.modules["torch"]
-        return torch.zeros(size, dtype=array.dtype, device=array.device)
+        kind = getattr(torch, dtype) if dtype else array.dtype
+        return torch.zeros(size, dtype=kind, device=array.device)
 
     def scalar(self, array: Any, dtype: str) -> Any:
         """See Library."""
@@ -86,15 +92,15 @@ class CuPy:
         cupy = sys.modules.get("cupy")
         return cupy is not None and isinstance(array, cupy.ndarray)
 
-    def zeros_like(self, array: Any) -> Any:
+    def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
         """See Library."""
         with array.device:
-            return sys.modules["cupy"].zeros_like(array)
+            return sys.modules["cupy"].zeros_like(array, dtype)
 
-    def zeros(self, array: Any, size: int) -> Any:
+    def zeros(self, array: Any, size: int, dtype: str | None = None) -> Any:
         """See Library."""
         with array.device:
-            return sys.modules["cupy"].zeros(size, dtype=array.dtype)
+            return sys.modules["cupy"].zeros(size, dtype or array.dtype)
 
     def scalar(self, array: Any, dtype: str) -> Any:
         """See Library."""
@@ -119,16 +125,19 @@ class Numba:
         """See Library."""
         return type(array).__module__.split(".")[0] in ("numba", "numba_cuda")
 
-    def zeros_like(self, array: Any) -> Any:
+    def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
         """See Library."""
-        new = sys.modules["numba.cuda"].device_array_like(array)
-        _cuda.from_numpy(new, np.zeros(array.shape, array.dtype), self.stream(array))
-        return new
+        is_c = array.flags["C_CONTIGUOUS"]
+        return self._zeros(array, array.shape, dtype, "C" if is_c else "F")
 
-    def zeros(self, array: Any, size: int) -> Any:
+    def zeros(self, array: Any, size: int, dtype: str | None = None) -> Any:
         """See Library."""
-        new = sys.modules["numba.cuda"].device_array(size, array.dtype)
-        _cuda.from_numpy(new, np.zeros(size, array.dtype), self.stream(array))
+        return self._zeros(array, size, dtype, "C")
+
+    def _zeros(self, array: Any, shape: Any, dtype: str | None, order: Literal["C", "F"]) -> Any:
+        host = np.zeros(shape, dtype or array.dtype, order)
+        new = sys.modules["numba.cuda"].device_array(shape, host.dtype, order=order)
+        _cuda.from_numpy(new, host, self.stream(array))
         return new
 
     def scalar(self, array: Any, dtype: str) -> Any:  # noqa: ARG002

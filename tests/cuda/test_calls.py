@@ -74,7 +74,7 @@ def test_rows(opt):
             device_array(floats(3, 3)),
             ValueError,
             (
-                "rows of 'w': expected float32 of shape (2, 3) in C order, "
+                "rows of 'w': expected float32, bfloat16 or float16 of shape (2, 3) in C order, "
                 "got float32 of shape (3, 3)"
             ),
         ),

@@ -11,6 +11,7 @@ import pytest
 import fusedstep as fs
 from cases import same_bits
 from emulated_cuda import Fake, device_array
+from narrow_modes import KEPT
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -67,8 +68,11 @@ def on_device(request, monkeypatch):
     from fusedstep import cuda
 
     class Library(cuda.Torch):
-        def zeros_like(self, array):
-            return super().zeros_like(array).as_subclass(Tensor)
+        def zeros_like(self, array, dtype=None):
+            return super().zeros_like(array, dtype).as_subclass(Tensor)
+
+        def zeros(self, array, size, dtype=None):
+            return super().zeros(array, size, dtype).as_subclass(Tensor)
 
         def scalar(self, array, dtype):
             return super().scalar(array, dtype).as_subclass(Tensor)
@@ -82,7 +86,7 @@ def on_device(request, monkeypatch):
     monkeypatch.setattr(cuda, "libraries", [Library(), *cuda.libraries])
     stream = types.SimpleNamespace(cuda_stream=0)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)  # noqa: ARG005
-    return lambda a, grad=False: torch.tensor(a).requires_grad_(grad).as_subclass(Tensor)
+    return lambda a, grad=False: torch.as_tensor(a).clone().requires_grad_(grad).as_subclass(Tensor)
 
 
 def test_torch(on_device):
@@ -112,7 +116,10 @@ def test_torch_gradients_that_do_not_fit(on_device):
     opt = fs.SGD({"w": w})
     for grad, message in (
         (torch.ones(3, 4), "memory on cuda:0 like its parameter, got an array on the CPU (torch."),
-        (on_device(np.ones((3, 4))), "dtype float32 like its parameter, got float64"),
+        (
+            on_device(np.ones((3, 4))),
+            "dtype float32, bfloat16 or float16 beside its parameter of float32, got",
+        ),
         (on_device(np.ones((4, 3), "f4")), "shape (3, 4) like its parameter, got (4, 3)"),
         (on_device(np.ones((4, 3), "f4")).t(), "a contiguous array in C order"),
         (on_device(np.ones((3, 4), np.complex64)).imag, "a contiguous array in C order"),
@@ -137,6 +144,28 @@ def test_torch_bfloat16(on_device):
     opt = fs.SGD({"w": w}, lr=0.1, working_copy={"w": copy})
     opt.step({"w": on_device(np.ones(7, np.float32))})
     assert torch.equal(copy.as_subclass(torch.Tensor), w.as_subclass(torch.Tensor).bfloat16())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kept", ["nearest", "kahan", "split32"])
+def test_torch_narrow(on_device, dtype, kept):
+    torch = sys.modules["torch"]
+    rng = np.random.default_rng(0)
+    how = {"state_dtype": "8bit", "min_8bit_size": 0, "ema_decay": 0.9, **KEPT[kept]}
+    start = torch.tensor(rng.standard_normal((5, 77)), dtype=getattr(torch, dtype))
+    w = on_device(start)
+    host, device = fs.AdamW({"w": start}, **how), fs.AdamW({"w": w}, **how)
+    for grad_dtype in (torch.bfloat16, torch.float32, torch.float16):
+        grad = torch.tensor(rng.standard_normal((5, 77)), dtype=grad_dtype)
+        host.step({"w": grad})
+        device.step({"w": on_device(grad)})
+    assert torch.equal(start.view(torch.int16), w.as_subclass(torch.Tensor).view(torch.int16))
+    for key, array in host.state["w"].items():
+        if key != "step":
+            assert same_bits(array, device.state["w"][key].numpy())
+    assert same_bits(host.master("w"), device.master("w"))
+    with host.ema.swapped_in(), device.ema.swapped_in():
+        assert torch.equal(start, w.as_subclass(torch.Tensor))
 
 
 class Ndarray(Fake):
@@ -165,7 +194,7 @@ def test_cupy(monkeypatch):
     stream = types.SimpleNamespace(ptr=3)
     cupy = types.SimpleNamespace(
         ndarray=Ndarray,
-        zeros_like=lambda a: Ndarray(np.zeros_like(a.memory)),
+        zeros_like=lambda a, dtype: Ndarray(np.zeros_like(a.memory, dtype)),
         empty=lambda shape, dtype: Ndarray(np.empty(shape, dtype)),
         cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
     )
@@ -200,14 +229,14 @@ def test_cupy(monkeypatch):
 def test_numba(monkeypatch):
     class DeviceNDArray(Fake):
         dtype = property(lambda self: self.memory.dtype)
+        flags = property(lambda self: self.memory.flags)
 
         def copy_to_device(self, other):
             np.copyto(self.memory, other.memory)
 
     DeviceNDArray.__module__ = "numba.cuda.cudadrv.devicearray"
     numba = types.SimpleNamespace(
-        device_array_like=lambda a: DeviceNDArray(np.empty_like(a.memory)),
-        device_array=lambda shape, dtype: DeviceNDArray(np.empty(shape, dtype)),
+        device_array=lambda shape, dtype, order: DeviceNDArray(np.empty(shape, dtype, order)),
         default_stream=lambda: types.SimpleNamespace(handle=types.SimpleNamespace(value=None)),
     )
     monkeypatch.setitem(sys.modules, "numba.cuda", numba)

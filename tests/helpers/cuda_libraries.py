@@ -5,12 +5,13 @@ import importlib.util
 import warnings
 from functools import cache
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fusedstep as fs
 from cases import same_bits
-from emulated_cuda import Fake, device_array
+from emulated_cuda import device_array
 
 CANARY = 77
 
@@ -19,12 +20,13 @@ class Emulated:
     """emulated_cuda.Fake, in the memory of the device that the CPU plays."""
 
     fortran = True  # whether its arrays may be in Fortran order
+    bfloat16 = True  # whether it has arrays of this dtype
 
     def put(self, host):
         return device_array(host)
 
     def view(self, flat, start, stop, shape, order="C"):
-        return Fake(flat.memory[start:stop].reshape(shape, order=order))
+        return type(flat)(flat.memory[start:stop].reshape(shape, order=order))
 
     def write(self, flat, host):
         flat.memory[...] = host
@@ -34,24 +36,32 @@ class Emulated:
 
 
 class Torch:
-    fortran = True
+    fortran = bfloat16 = True
 
     def put(self, host):
-        return importlib.import_module("torch").tensor(host, device="cuda")
+        torch = importlib.import_module("torch")
+        if host.dtype.kind == "V":
+            return torch.tensor(host.view(np.int16), device="cuda").view(torch.bfloat16)
+        return torch.tensor(host, device="cuda")
 
     def view(self, flat, start, stop, shape, order="C"):
         part = flat[start:stop]
         return part.view(shape) if order == "C" else part.view(shape[::-1]).t()
 
     def write(self, flat, host):
-        flat.copy_(importlib.import_module("torch").from_numpy(host))
+        torch = importlib.import_module("torch")
+        same = flat.view(torch.int16) if host.dtype.kind == "V" else flat
+        same.copy_(torch.from_numpy(host.view(np.int16) if host.dtype.kind == "V" else host))
 
     def get(self, array):
-        return array.detach().cpu().numpy()
+        torch, own = importlib.import_module("torch"), array.detach()
+        if own.dtype == torch.bfloat16:
+            return own.view(torch.int16).cpu().numpy().view(ml_dtypes.bfloat16)
+        return own.cpu().numpy()
 
 
 class CuPy:
-    fortran = True
+    fortran, bfloat16 = True, False
 
     def put(self, host):
         return importlib.import_module("cupy").array(host)
@@ -69,6 +79,7 @@ class CuPy:
 
 class Numba:
     fortran = False  # its transposition copies
+    bfloat16 = False
 
     def put(self, host):
         return importlib.import_module("numba.cuda").to_device(np.atleast_1d(host))

@@ -121,7 +121,7 @@ def capsule(a, address, kind, device):
     integers = ctypes.c_int64 * a.ndim
     shape = integers(*a.shape)
     strides = integers(*(stride // a.itemsize for stride in a.strides))
-    codes = {"f": 2, "i": 0, "u": 1, "b": 6}
+    codes = {"f": 2, "i": 0, "u": 1, "b": 6, "V": 4}  # of ml_dtypes there is bfloat16 alone
     tensor = _Tensor(
         *(address, kind, device, a.ndim, codes[a.dtype.kind], a.itemsize * 8, 1),
         *(shape, strides, 0, None, None),
@@ -141,11 +141,11 @@ class FakeLibrary:
     def takes(self, array):
         return isinstance(array, (Fake, FakeDLPack))
 
-    def zeros_like(self, array):
-        return Fake(np.zeros_like(array.memory))
+    def zeros_like(self, array, dtype=None):
+        return Fake(np.zeros_like(array.memory, dtype=dtype))
 
-    def zeros(self, array, size):
-        return Fake(np.zeros(size, array.memory.dtype))
+    def zeros(self, array, size, dtype=None):
+        return Fake(np.zeros(size, dtype or array.memory.dtype))
 
     def scalar(self, array, dtype):  # noqa: ARG002
         return Fake(np.zeros((), dtype))
@@ -166,7 +166,8 @@ def device_array(array, offset=0):
     order = "C" if array.flags.c_contiguous else "F"
     memory = flat.reshape(array.shape, order=order)
     memory[...] = array
-    return Fake(memory)
+    # __cuda_array_interface__ has no name for bfloat16.
+    return FakeDLPack(memory) if array.dtype.kind == "V" else Fake(memory)
 
 
 def to_numpy(array):

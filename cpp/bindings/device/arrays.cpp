@@ -103,6 +103,20 @@ DeviceArray check_numbers(py::handle object, const Subject& subject, bool writea
   return DeviceArray(std::move(array), format);
 }
 
+DeviceArray check_held(py::handle object, const Subject& subject, cuda::Stream stream) {
+  Description array = read_device_array(object, subject, "a CUDA array", stream);
+  const Format format = check_array(array, {Formats::all(), /*as_bits=*/true}, subject);
+  return DeviceArray(std::move(array), format);
+}
+
+py::dtype dtype_on_host(const DeviceArray& array) {
+  const std::string bits = std::to_string(8 * array.item);
+  if (array.code == dlpack::kInt) return py::dtype("int" + bits);
+  if (array.code == dlpack::kUInt) return py::dtype("uint" + bits);
+  if (array.format == Format::bfloat16) return py::dtype("uint16");
+  return py::dtype("float" + bits);
+}
+
 DeviceArray check_like(py::handle object, const DeviceArray& target, Expected expected,
                        const Subject& subject, cuda::Stream stream) {
   Description array = read_device_array(object, subject, on_device_of(target, subject), stream);
@@ -180,7 +194,7 @@ void check_unchanged(const DeviceArray& checked, const Subject& subject, bool wr
 
 static py::array host_array(const DeviceArray& array) {
   const py::object empty = py::module_::import("numpy").attr("empty");
-  return empty(py::tuple(py::cast(array.shape)), name_of(array.format),
+  return empty(py::tuple(py::cast(array.shape)), dtype_on_host(array),
                (array.order & kC) != 0 ? "C" : "F");
 }
 
@@ -196,7 +210,7 @@ py::array copy_out_of(const DeviceArray& array, cuda::Stream stream) {
 
 void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream stream) {
   const py::array ordered = py::module_::import("numpy").attr("asarray")(
-      value, name_of(array.format), (array.order & kC) != 0 ? "C" : "F");
+      value, dtype_on_host(array), (array.order & kC) != 0 ? "C" : "F");
   if (static_cast<std::size_t>(ordered.size()) != array.size)
     throw std::invalid_argument("a value has its array's shape");
   const void* const from = ordered.data();

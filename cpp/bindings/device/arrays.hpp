@@ -23,6 +23,10 @@ struct DeviceArray : CheckedArray {
 // What the functions of these names in host/arrays.hpp do.
 DeviceArray check_numbers(py::handle object, const Subject& subject, bool writeable,
                           cuda::Stream stream);
+// An array of any dtype that the optimizer holds.
+DeviceArray check_held(py::handle object, const Subject& subject, cuda::Stream stream);
+// Of NumPy arrays with the same bytes: integers where NumPy has no dtype of theirs.
+py::dtype dtype_on_host(const DeviceArray& array);
 DeviceArray check_like(py::handle object, const DeviceArray& target, Expected expected,
                        const Subject& subject, cuda::Stream stream);
 DeviceArray one_axis(const DeviceArray& param, std::size_t size);

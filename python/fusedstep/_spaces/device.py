@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusedstep import _core, _cuda
+from fusedstep._formats import is_narrow
 from fusedstep._messages import printable
 from fusedstep._options import check_grad_scale
-from fusedstep.cuda import library_of
+from fusedstep.cuda import Library, library_of
 
 __all__ = ["DeviceSpace"]
 
@@ -21,6 +21,14 @@ __all__ = ["DeviceSpace"]
 class _Kind(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+
+
+def _zeros(library: Library, leaf: Any, dtype: str | None, length: int | None) -> Any:
+    """Zeros beside an array: like it, or of one axis."""
+    other = [dtype] if dtype else []  # a library of one's own may know no others
+    if length is None:
+        return library.zeros_like(leaf, *other)
+    return library.zeros(leaf, length, *other)
 
 
 class DeviceSpace:
@@ -51,26 +59,18 @@ class DeviceSpace:
         rowwise: str = "",
     ) -> list[list[Any]]:
         """See Space."""
-        _cuda.check(role, names, leaves, self._stream(), rowwise)
+        forms = _cuda.forms_beside(role, names, leaves, layouts, self._stream(), rowwise)
         arrays = []
-        for name, leaf, own in zip(names, leaves, layouts, strict=True):
-            if any(layout != "native" for layout in own):
-                raise NotImplementedError("narrow formats on a CUDA device")
+        for name, leaf, own in zip(names, leaves, forms, strict=True):
             library = library_of(leaf, f"{role} '{printable(name)}'")
-            if rowwise:
-                rows = [*self.kind_of(leaf).shape, 1][0]  # a number alone is one row
-                arrays.append([library.zeros(leaf, rows) for _ in own])
-            else:
-                arrays.append([library.zeros_like(leaf) for _ in own])
+            arrays.append([_zeros(library, leaf, dtype, length) for dtype, length in own])
         return arrays
 
     def formats(
         self, role: str, names: Sequence[str], leaves: Sequence[Any]
     ) -> list[tuple[str, int]]:
         """See Space."""
-        _cuda.check(role, names, leaves, self._stream())
-        kinds = [self.kind_of(leaf) for leaf in leaves]
-        return [(kind.dtype.name, math.prod(kind.shape)) for kind in kinds]
+        return _cuda.formats_of(role, names, leaves, self._stream())
 
     def kind_of(self, array: Any) -> _Kind:
         """See Space."""
@@ -84,7 +84,7 @@ class DeviceSpace:
     def like(self, value: NDArray[Any], leaf: Any) -> Any:
         """See Space."""
         new = library_of(leaf).zeros_like(leaf)
-        _cuda.from_numpy(new, value, self._stream())
+        self._write(new, value)
         return new
 
     def copy(self, to: Any, value: Any) -> None:
@@ -99,25 +99,39 @@ class DeviceSpace:
         return new
 
     def fill(
-        self,
-        buffers: Sequence[Any],
-        value: float,
-        layout: str,  # noqa: ARG002
-        scales: Sequence[Any],  # noqa: ARG002
+        self, buffers: Sequence[Any], value: float, layout: str, scales: Sequence[Any]
     ) -> None:
-        """See Space."""
-        for array in buffers:
-            kind = self.kind_of(array)
-            _cuda.from_numpy(array, np.full(kind.shape, value, kind.dtype), self._stream())
+        """See Space. The host knows how a number is written."""
+        for array, own_scales in zip(buffers, scales, strict=True):
+            written = [array] if own_scales is None else [array, own_scales]
+            here = [np.zeros_like(self.to_numpy(one)) for one in written]
+            beside: list[Any] = here[1:] or [None]
+            _core.fill_buffers(here[:1], value, layout=layout, scales=beside)
+            for one, numbers in zip(written, here, strict=True):
+                self._write(one, numbers)
 
     def fill_with(self, buffers: Sequence[Any], leaves: Sequence[Any]) -> None:
-        """See Space."""
-        for array, leaf in zip(buffers, leaves, strict=True):
-            self.copy(array, leaf)
+        """See Space. Of narrow arrays the host reads the numbers."""
+        formats = self.formats("value", [""] * len(leaves), leaves)
+        for array, leaf, (own_format, _) in zip(buffers, leaves, formats, strict=True):
+            if is_narrow(own_format):
+                self._write(array, self.decoded(leaf, own_format))
+            else:
+                self.copy(array, leaf)
 
-    def as_parameter(self, value: Any, leaf: Any) -> Any:  # noqa: ARG002
+    def as_parameter(self, value: Any, leaf: Any) -> Any:
         """See Space."""
-        return self.copy_of(value)
+        ((own_format, _),) = self.formats("parameter", [""], [leaf])
+        if not is_narrow(own_format):
+            return self.copy_of(value)
+        ((new,),) = self.zeros("parameter", [""], [leaf], [[own_format]])
+        bits = self.to_numpy(new)
+        _core.fill_buffers([bits], values=[self.to_numpy(value)], layout=own_format)
+        self._write(new, bits)
+        return new
+
+    def _write(self, array: Any, value: NDArray[Any]) -> None:
+        _cuda.from_numpy(array, value, self._stream())
 
     def decoded(
         self,
