@@ -104,9 +104,8 @@ class DeviceSpace:
         """See Space. The host knows how a number is written."""
         for array, own_scales in zip(buffers, scales, strict=True):
             written = [array] if own_scales is None else [array, own_scales]
-            here = [np.zeros_like(self.to_numpy(one)) for one in written]
-            beside: list[Any] = here[1:] or [None]
-            _core.fill_buffers(here[:1], value, layout=layout, scales=beside)
+            here: list[Any] = [np.zeros_like(self.to_numpy(one)) for one in written]
+            _core.fill_buffers(here[:1], value, layout=layout, scales=here[1:] or [None])
             for one, numbers in zip(written, here, strict=True):
                 self._write(one, numbers)
 
