@@ -44,6 +44,8 @@ FUSEDSTEP_HD void fuse(const Rule rule, std::size_t at, std::size_t blocks, cons
       rounds.weyl.first + (kPaired ? kWeylElement : std::uint32_t(kWidth) * kWeylElement);
   for (std::size_t block = at / kBlock; blocks > 0; --blocks, ++block) {
     Rounds now = rounds;
+    param.start_block();
+    gradient.start_block();
     (state.start_block(), ...);
     if constexpr (Param::kRandom) draw_words(draw, block, words);
 #pragma GCC unroll 1
