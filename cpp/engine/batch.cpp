@@ -154,8 +154,10 @@ std::size_t Batch::first_nonfinite() const noexcept {
 
 void Batch::run(double ema_decay) noexcept {
   ema_decay_ = ema_decay;
-  for (Cohort& cohort : cohorts)
+  for (Cohort& cohort : cohorts) {
     cohort.is_plain = cohort.gradient.is_plain() && !cohort.gradient.zero && !cohort.is_mixed;
+    cohort.is_quick = cohort.is_plain && cohort.fit == nullptr;
+  }
   parallel_run(threads_for(plan_.bytes()),
                {plan_.lines(), plan_.bytes(), run_lines, this, /*more=*/false});
 }
@@ -165,22 +167,21 @@ void Batch::run_lines(void* self, std::size_t first, std::size_t last) {
   batch.plan_.visit(first, last, [&](std::size_t i, std::size_t from, std::size_t to) {
     const Task& task = batch.tasks[i];
     const Cohort& cohort = batch.cohorts[task.cohort];
-    const FunctorBytes* functor = &cohort.functor;
-    FunctorBytes own;
-    if (cohort.fit != nullptr) {
-      own = cohort.functor;
-      cohort.fit(&own, batch.norms_[i].param, batch.norms_[i].direction);
-      functor = &own;
-    }
-    if (cohort.is_plain && task.is_bare)
-      return cohort.driver->update_bare(*cohort.sweeps, functor, batch.part_of(task),
-                                        cohort.gradient, from, to);
+    const auto update_bare = [&](const FunctorBytes& functor) {
+      cohort.driver->update_bare(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
+                                 from, to);
+    };
+    if (cohort.is_quick && task.is_bare) return update_bare(cohort.functor);
+    FunctorBytes functor = cohort.functor;
+    if (cohort.fit != nullptr)
+      cohort.fit(&functor, batch.norms_[i].param, batch.norms_[i].direction);
+    if (cohort.is_plain && task.is_bare) return update_bare(functor);
     const std::size_t block = task.tensor->block, begin = from * block;
     const std::size_t end = block == 1 ? to : std::min(to * block, task.participant->size);
     if (task.rows != nullptr)
-      return cohort.driver->update_rows(*cohort.sweeps, functor, *task.tensor, *task.rows,
-                                        cohort.gradient, cohort.draw, batch.ema_decay_, begin, end);
-    cohort.driver->update(*cohort.sweeps, functor, batch.part_of(task), cohort.gradient,
+      return cohort.driver->update_rows(*cohort.sweeps, &functor, *task.tensor, *task.rows,
+                                        cohort.gradient, batch.ema_decay_, begin, end);
+    cohort.driver->update(*cohort.sweeps, &functor, batch.part_of(task), cohort.gradient,
                           batch.ema_decay_, begin, end);
   });
 }

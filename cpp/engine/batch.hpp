@@ -27,9 +27,9 @@ struct Cohort {
   RuleInfo::Fit fit = nullptr;  // for layer-wise rules
   FunctorBytes functor = {};
   Gradient gradient = {};
-  Draw draw = {};               // without the tensor's number
   bool is_mixed = true;         // as GradientSets::mixed
   bool is_plain = false;        // gradients are used as they are
+  bool is_quick = false;        // and by the functor that all share
   const Array* sets = nullptr;  // gradients of all participants
 };
 
@@ -100,9 +100,8 @@ class Batch {
   void visit_blocks(std::size_t first, std::size_t last, Visit visit);
   Threads threads_for(std::size_t bytes) const;
   Part part_of(const Task& task) const {
-    const Cohort& cohort = cohorts[task.cohort];
-    return {task.tensor, task.participant->first, cohort.sets + task.participant->first_set,
-            &cohort.draw};
+    return {task.tensor, task.participant->first,
+            cohorts[task.cohort].sets + task.participant->first_set};
   }
   void sweep_blocks(void (*body)(void* self, std::size_t first, std::size_t last)) noexcept;
 

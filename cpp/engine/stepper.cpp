@@ -155,7 +155,7 @@ void Stepper::refresh(Cohort& cohort, const GradientSets& gradients) const {
   cohort.sweeps = &rule().sweeps[isa]->of[group.variant][compute];
   cohort.fit = rule().fit[group.variant][compute];
   rule().prepare[group.variant][compute](group.scalars.data(), step + 1, &cohort.functor);
-  cohort.draw = {policy_.seed, static_cast<std::uint64_t>(step) + 1, 0};
+  cohort.gradient.draw = {policy_.seed, static_cast<std::uint64_t>(step) + 1, 0};
   cohort.sets = gradients.sets;
   cohort.is_mixed = gradients.mixed;
   cohort.gradient.set_count = gradients.set_count;

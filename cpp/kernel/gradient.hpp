@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "formats/format.hpp"
+#include "formats/rounding.hpp"
 
 namespace fusedstep {
 
@@ -21,6 +22,7 @@ struct Gradient {
   bool negate = false;
   double weight_decay = 0.0;
   bool zero = false;  // zero the source after the step
+  Draw draw = {};     // what rounding the results depends on, without the tensor's number
 
   // Whether the rule can read a single array, as is or adjusted in registers.
   bool is_one_array() const { return weights == nullptr && factor != 0.0; }

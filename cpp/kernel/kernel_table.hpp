@@ -45,9 +45,10 @@ struct Sweeps {
                  const double* mean_squares, void* shared);
   // Layer-wise rules, else null: the direction that probe() returns, from states as they are.
   void (*direction)(const void* rule, const TensorView& tensor, std::size_t at,
-                    const void* gradient, std::size_t count, const void* adjust, void* direction);
-  bool probe_stores;         // the first sweep of a layer-wise rule updates the states
-  const FusedSweeps* fused;  // null for most
+                    const void* gradient, std::size_t count, const void* adjust,
+                    void* direction) = nullptr;
+  bool probe_stores = false;  // the first sweep of a layer-wise rule updates the states
+  const FusedSweeps* fused = nullptr;
 };
 
 constexpr std::size_t kMaxVariants = 1u << kMaxFlags;
@@ -77,8 +78,8 @@ struct Driver {
                 double* direction_sums);
   // update_bare() or update(), and measure(), of named rows, one after the other.
   void (*update_rows)(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
-                      const NamedRows& rows, const Gradient& gradient, const Draw& draw,
-                      double ema_decay, std::size_t begin, std::size_t end);
+                      const NamedRows& rows, const Gradient& gradient, double ema_decay,
+                      std::size_t begin, std::size_t end);
   void (*measure_rows)(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
                        std::size_t first, std::size_t last, double* sums, unsigned char* finite);
 };

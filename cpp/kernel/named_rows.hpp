@@ -75,10 +75,10 @@ Array gather_gradients(const NamedRows& rows, std::size_t row, std::size_t count
 class LongRow {
  public:
   LongRow(const TensorView& tensor, const NamedRows& rows, const Gradient& gradient,
-          std::size_t row, const Draw* draw = nullptr)
+          std::size_t row)
       : gradient_(gradient),
         only_(from_element(rows.values, row * rows.size)),
-        part_{&tensor, rows.number[row] * rows.size, &only_, draw} {
+        part_{&tensor, rows.number[row] * rows.size, &only_} {
     if (rows.first == nullptr) return;
     part_.sets = rows.sets + rows.first[row];
     gradient_.set_count = rows.first[row + 1] - rows.first[row];
@@ -147,8 +147,8 @@ class ShortRows {
 
 template <class T>
 void update_rows(const Sweeps& sweeps, const void* rule, const TensorView& tensor,
-                 const NamedRows& rows, const Gradient& gradient, const Draw& draw,
-                 double ema_decay, std::size_t begin, std::size_t end) {
+                 const NamedRows& rows, const Gradient& gradient, double ema_decay,
+                 std::size_t begin, std::size_t end) {
   const bool is_bare =
       !tensor.average && !tensor.copy && tensor.is_native && is_native(rows.values.format);
   const auto step = [&](const Part& part, const Gradient& own, std::size_t from, std::size_t to) {
@@ -172,7 +172,7 @@ void update_rows(const Sweeps& sweeps, const void* rule, const TensorView& tenso
   for (std::size_t to; begin < end; begin = to) {
     const std::size_t row = begin / size, start = row * size;
     to = std::min(end, start + size);
-    const LongRow own(tensor, rows, gradient, row, &draw);
+    const LongRow own(tensor, rows, gradient, row);
     step(own.part(), own.gradient(), begin - start, to - start);
   }
 }

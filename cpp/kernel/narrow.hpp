@@ -90,7 +90,7 @@ class NarrowDrive {
         part_(part),
         gradient_(gradient),
         adjust_(gradient),
-        draw_{part.draw->seed, part.draw->step, part.tensor->number} {}
+        draw_{gradient.draw.seed, gradient.draw.step, part.tensor->number} {}
 
   // Elements [begin, end) of the part; the tensor's states are indexed from `state_at` on.
   void run(const TensorView& tensor, double ema_decay, std::size_t begin, std::size_t end,

@@ -30,9 +30,8 @@ struct TensorView {
 // tensor's arrays are not offset, so element numbers do not depend on how work is divided.
 struct Part {
   const TensorView* tensor;
-  std::size_t first;           // element of the tensor that is the part's element 0
-  const Array* sets;           // one gradient per set, for the part's elements
-  const Draw* draw = nullptr;  // for rounding, without the tensor's number
+  std::size_t first;  // element of the tensor that is the part's element 0
+  const Array* sets;  // one gradient per set, for the part's elements
 };
 
 // Some rows of a tensor, by number, in ascending order. The gradients of row i are the rows
