@@ -246,10 +246,8 @@ class Members {
     claim(target, subject, 0);
     const Group& options = addition.groups.at(group - groups);
     const Format native = native_of(compute_of(target.format));
-    view.number = static_cast<std::uint32_t>(index);
     view.rounding = options.rounding;
-    view.is_native = target.format == native;
-    if (view.is_native && view.rounding != Rounding::nearest)
+    if (target.format == native && view.rounding != Rounding::nearest)
       throw std::invalid_argument("rounding: expected a narrow parameter");
     const States& names = rule.states[options.variant];
     const std::size_t count = names.used();
@@ -262,15 +260,12 @@ class Members {
                                                addition.options[group - groups].state_bits);
       state = claim_held(own[given], kStates + k, formats, model,
                          rule.rowwise ? "its parameter's rows" : like_.c_str());
-      const std::size_t block = info_of(state.format).block;
-      if (block != 1) {
+      if (info_of(state.format).block != 1) {
         const Checked blocks = space.one_axis(target, scales_of(state.format, target.size));
         const Array array = claim_held(scales.empty() ? py::none() : scales[given], kScales + k,
                                        {Format::float32}, blocks, "its parameter's blocks");
         state.scales = static_cast<float*>(array.data);
       }
-      view.is_native = view.is_native && state.format == native;
-      view.block = std::max(view.block, block);
       ++given;
     }
     if (const Formats formats = formats_of_correction(view.rounding, target.format);

@@ -20,12 +20,6 @@ FUSEDSTEP_HD T& at(void* array, std::uint64_t i) {
   return *element(static_cast<T*>(array), i);
 }
 
-// Calls visit(codec) for a format of 16 bits.
-template <class Visit>
-FUSEDSTEP_HD auto with_codec(Format format, Visit visit) {
-  return format == Format::float16 ? visit(Float16Codec{}) : visit(Bfloat16Codec{});
-}
-
 FUSEDSTEP_HD float load_number(void* array, Format format, std::uint64_t i) {
   if (format == Format::float32) return at<float>(array, i);
   const Word code = at<std::uint16_t>(array, i);

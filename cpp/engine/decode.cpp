@@ -50,9 +50,10 @@ void decode(const Array& from, const Array& correction, std::size_t size, float*
   const FloatEnvironment ours;
   switch (from.format) {
     case Format::bfloat16:
-      return decode_numbers<Bfloat16Codec>(from, correction, size, to);
     case Format::float16:
-      return decode_numbers<Float16Codec>(from, correction, size, to);
+      return with_codec(from.format, [&](auto codec) {
+        decode_numbers<decltype(codec)>(from, correction, size, to);
+      });
     case Format::signed8:
       return decode_blocks<Signed8Codec>(from, size, to);
     case Format::unsigned8:

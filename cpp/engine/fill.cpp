@@ -53,10 +53,9 @@ void copy(const FilledArray& array, std::size_t begin, std::size_t end) {
     const std::size_t at = bytes_of(to.format, begin);
     std::memcpy(static_cast<std::byte*>(to.data) + at,
                 static_cast<const std::byte*>(from.data) + at, bytes_of(to.format, end - begin));
-  } else if (to.format == Format::bfloat16 || from.format == Format::bfloat16) {
-    convert<Bfloat16Codec>(array, begin, end);
   } else {
-    convert<Float16Codec>(array, begin, end);
+    with_codec(from.format == Format::float32 ? to.format : from.format,
+               [&](auto codec) { convert<decltype(codec)>(array, begin, end); });
   }
 }
 
@@ -81,9 +80,10 @@ void fill_one(const Array& to, double value, std::size_t begin, std::size_t end)
     case Format::float64:
       return fill_items(to, value, begin, end);
     case Format::bfloat16:
-      return fill_items(to, rounded<Bfloat16Codec>(number), begin, end);
     case Format::float16:
-      return fill_items(to, rounded<Float16Codec>(number), begin, end);
+      return with_codec(to.format, [&](auto codec) {
+        fill_items(to, rounded<decltype(codec)>(number), begin, end);
+      });
     case Format::signed8:
       return fill_items(to, code_for<Signed8Codec>(number), begin, end);
     case Format::unsigned8:

@@ -137,7 +137,17 @@ class Roster {
     reserve_more(frozen_, tensors);
   }
 
+  // Sets what follows from the tensor's arrays and its place.
   void enlist(Tensor tensor) {
+    TensorView& view = tensor.view;
+    view.number = static_cast<std::uint32_t>(tensors_.size());
+    view.is_native = is_native(view.param.format);
+    view.block = 1;
+    for (const Array& state : view.state) {
+      if (!state) continue;
+      view.is_native = view.is_native && is_native(state.format);
+      view.block = std::max(view.block, info_of(state.format).block);
+    }
     tensors_.push_back(std::move(tensor));
     frozen_.push_back(false);
   }

@@ -60,6 +60,12 @@ constexpr std::size_t scales_of(Format format, std::size_t elements) {
   return info_of(format).block == 1 ? 0 : (elements + kBlock - 1) / kBlock;
 }
 
+// Calls visit(codec) for a format of 16 bits, and returns what it returns.
+template <class Visit>
+FUSEDSTEP_HD auto with_codec(Format format, Visit visit) {
+  return format == Format::float16 ? visit(Float16Codec{}) : visit(Bfloat16Codec{});
+}
+
 // A pointer with its format; the owner knows the number of elements.
 struct Array {
   void* data = nullptr;     // null: no array

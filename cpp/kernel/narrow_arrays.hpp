@@ -44,15 +44,6 @@ void encode_run(Code* codes, std::size_t n, const float* numbers, Encode encode)
   std::memcpy(codes + i, rest, (n - i) * sizeof(Code));
 }
 
-// Calls visit(codec) for a 16-bit format.
-template <class Visit>
-void with_codec(Format format, Visit visit) {
-  if (format == Format::float16)
-    visit(Float16Codec{});
-  else
-    visit(Bfloat16Codec{});
-}
-
 template <class Code>
 Code* codes_of(const Array& array, std::size_t at) {
   return static_cast<Code*>(array.data) + at;

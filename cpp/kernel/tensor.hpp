@@ -20,8 +20,9 @@ struct TensorView {
   Array copy;                           // of the parameter in another format, or absent
   Array correction;                     // of the parameter, as `rounding` has one, or absent
   Rounding rounding = Rounding::nearest;
-  std::uint32_t number = 0;  // of the tensor, for random numbers
   std::size_t row_size = 1;  // elements per row, for row-wise rules
+  // Roster::enlist() sets the rest.
+  std::uint32_t number = 0;  // of the tensor, for random numbers
   bool is_native = true;     // parameter and states are stored as computed
   std::size_t block = 1;     // elements that no cut divides, since they share a scale
 };

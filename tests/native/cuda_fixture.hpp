@@ -203,18 +203,12 @@ void add_tensor(Fixture& fixture, const RuleInfo& rule, const std::vector<Group>
     };
     Tensor t{"t" + std::to_string(fixture.host.size()), {}, size, group};
     t.view.param = array(param);
-    t.view.is_native = is_native(format);
-    for (std::size_t k = 0; k < kMaxStates; ++k) {
-      t.view.state[k] = array(state[k]);
-      t.view.is_native = t.view.is_native && is_native(state[k].format);
-      t.view.block = std::max(t.view.block, info_of(state[k].format).block);
-    }
+    for (std::size_t k = 0; k < kMaxStates; ++k) t.view.state[k] = array(state[k]);
     t.view.average = array(mean);
     t.view.row_size = row_size;
     t.view.copy = array(copy);
     t.view.correction = array(correction);
     t.view.rounding = rounding;
-    t.view.number = std::uint32_t(fixture.host.size());
     return t;
   };
   const Tensor on_host = tensor(fixture.arrays.host), there = tensor(fixture.arrays.device);

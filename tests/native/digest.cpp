@@ -2,7 +2,6 @@
 // clipped by norm and value, averaged, copied), and of steps over narrow arrays: the same text on
 // every instruction set (FUSEDSTEP_ISA) and, cross-compiled and run under qemu-user, on every
 // architecture.
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -152,15 +151,12 @@ std::uint64_t digest(const RuleInfo& rule, unsigned variant, const Mode& mode, b
     return arrays.emplace_back(format, values).array;
   };
   tensor.view.param = store(mode.param, numbers<float>(1));
-  tensor.view.is_native = is_native(mode.param);
   if (rule.rowwise) tensor.view.row_size = kRowSize;
   for (std::size_t k = 0; k < rule.states[variant].size(); ++k) {
     const State& state = rule.states[variant].state[k];
     if (!state.used) continue;
     const Format format = rule.rowwise ? Format::float32 : state_format(state.content, mode.states);
     tensor.view.state[k] = store(format);
-    tensor.view.is_native = tensor.view.is_native && is_native(format);
-    tensor.view.block = std::max(tensor.view.block, info_of(format).block);
   }
   if (mode.correction != Format::float32) tensor.view.correction = store(mode.correction);
   tensor.view.rounding = mode.rounding;
