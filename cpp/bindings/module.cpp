@@ -8,4 +8,5 @@ FUSEDSTEP_MODULE(_core, _core_itself, m) {
   fusedstep::bindings::bind_config(m);
   fusedstep::bindings::bind_memory(m);
   fusedstep::bindings::bind_stepper(m);
+  fusedstep::bindings::bind_torch(m);
 }

@@ -8,6 +8,7 @@ namespace fusedstep::bindings {
 void bind_config(pybind11::module_& m);
 void bind_memory(pybind11::module_& m);
 void bind_stepper(pybind11::module_& m);
+void bind_torch(pybind11::module_& m);
 
 // From Python 3.12 on pybind11 itself refuses to be imported in a sub-interpreter; before, it would
 // wait for ever.

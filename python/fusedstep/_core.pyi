@@ -6,7 +6,7 @@ import collections.abc
 import fusedstep._specs
 import numpy.typing
 import typing
-__all__: list[str] = ['Block', 'RuleInfo', 'Stepper', 'available_isas', 'compiler', 'decoded', 'fill_buffers', 'formats_of', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
+__all__: list[str] = ['Block', 'RuleInfo', 'Stepper', 'available_isas', 'compiler', 'decoded', 'fill_buffers', 'formats_of', 'gradients_of', 'has_none', 'has_openmp', 'isa', 'requested_threads', 'rules', 'set_thread_limit', 'thread_limit', 'threading', 'use_isa', 'zeros_in_phase']
 class RuleInfo:
     """
     A rule as the compiled registry describes it.
@@ -125,6 +125,10 @@ def fill_buffers(buffers: collections.abc.Sequence[typing.Any], value: typing.Su
 def formats_of(role: str, names: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any]) -> list[tuple[str, int]]:
     """
     The format of each array, by name, and how many elements it has.
+    """
+def gradients_of(groups: list[typing.Any], state: dict[typing.Any, typing.Any], params: list[typing.Any], seen: list[typing.Any]) -> typing.Any:
+    """
+    The gradients of `params`; None unless they are the parameters of the groups, in order, and the entries of the state and their values those that were seen.
     """
 def has_none(objects: typing.Any) -> bool:
     """

@@ -123,6 +123,11 @@ class Group(Mapping[str, Any]):
 
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
+        values = self.check_update(changes)
+        replace([self], [values], lambda new, own: self._core.set_group(self._number, new[0], own))
+
+    def check_update(self, changes: Mapping[str, object]) -> dict[str, Any]:
+        """As :meth:`check`, of changes that come without saved parameters."""
         values = self.check(changes)
         formed = self._rule.formed_with(self._values)
         for name in changes:
@@ -131,7 +136,7 @@ class Group(Mapping[str, Any]):
                     f"{name}: expected {shown(formed)} first as so far, with which the parameters "
                     f"were formed, got {shown(values[name])}"
                 )
-        replace([self], [values], lambda new, own: self._core.set_group(self._number, new[0], own))
+        return values
 
 
 def core_options(group: Group) -> GroupOptions:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from fusedstep import _formats
 from fusedstep._decay_mask import DecayMask, check_mask, masked_out
@@ -17,7 +18,10 @@ from fusedstep._spaces.choose import space_of
 from fusedstep._spaces.space import Space
 from fusedstep._tree import Tree, split_groups
 
-__all__ = ["Setup"]
+__all__ = ["Held", "Setup"]
+
+# Arrays that are there already: by the name of their parameter, and theirs.
+Held: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,16 @@ class Setup:
         rule.refuse_unknown(given, {**rule.defaults, **vars(Policy())})
         return cls(rule, Policy.take(given), given)
 
-    def build(self, params: object) -> Engine:
-        """An engine for these parameters, with their state."""
+    def build(self, params: object, held: Held = MappingProxyType({})) -> Engine:
+        """An engine for these parameters, with their state.
+
+        Of the arrays beside a parameter those that are `held`, by its name and theirs, are used as
+        they are, the others made.
+        """
         nests, overrides = split_groups(params)
         tree, policy = Tree(nests), self.policy
+        if unknown := [name for name in held if name not in tree.index]:
+            raise ValueError(f"state: {no_parameter(unknown, tree.index)}")
         norms = [own.get("max_grad_norm") for own in (self.defaults, *overrides)]
         if policy.clip_per_group and all(norm is None for norm in norms):
             raise ValueError(
@@ -51,7 +61,7 @@ class Setup:
             policy.ema_decay or 0.0,
             policy.seed,
         )
-        self._add(engine, tree, overrides, policy.working_copy or {})
+        self._add(engine, tree, overrides, policy.working_copy or {}, held)
         return engine
 
     def extend(self, engine: Engine, group: object, working_copy: object) -> None:
@@ -72,6 +82,7 @@ class Setup:
         tree: Tree,
         overrides: Sequence[Mapping[str, Any]],
         copies: Mapping[str, object],
+        held: Held = MappingProxyType({}),
     ) -> None:
         """Add the groups by which `tree` extends the engine's, with the options each one sets."""
         here, first = len(engine.tree.names), len(engine.groups)
@@ -87,7 +98,8 @@ class Setup:
             given = {**self.defaults, **own}
             group = Group(self.rule, engine.core, names, given, first + len(groups))
             leaves = [tree.leaves[i] for i in numbers]
-            for i, arrays in zip(numbers, self._allocate(engine, group, leaves), strict=True):
+            made = self._allocate(engine, group, leaves, held)
+            for i, arrays in zip(numbers, made, strict=True):
                 buffers[i - here] = arrays
                 tree.group_of[i] = first + len(groups)
             groups.append(group)
@@ -129,14 +141,18 @@ class Setup:
         return result | left_out(self.policy.decay_mask, others, may_miss=later or not others)
 
     def _allocate(
-        self, engine: Engine, group: Group, leaves: Sequence[Any]
+        self, engine: Engine, group: Group, leaves: Sequence[Any], held: Held
     ) -> list[dict[str, Any]]:
-        """The arrays beside each parameter of a group, at their start."""
+        """The arrays beside each parameter of a group: those that are held, others at their start."""
         space, rule, names = engine.space, self.rule, group.params
         layouts = self._layouts(space, group, leaves)
+        given = [held.get(name, {}) for name in names]
 
         def zeros(which: Callable[[str], bool], rowwise: str = "") -> list[dict[str, Any]]:
-            own = [{name: one[name] for name in one if which(name)} for one in layouts]
+            own = [
+                {name: one[name] for name in one if which(name) and name not in has}
+                for one, has in zip(layouts, given, strict=True)
+            ]
             arrays = space.zeros("parameter", names, leaves, [[*o.values()] for o in own], rowwise)
             return [dict(zip(o, a, strict=True)) for o, a in zip(own, arrays, strict=True)]
 
@@ -144,19 +160,26 @@ class Setup:
         if rule.info.rowwise:  # but other arrays have the shape of their parameter
             states = zeros(lambda name: name in contents, rule.name)
             others = zeros(lambda name: name not in contents)
-            buffers = [one | other for one, other in zip(states, others, strict=True)]
+            made = [one | other for one, other in zip(states, others, strict=True)]
         else:
-            buffers = zeros(lambda name: True)  # noqa: ARG005
+            made = zeros(lambda name: True)  # noqa: ARG005
         for state, value in rule.initial_state(group).items():
+            new = [own for own in made if state in own]
             if value != 0.0:
-                scales = [_formats.scales_of(own, state) for own in buffers]
+                scales = [_formats.scales_of(own, state) for own in new]
                 layout = _formats.code_of(contents[state])
-                space.fill([own[state] for own in buffers], value, layout, scales)
+                space.fill([own[state] for own in new], value, layout, scales)
         policy = self.policy
         has_copies = policy.ema_decay is not None and not policy.ema_bias_correction
         for name in (*rule.starts_at_parameter, *[_formats.AVERAGE] * has_copies):
-            space.fill_with([own[name] for own in buffers], leaves)
-        return buffers
+            pairs = [
+                (own[name], leaf) for own, leaf in zip(made, leaves, strict=True) if name in own
+            ]
+            space.fill_with([new for new, _ in pairs], [leaf for _, leaf in pairs])
+        return [
+            {name: has[name] if name in has else own[name] for name in one}
+            for one, own, has in zip(layouts, made, given, strict=True)
+        ]
 
     def _layouts(self, space: Space, group: Group, leaves: Sequence[Any]) -> list[dict[str, str]]:
         """How each array beside each parameter is stored, or TypeError where that cannot be."""

@@ -15,7 +15,7 @@ from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
 from fusedstep._options import Schedule
 from fusedstep._pipeline import StepResult
-from fusedstep._setup import Setup
+from fusedstep._setup import Held, Setup
 from fusedstep._slips import refuse_swapped
 from fusedstep._snapshot import Snapshot
 from fusedstep._state import HasState
@@ -114,12 +114,14 @@ class Optimizer(DefinesRule, HasState):
             "fs.create(name, ...)"
         )
 
-    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
+    def _construct(
+        self, params: object, arguments: Mapping[str, Any], held: Held = MappingProxyType({})
+    ) -> None:
         """Construct from the arguments of a rule's constructor: its `locals()`."""
         refuse_swapped(type(self).__name__, params, arguments["lr"])
         given = {name: arguments[name] for name in self.options if name in arguments}
         self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
-        self._engine = self._setup.build(params)
+        self._engine = self._setup.build(params, held)
         self._steps: Steps | OneStep = Steps(self._engine)
 
     def add_group(self, group: object, working_copy: object = None) -> None:

@@ -1,0 +1,265 @@
+"""From the groups and the state of a torch optimizer to an optimizer of the core, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusedstep import _core, _formats
+from fusedstep._group import replace
+from fusedstep._options import check_rate
+from fusedstep._rule import Rule
+from fusedstep.optimizer import Optimizer
+from fusedstep.torch._forms import DTYPES, Form, as_numpy
+
+__all__ = ["Engine", "plain"]
+
+_COUNTER = "step"
+Layouts = dict[str, str]
+
+
+def plain(value: Any) -> Any:
+    """A number of a group as the core takes it: torch allows tensors."""
+    if isinstance(value, torch.Tensor):
+        return value.item()
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    return value
+
+
+@dataclass
+class _Group:
+    """A group of which some parameters are stepped over."""
+
+    source: dict[str, Any]
+    names: tuple[str, ...]  # of the options
+    seen: tuple[Any, ...]  # their latest values
+    follows: bool  # whether a tensor is among them, which may be written to
+
+    def values(self) -> tuple[Any, ...]:
+        source = self.source
+        return tuple([source[name] for name in self.names])
+
+    def changed(self) -> bool:
+        now = self.values()
+        if self.follows:
+            now = plain(now)
+        return now != self.seen
+
+
+class Engine:
+    """An optimizer of the core over those parameters that have had a gradient.
+
+    The arrays that it updates are the tensors in the state, which it makes where there are none.
+    """
+
+    def __init__(
+        self,
+        cls: type[Optimizer],
+        policy: Mapping[str, Any],
+        groups: Sequence[dict[str, Any]],
+        state: Any,
+        wanted: Sequence[bool],
+    ) -> None:
+        """Take the parameters of the groups that are `wanted`, or have state."""
+        rule = cls.definition
+        self.params: list[torch.Tensor] = []  # of all groups
+        self.numbers: list[int] = []  # of those that are stepped over
+        self.waiting: list[int] = []  # of those that are not yet
+        self.forms: list[Form] = []
+        self.groups: list[_Group] = []
+        nests: list[dict[str, Any]] = []
+        held: dict[str, dict[str, Any]] = {}
+        layouts: list[Layouts] = []
+        counters: list[float] = []
+        for k, group in enumerate(groups):
+            options = {name: plain(group[name]) for name in rule.options}
+            values = rule.check(options)
+            own: dict[str, Any] = {}
+            for i, param in enumerate(group["params"]):
+                number = len(self.params)
+                self.params.append(param)
+                entry = state.get(param)
+                if not (wanted[number] or entry):
+                    self.waiting.append(number)
+                    continue
+                name = _name(group, k, i)
+                form = Form.of(param)
+                own[name] = form.array
+                self.numbers.append(number)
+                self.forms.append(form)
+                layouts.append(_layouts(rule, values, policy, form))
+                arrays, steps = _held(rule, name, form, layouts[-1], entry or {})
+                held[name] = arrays
+                counters.append(steps)
+            if own:
+                names = tuple(rule.options)
+                seen = tuple(options.values())
+                raw = tuple(group[name] for name in names)
+                self.groups.append(_Group(group, names, seen, raw is not seen and _has_tensor(raw)))
+                nests.append({"params": own, **options})
+        self.inner = cls.__new__(cls)
+        self.inner._construct(nests, {"lr": 0.0, "pipeline": dict(policy)} | _first(nests), held)
+        self.core = self.inner._engine.core
+        self.tensors = self.inner._engine.tensors
+        self.steps = np.array(counters, np.float32)
+        self.is_plain = all(form.is_plain for form in self.forms)
+        self._set_counters()
+        self._write_state(state, layouts)
+        self.seen = [(entry, tuple(entry.values())) for entry in state.values()]
+
+    def _write_state(self, state: Any, layouts: Sequence[Layouts]) -> None:
+        """Put the tensors of the engine's arrays into the state."""
+        counters = torch.from_numpy(self.steps)
+        buffers = self.inner._engine.buffers
+        for form, own, layout, counter in zip(
+            self.forms, buffers, layouts, counters.unbind(), strict=True
+        ):
+            entry = state[form.param]
+            made = {name: form.state(array, layout[name]) for name, array in own.items()}
+            present = {name: entry[name] for name in entry if name not in made}
+            entry.clear()
+            entry.update({_COUNTER: counter} | made | {**present, _COUNTER: counter})
+
+    def gradients(self, groups: list[Any], state: dict[Any, Any]) -> list[Any] | None:
+        """The gradients of the next step; None where the engine must be made anew for it."""
+        grads: list[Any] | None = _core.gradients_of(groups, state, self.params, self.seen)
+        if grads is None or not self._follows():
+            return None
+        if self.waiting:
+            if any(grads[i] is not None for i in self.waiting):
+                return None
+            return [grads[i] for i in self.numbers]
+        return grads
+
+    def _follows(self) -> bool:
+        """Take what has changed in groups and counters; False where the engine cannot."""
+        if not (self.is_plain or all(form.is_where_it_was for form in self.forms)):
+            return False
+        if self._counted != self.steps.tobytes():
+            self._set_counters()
+        for group in self.groups:  # not any(), whose generator costs more than the rest
+            if group.changed():
+                return self._follow_groups()
+        return True
+
+    def _follow_groups(self) -> bool:
+        inner, rates = self.inner._engine.groups, {}
+        values = []
+        for k, (group, own) in enumerate(zip(self.groups, inner, strict=True)):
+            raw = group.values()
+            now = plain(raw)
+            changes = {
+                name: new
+                for name, new, old in zip(group.names, now, group.seen, strict=True)
+                if new != old
+            }
+            if "lr" in changes:
+                rates[k] = check_rate(changes.pop("lr"), self.core.step_count)
+            if changes:
+                new = own._rule.changed(dict(own), changes)
+                if own._rule.states(new) != own.state_names or any(
+                    name in _formats.STORAGE_OPTIONS for name in changes
+                ):
+                    return False
+                if own._rule.initial_state(new) != own._rule.initial_state(own):
+                    return False
+                values.append(own.check_update(changes))
+            else:
+                values.append(dict(own))
+        if any(new != dict(own) for new, own in zip(values, inner, strict=True)):
+            replace(inner, values, self.core.set_groups)
+        if rates:
+            self.core.set_rates([*rates], [*rates.values()])
+        for group in self.groups:
+            raw = group.values()
+            group.seen, group.follows = plain(raw), _has_tensor(raw)
+        return True
+
+    def _set_counters(self) -> None:
+        steps = [int(step) for step in self.steps]
+        self.core.set_counters(max(steps, default=0), steps)
+        self._counted = self.steps.tobytes()
+
+    def counted(self, grads: Sequence[Any], has_none: bool) -> None:
+        """Count a step with these gradients."""
+        if has_none:
+            self.steps += np.fromiter((grad is not None for grad in grads), bool, len(grads))
+        else:
+            self.steps += 1.0
+        self._counted = self.steps.tobytes()
+
+
+def _first(nests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the constructor takes for all groups: each of which sets its own."""
+    return {name: value for name, value in nests[0].items() if name != "params"}
+
+
+def _has_tensor(values: Sequence[Any]) -> bool:
+    return any(
+        isinstance(one, torch.Tensor)
+        for value in values
+        for one in (value if isinstance(value, (tuple, list)) else (value,))
+    )
+
+
+def _name(group: Mapping[str, Any], k: int, i: int) -> str:
+    names = group.get("param_names")
+    return str(names[i]) if names else f"param_groups[{k}]['params'][{i}]"
+
+
+def _layouts(
+    rule: Rule, values: Mapping[str, Any], policy: Mapping[str, Any], form: Form
+) -> Layouts:
+    """How each array beside the parameter is stored."""
+    own_format = str(form.array.dtype).removeprefix("torch.")
+    return _formats.layouts(
+        values,
+        rule.contents(values),
+        own_format,
+        form.array.numel(),
+        average=policy.get("ema_decay") is not None,
+    )
+
+
+def _held(
+    rule: Rule, name: str, form: Form, layouts: Layouts, entry: Mapping[str, Any]
+) -> tuple[dict[str, NDArray[Any]], float]:
+    """The arrays that the state of a parameter holds already, and its counter."""
+    native = torch.float64 if form.array.dtype == torch.float64 else torch.float32
+    result = {}
+    for own, layout in layouts.items():
+        value = entry.get(own)
+        if value is None:
+            continue
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"state {own!r} of {name!r}: expected a tensor, got {type(value).__name__}"
+            )
+        result[own] = _as_array(
+            form.held(value), DTYPES.get(layout, native), form, f"state {own!r} of {name!r}"
+        )
+    steps = float(plain(entry.get(_COUNTER, 0)) or 0)
+    if rule.name == "sgd":
+        if "momentum_buffer" in layouts and "momentum_buffer" not in result:
+            steps = 0.0  # torch starts the buffer at the first gradient that it meets
+        elif result and steps == 0.0:
+            steps = 1.0  # torch does not count
+    return result, steps
+
+
+def _as_array(tensor: torch.Tensor, dtype: torch.dtype, form: Form, what: str) -> NDArray[Any]:
+    """The tensor's memory where it is as the core needs it, or else a copy that loses nothing."""
+    if tensor.dtype != dtype:
+        if not torch.can_cast(tensor.dtype, dtype) or tensor.dtype.itemsize > dtype.itemsize:
+            raise ValueError(f"{what}: expected {dtype}, got {tensor.dtype}, which it cannot hold")
+        tensor = tensor.to(dtype)
+    like = form.array
+    if tensor.shape == like.shape and tensor.stride() != like.stride():
+        tensor = torch.empty_like(like, dtype=dtype).copy_(tensor)
+    return as_numpy(tensor)

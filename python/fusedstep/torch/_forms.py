@@ -1,0 +1,159 @@
+"""How a tensor of torch lies in memory, and the array that the core updates for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["DTYPES", "Form", "as_numpy", "as_tensor"]
+
+# What is not stored as it is computed, as tensors.
+DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "signed8": torch.uint8,
+    "unsigned8": torch.uint8,
+    "scales": torch.float32,
+    "correction8": torch.int8,
+    "correction16": torch.int16,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """The form of a parameter, and how tensors of its form are seen by the core.
+
+    Most are plain: dense in C or Fortran order. Else the core sees the local shard of a DTensor, a
+    complex tensor as real and imaginary parts, axes in the order of memory (as channels_last), and
+    a dense copy of what has gaps in memory.
+    """
+
+    param: torch.Tensor
+    array: torch.Tensor
+    """What the core updates."""
+    is_plain: bool = True
+    axes: Sequence[int] | None = None
+    """The order of the axes in memory."""
+    has_gaps: bool = False
+    """Whether `array` is a copy, to be written back."""
+    address: int = 0
+    """Where the parameter was."""
+
+    @classmethod
+    def of(cls, param: torch.Tensor) -> Form:
+        """The form of a parameter."""
+        local = _local(param)
+        real = torch.view_as_real(local.detach()) if local.is_complex() else local
+        if real is param and (_is_dense(param) or param.is_sparse):
+            return cls(param, param)
+        real = real.detach()
+        axes = sorted(range(real.ndim), key=real.stride, reverse=True)
+        ordered = real.permute(axes)
+        address = param.data_ptr() if local is param else local.data_ptr()
+        if ordered.is_contiguous():
+            return cls(param, ordered, is_plain=False, axes=axes, address=address)
+        return cls(
+            param, real.clone(memory_format=torch.contiguous_format), False, None, True, address
+        )
+
+    @property
+    def is_where_it_was(self) -> bool:
+        """Whether the parameter still has the memory of which `array` is a view."""
+        return self.is_plain or _local(self.param).data_ptr() == self.address
+
+    def gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """A gradient of the parameter as the core reads it: a copy where it lies otherwise."""
+        grad = _local(grad).detach().resolve_conj().resolve_neg()
+        if grad.is_complex():
+            grad = torch.view_as_real(grad)
+        if self.axes is not None:
+            grad = grad.permute(tuple(self.axes))
+        array = self.array
+        if grad.shape == array.shape and grad.stride() != array.stride():
+            grad = torch.empty_like(array, dtype=grad.dtype).copy_(grad)
+        return grad
+
+    def refresh(self) -> None:
+        """Read a parameter with gaps into its dense copy."""
+        if self.has_gaps:
+            self.array.copy_(self._real())
+
+    def write_back(self) -> None:
+        """Write the dense copy of a parameter with gaps to it."""
+        if self.has_gaps:
+            self._real().copy_(self.array)
+
+    def _real(self) -> torch.Tensor:
+        local = _local(self.param).detach()
+        return torch.view_as_real(local) if local.is_complex() else local
+
+    def state(self, array: NDArray[Any], layout: str) -> torch.Tensor:
+        """An array beside the parameter as users see it: in the parameter's form, if it has one."""
+        tensor = as_tensor(array, layout)
+        if self.is_plain or tuple(array.shape) != tuple(self.array.shape):
+            return tensor
+        if self.axes is not None:
+            inverse = sorted(range(len(self.axes)), key=lambda axis: self.axes[axis])  # type: ignore[index]
+            tensor = tensor.permute(inverse)
+        if self.param.is_complex() and tensor.is_floating_point():
+            tensor = torch.view_as_complex(tensor)
+        return _like(tensor, self.param)
+
+    def held(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The inverse of :meth:`state`, of any tensor that stands in the state."""
+        local = _local(tensor).detach()
+        if local.is_complex():
+            local = torch.view_as_real(local.resolve_conj())
+        if self.axes is not None and local.ndim == len(self.axes):
+            local = local.permute(tuple(self.axes))
+        return local
+
+
+def as_tensor(array: NDArray[Any], layout: str) -> torch.Tensor:
+    """A tensor in the memory of an array that is stored in this layout."""
+    if array.dtype == np.uint16:  # the bits of what NumPy has no name for
+        return torch.from_numpy(array.view(np.int16)).view(DTYPES[layout])
+    return torch.from_numpy(array)
+
+
+def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """The inverse of :func:`as_tensor`."""
+    array: NDArray[Any]
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        array = tensor.view(torch.int16).numpy().view(np.uint16)
+    else:
+        array = tensor.numpy()
+    return array
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is contiguous in C or Fortran order."""
+    return tensor.is_contiguous() or tensor.permute(*range(tensor.ndim - 1, -1, -1)).is_contiguous()
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """The local shard of a DTensor; other tensors are what they are."""
+    local = getattr(tensor, "_local_tensor", tensor)
+    return tensor if local is tensor else local
+
+
+def _like(tensor: torch.Tensor, param: Any) -> torch.Tensor:
+    """A DTensor of this shard where the parameter is one."""
+    if not hasattr(param, "_local_tensor"):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    made: torch.Tensor = DTensor.from_local(
+        tensor,
+        param.device_mesh,
+        param.placements,
+        run_check=False,
+        shape=param.shape,
+        stride=param.stride(),
+    )
+    return made

@@ -1,0 +1,258 @@
+"""The base class of the optimizers for torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from fusedstep import _core
+from fusedstep._options import check_grad_scale
+from fusedstep._pipeline import Policy, StepResult
+from fusedstep.optimizer import Optimizer as Rules
+from fusedstep.torch._engine import Engine, plain
+from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
+from fusedstep.torch._sparse import tables_of
+
+__all__ = ["Optimizer", "optimizer_class"]
+
+# What torch's constructors take and no optimizer here can do; accepted when it asks for nothing.
+_REFUSED = {
+    "foreach": "it is one call for all tensors already",
+    "fused": "it is fused already",
+    "capturable": "steps cannot be captured in a CUDA graph here",
+    "differentiable": "autograd cannot follow steps",
+}
+# Options of all groups; `working_copy` and `decay_mask` are other words for what groups do.
+_POLICY = (
+    "skip_nonfinite",
+    "error_if_nonfinite",
+    "clip_per_group",
+    "ema_decay",
+    "ema_bias_correction",
+    "seed",
+)
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Base class of the optimizers for torch: ``torch.optim.Optimizer`` with fusedstep's kernels.
+
+    Takes what the optimizer of the same name in ``torch.optim`` takes, in the same order, and the
+    options of the rule and of :class:`fusedstep.Optimizer` beside it. What torch calls ``foreach``,
+    ``fused``, ``capturable`` and ``differentiable`` is accepted where it is False or None.
+
+    A step reads ``param_groups``, the gradients and ``state`` as they are at the time. The tensors
+    in ``state`` are the arrays that steps update, made at a parameter's first gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`fusedstep.Optimizer`; nothing has changed then.
+    """
+
+    rule: ClassVar[type[Rules]]
+    is_sparse: ClassVar[bool] = False
+    _step_supports_amp_scaling = True
+
+    def __init__(self, params: Any, *args: Any, **options: Any) -> None:
+        given = self._bound(args, options)
+        for name, why in _REFUSED.items():
+            if given.get(name):
+                raise ValueError(
+                    f"{name}: expected False or None, since {why}, got {given[name]!r}"
+                )
+        policy = {name: given.pop(name) for name in _POLICY if name in given}
+        Policy.take(dict(policy))
+        self._policy = policy
+        self._engine: Engine | None = None
+        self._is_odd = False
+        self._result = StepResult(applied=False, grad_norm=None)
+        self.rule.definition.check(
+            {n: plain(v) for n, v in given.items() if n in self.rule.options}
+        )
+        super().__init__(params, given)
+
+    @classmethod
+    def _bound(cls, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by name, with defaults."""
+        try:
+            bound = cls.__signature__.bind(None, *args, **options)  # type: ignore[attr-defined]
+        except TypeError:
+            known = [*cls.__signature__.parameters][1:]  # type: ignore[attr-defined]
+            if unknown := [name for name in options if name not in known]:
+                raise TypeError(
+                    f"{cls.__name__}: got {', '.join(map(repr, unknown))}; expected options among "
+                    f"{', '.join(known)}"
+                ) from None
+            raise
+        bound.apply_defaults()
+        return {name: value for name, value in bound.arguments.items() if name != "params"}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """See ``torch.optim.Optimizer``; options are checked."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self.rule.definition.check({name: plain(group[name]) for name in self.rule.options})
+        except (TypeError, ValueError):
+            del self.param_groups[-1]
+            raise
+        self._engine = None
+
+    @property
+    def result(self) -> StepResult:
+        """Of the latest step: whether it was applied, and the norm of its gradients if measured."""
+        return self._result
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have gradients; returns what `closure` returns.
+
+        Parameters
+        ----------
+        closure
+            Computes the loss and its gradients anew. It is called once.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        found_inf = getattr(self, "found_inf", None)  # which GradScaler sets
+        if found_inf is not None and found_inf.item():
+            self._result = StepResult(applied=False, grad_norm=None)
+            return loss
+        grad_scale = getattr(self, "grad_scale", None)
+        self._update(1.0 if grad_scale is None else check_grad_scale(grad_scale.item()))
+        return loss
+
+    def _update(self, scale: float) -> None:
+        engine = self._engine
+        grads = None if engine is None else engine.gradients(self.param_groups, self.state)
+        if engine is None or grads is None:
+            present = [p.grad is not None for group in self.param_groups for p in group["params"]]
+            if not any(present):
+                return
+            engine = self._renewed(present)
+            grads = [engine.params[i].grad for i in engine.numbers]
+        has_none = _core.has_none(grads)
+        if has_none and all(grad is None for grad in grads):
+            return
+        if not self._is_odd:
+            try:
+                self._step(engine, grads, scale, has_none)
+                return
+            except (TypeError, ValueError):  # before the first write
+                # A parameter has been moved, or a gradient lies otherwise in memory.
+                engine = self._renewed([param.grad is not None for param in engine.params])
+                grads = [engine.params[i].grad for i in engine.numbers]
+                self._is_odd = True
+        self._step_with_care(engine, grads, scale)
+
+    def _renewed(self, present: list[bool]) -> Engine:
+        """An engine for the parameters and the state as they are now."""
+        self._engine = None
+        with torch.no_grad():
+            engine = Engine(self.rule, self._policy, self.param_groups, self.state, present)
+        self._engine = engine
+        self._is_odd = self._is_odd or not engine.is_plain
+        return engine
+
+    def _step(self, engine: Engine, grads: Any, scale: float, has_none: bool) -> None:
+        result = engine.core.step(grads, scale)
+        tensors = engine.tensors
+        if tensors is not None:
+            tensors.after_step(result, grads)
+        self._take(engine, result, grads, has_none)
+
+    def _take(self, engine: Engine, result: Any, grads: Any, has_none: bool) -> None:
+        self._result = _APPLIED if result is None else StepResult(*result)
+        if result is None or result[0]:
+            engine.counted(grads, has_none)
+
+    @torch.no_grad()
+    def _step_with_care(self, engine: Engine, grads: Any, scale: float) -> None:
+        """A step with gradients that lie otherwise than their parameters, or are sparse."""
+        tables = tables_of(self, engine, grads)
+        whole = [
+            None if grad is None or i in tables else form.gradient(grad)
+            for i, (form, grad) in enumerate(zip(engine.forms, grads, strict=True))
+        ]
+        for form in engine.forms:
+            form.refresh()
+        if tables:
+            parts = [(i, *tables[i]) for i in sorted(tables)]
+            result = engine.core.step_together(whole, parts, scale)
+        else:
+            result = engine.core.step(whole, scale)
+        for form in engine.forms:
+            form.write_back()
+        if engine.tensors is not None:
+            engine.tensors.after_step(result, grads)
+        self._take(engine, result, grads, True)
+        self._is_odd = (
+            not engine.is_plain
+            or any(
+                one is not grad for one, grad in zip(whole, grads, strict=True) if one is not None
+            )
+            or bool(tables)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch has it; the optimizer of the same name in ``torch.optim`` loads it."""
+        return as_torch_has_it(self, super().state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state_dict, of this class or of the same name in ``torch.optim``.
+
+        Tensors are copied, and not cast to the dtype of the parameter.
+        """
+        with keep_dtypes(self):
+            super().load_state_dict(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_policy": self._policy}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        unwrap(self)
+        self._engine = None
+        self.__dict__.setdefault("_is_odd", False)
+        self.__dict__.setdefault("_result", StepResult(applied=False, grad_norm=None))
+        for group in self.param_groups:
+            for name, default in self._defaults.items():
+                group.setdefault(name, default)
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        parameters = self.__signature__.parameters.values()  # type: ignore[attr-defined]
+        return {p.name: p.default for p in parameters if p.name not in ("params", *_POLICY)}
+
+
+_APPLIED = StepResult(applied=True, grad_norm=None)
+
+
+def optimizer_class(rule: type[Rules]) -> type[Optimizer]:
+    """The optimizer for torch of a rule."""
+    kind = inspect.Parameter
+    parameters = [
+        kind(o.name, kind.POSITIONAL_OR_KEYWORD, default=o.default) for o in rule.options.values()
+    ]
+    keywords = {**dict.fromkeys(_REFUSED), "differentiable": False, "capturable": False}
+    keywords |= {name: default for name, default in vars(Policy()).items() if name in _POLICY}
+    return type(
+        rule.__name__,
+        (Optimizer,),
+        {
+            "__module__": "fusedstep.torch",
+            "__doc__": rule.__doc__,
+            "rule": rule,
+            "__signature__": inspect.Signature(
+                [
+                    kind("params", kind.POSITIONAL_OR_KEYWORD),
+                    *parameters,
+                    *(kind(n, kind.KEYWORD_ONLY, default=d) for n, d in keywords.items()),
+                ]
+            ),
+        },
+    )
