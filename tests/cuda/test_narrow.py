@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import LAYERWISE, ROWWISE, RULES, same_bits
+from cases import LAYERWISE, RULES, same_bits
 from cuda_libraries import Field
 from narrow_modes import FORMATS, MODES, bits, grid, ids, name_of, numbers, storage
 
@@ -116,12 +116,16 @@ def test_resumed_on_the_other_side(library, skip_unless_there_is, rule, options,
         assert same_bits(bits(ours), bits(theirs))
 
 
-@every_mode
-@pytest.mark.parametrize("rule", ["adamw", "rowwiseadagrad"])
+# The states of the row-wise rule are one number a row, and never narrow.
+BY_ROWS = [("adamw", mode) for mode in MODES]
+BY_ROWS += [("rowwiseadagrad", mode) for mode in MODES if mode["state"] == "float32"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "mode"), BY_ROWS, ids=[f"{rule}-{name_of(mode)}" for rule, mode in BY_ROWS]
+)
 def test_rows(library, skip_unless_there_is, rule, mode):
     skip_unless_there_is(mode)
-    if rule in ROWWISE and mode["state"] != "float32":
-        pytest.skip("its states are one number a row")
     rng = np.random.default_rng(4)
     row = 256 if mode["state"] == "8bit" else 77
     start = {"w": numbers(rng, (19, row), mode["param"])}
