@@ -12,28 +12,58 @@ optimizers do: docs/torch.md says what is covered and how it is tested.
 
 import fusedstep
 from fusedstep.torch import _rules
-from fusedstep.torch._optimizer import Optimizer, optimizer_class
+from fusedstep.torch._optimizer import (
+    Optimizer,
+    StepsOverRows,
+    SwitchesToAverage,
+    optimizer_class,
+)
 
+ASGD = optimizer_class(fusedstep.ASGD)
+LAMB = optimizer_class(fusedstep.LAMB)
+LARS = optimizer_class(fusedstep.LARS)
 SGD = optimizer_class(_rules.SGD)
-Momentum = optimizer_class(fusedstep.Momentum)
-Adagrad = optimizer_class(fusedstep.Adagrad)
-RowwiseAdagrad = optimizer_class(fusedstep.RowwiseAdagrad)
-RMSprop = optimizer_class(fusedstep.RMSprop)
+AdEMAMix = optimizer_class(fusedstep.AdEMAMix)
+AdaBelief = optimizer_class(fusedstep.AdaBelief)
 Adadelta = optimizer_class(fusedstep.Adadelta)
+Adagrad = optimizer_class(fusedstep.Adagrad)
 Adam = optimizer_class(_rules.Adam)
 AdamW = optimizer_class(fusedstep.AdamW)
 Adamax = optimizer_class(fusedstep.Adamax)
+Adan = optimizer_class(fusedstep.Adan)
+Lion = optimizer_class(fusedstep.Lion)
+Momentum = optimizer_class(fusedstep.Momentum)
 NAdam = optimizer_class(fusedstep.NAdam)
 RAdam = optimizer_class(fusedstep.RAdam)
-ASGD = optimizer_class(fusedstep.ASGD)
+RMSprop = optimizer_class(fusedstep.RMSprop)
+RowwiseAdagrad = optimizer_class(fusedstep.RowwiseAdagrad)
 Rprop = optimizer_class(fusedstep.Rprop)
+ScheduleFreeAdamW = optimizer_class(fusedstep.ScheduleFreeAdamW, SwitchesToAverage)
+SparseAdam = optimizer_class(fusedstep.Adam, StepsOverRows, "SparseAdam")
 Yogi = optimizer_class(fusedstep.Yogi)
-AdaBelief = optimizer_class(fusedstep.AdaBelief)
-Adan = optimizer_class(fusedstep.Adan)
-AdEMAMix = optimizer_class(fusedstep.AdEMAMix)
-LAMB = optimizer_class(fusedstep.LAMB)
-LARS = optimizer_class(fusedstep.LARS)
-Lion = optimizer_class(fusedstep.Lion)
-ScheduleFreeAdamW = optimizer_class(fusedstep.ScheduleFreeAdamW)
 
-__all__ = ["Optimizer"]
+__all__ = [
+    "ASGD",
+    "LAMB",
+    "LARS",
+    "SGD",
+    "AdEMAMix",
+    "AdaBelief",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "RowwiseAdagrad",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "SparseAdam",
+    "Yogi",
+]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fusedstep import _core, _formats
 from fusedstep._group import replace
-from fusedstep._options import check_rate
 from fusedstep._rule import Rule
 from fusedstep.optimizer import Optimizer
 from fusedstep.torch._forms import DTYPES, Form, as_numpy
@@ -26,7 +25,7 @@ Layouts = dict[str, str]
 def plain(value: Any) -> Any:
     """A number of a group as the core takes it: torch allows tensors."""
     if isinstance(value, torch.Tensor):
-        return value.item()
+        return value.item() if value.numel() == 1 else value
     if isinstance(value, (tuple, list)):
         return tuple(map(plain, value))
     return value
@@ -121,7 +120,11 @@ class Engine:
             self.forms, buffers, layouts, counters.unbind(), strict=True
         ):
             entry = state[form.param]
-            made = {name: form.state(array, layout[name]) for name, array in own.items()}
+            made = {}
+            for name, array in own.items():
+                present = entry.get(name)
+                is_there = present is not None and present.data_ptr() == array.ctypes.data
+                made[name] = present if is_there else form.state(array, layout[name])
             present = {name: entry[name] for name in entry if name not in made}
             entry.clear()
             entry.update({_COUNTER: counter} | made | {**present, _COUNTER: counter})
@@ -160,7 +163,7 @@ class Engine:
                 if new != old
             }
             if "lr" in changes:
-                rates[k] = check_rate(changes.pop("lr"), self.core.step_count)
+                rates[k] = own._rule.options["lr"].check(changes.pop("lr"))
             if changes:
                 new = own._rule.changed(dict(own), changes)
                 if own._rule.states(new) != own.state_names or any(

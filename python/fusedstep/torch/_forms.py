@@ -68,6 +68,8 @@ class Form:
 
     def gradient(self, grad: torch.Tensor) -> torch.Tensor:
         """A gradient of the parameter as the core reads it: a copy where it lies otherwise."""
+        if self.is_plain and grad.stride() == self.array.stride() and not grad.is_neg():
+            return grad
         grad = _local(grad).detach().resolve_conj().resolve_neg()
         if grad.is_complex():
             grad = torch.view_as_real(grad)

@@ -138,16 +138,15 @@ class Optimizer(torch.optim.Optimizer):
         has_none = _core.has_none(grads)
         if has_none and all(grad is None for grad in grads):
             return
-        if not self._is_odd:
-            try:
+        try:
+            if not self._is_odd:
                 self._step(engine, grads, scale, has_none)
                 return
-            except (TypeError, ValueError):  # before the first write
-                # A parameter has been moved, or a gradient lies otherwise in memory.
-                engine = self._renewed([param.grad is not None for param in engine.params])
-                grads = [engine.params[i].grad for i in engine.numbers]
-                self._is_odd = True
-        self._step_with_care(engine, grads, scale)
+            self._step_with_care(engine, grads, scale)
+        except (TypeError, ValueError):  # before the first write
+            # A parameter has been moved, or a gradient lies otherwise in memory.
+            engine = self._renewed([param.grad is not None for param in engine.params])
+            self._step_with_care(engine, [engine.params[i].grad for i in engine.numbers], scale)
 
     def _renewed(self, present: list[bool]) -> Engine:
         """An engine for the parameters and the state as they are now."""
@@ -155,7 +154,7 @@ class Optimizer(torch.optim.Optimizer):
         with torch.no_grad():
             engine = Engine(self.rule, self._policy, self.param_groups, self.state, present)
         self._engine = engine
-        self._is_odd = self._is_odd or not engine.is_plain
+        self._is_odd = not engine.is_plain
         return engine
 
     def _step(self, engine: Engine, grads: Any, scale: float, has_none: bool) -> None:
@@ -232,7 +231,40 @@ class Optimizer(torch.optim.Optimizer):
 _APPLIED = StepResult(applied=True, grad_norm=None)
 
 
-def optimizer_class(rule: type[Rules]) -> type[Optimizer]:
+class StepsOverRows(Optimizer):
+    """Takes sparse gradients alone, and leaves the other rows, and their state, as they are."""
+
+    is_sparse = True
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """See ``torch.optim.Optimizer``."""
+        super().add_param_group(param_group)
+        for param in self.param_groups[-1]["params"]:
+            if param.is_sparse or param.is_complex():
+                del self.param_groups[-1]
+                raise ValueError(
+                    "params: expected dense tensors of real numbers, got "
+                    f"{param.layout}, {param.dtype}"
+                )
+
+
+class SwitchesToAverage(Optimizer):
+    """Its parameters are not those to evaluate: those are their average."""
+
+    def eval(self) -> None:
+        """Write the averages to the parameters, to evaluate or save them; see the NumPy face."""
+        if self._engine is not None:
+            self._engine.inner.eval()  # type: ignore[attr-defined]
+
+    def train(self) -> None:
+        """Undo :meth:`eval`, bit for bit."""
+        if self._engine is not None:
+            self._engine.inner.train()  # type: ignore[attr-defined]
+
+
+def optimizer_class(
+    rule: type[Rules], base: type[Optimizer] = Optimizer, name: str = ""
+) -> type[Optimizer]:
     """The optimizer for torch of a rule."""
     kind = inspect.Parameter
     parameters = [
@@ -241,8 +273,8 @@ def optimizer_class(rule: type[Rules]) -> type[Optimizer]:
     keywords = {**dict.fromkeys(_REFUSED), "differentiable": False, "capturable": False}
     keywords |= {name: default for name, default in vars(Policy()).items() if name in _POLICY}
     return type(
-        rule.__name__,
-        (Optimizer,),
+        name or rule.__name__,
+        (base,),
         {
             "__module__": "fusedstep.torch",
             "__doc__": rule.__doc__,

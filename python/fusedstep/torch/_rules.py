@@ -50,5 +50,7 @@ Adam.definition = _EitherDecay(
         "options": Adam.options,
     }
 )
+
+
 for _own in (SGD, Adam):
     _own.__doc__ = getattr(fusedstep, _own.__name__).__doc__

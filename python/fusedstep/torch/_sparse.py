@@ -27,7 +27,7 @@ def tables_of(optimizer: Any, engine: Any, grads: list[Any]) -> dict[int, tuple[
                 "SparseAdam of fusedstep.torch, or a dense gradient"
             )
         group = engine.groups[group_of[i]].source
-        if rule in _BY_ROWS and group.get("weight_decay"):
+        if group.get("weight_decay"):
             raise RuntimeError("weight_decay: expected 0 with sparse gradients, as in torch")
         if (
             grad.sparse_dim() != 1
