@@ -7,7 +7,17 @@ from fusedstep._bench.contestants import OURS
 from ..harness.report import Goal
 from ..harness.results import CaseResult, if_measured, to_reference
 from .cases import ALIGNED, NATURAL, ODD, TORCH_FUSED_TOO
-from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE, TEXTBOOK
+from .names import (
+    DEEPSPEED,
+    DROP_IN,
+    FOREACH,
+    FUSED,
+    NUMBA,
+    NUMBA_ONE_ARRAY,
+    PASSED,
+    ROOFLINE,
+    TEXTBOOK,
+)
 from .ratios import is_adam, is_whole, overhead, peers
 
 
@@ -60,6 +70,8 @@ def _overhead(cases: list[CaseResult]) -> Iterator[Goal]:
     if fit := overhead(cases, OURS):
         yield Goal("overhead, bound", "µs per step", 3.0, fit.fixed, True)
         yield Goal("overhead, bound", "ns per tensor", 30.0, fit.per_tensor, True)
+    if fit := overhead(cases, DROP_IN):
+        yield Goal("overhead, fusedstep.torch", "µs per step", 12.0, fit.fixed, True)
     if fit := overhead(cases, PASSED):
         yield Goal("overhead, passed anew", "ns per tensor", 120.0, fit.per_tensor, True)
 

@@ -20,7 +20,17 @@ from fusedstep._bench.contestants import (
 )
 
 from ..harness.gate import Maker, admit
-from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, ONE_THREAD, OPTAX, TEXTBOOK
+from .names import (
+    DEEPSPEED,
+    DROP_IN,
+    FOREACH,
+    FUSED,
+    IN_BACKWARD,
+    NUMBA,
+    ONE_THREAD,
+    OPTAX,
+    TEXTBOOK,
+)
 from .opponents import numba_parallel, optax_adam
 
 BATCH = 64
@@ -201,6 +211,28 @@ def torch_adam(**options: Any) -> TorchRule:
     return rule
 
 
+def drop_in(params: Any) -> Callable[[], Any]:
+    return importlib.import_module("fusedstep.torch").Adam(params, lr=LR).step
+
+
+def in_backward(rule: TorchRule) -> TorchRule:
+    """Steps while a gradient is in cache, so that there is nothing left to do at the end."""
+
+    def each(params: Any) -> Callable[[], Any]:
+        def step_with(step: Callable[[], Any]) -> Callable[[Any], None]:
+            def hook(param: Any) -> None:
+                step()
+                param.grad = None
+
+            return hook
+
+        for param in params:
+            param.register_post_accumulate_grad_hook(step_with(rule([param])))
+        return lambda: None
+
+    return each
+
+
 def deepspeed_adam(params: Any) -> Callable[[], Any]:
     adam = importlib.import_module("deepspeed.ops.adam")
     return adam.DeepSpeedCPUAdam(params, lr=LR, adamw_mode=False).step
@@ -209,6 +241,7 @@ def deepspeed_adam(params: Any) -> Callable[[], Any]:
 TORCH_RULES: dict[str, TorchRule] = {
     OURS: fusedstep_on_torch,
     ONE_THREAD: fusedstep_on_torch,
+    DROP_IN: drop_in,
     FUSED: torch_adam(fused=True),
     FOREACH: torch_adam(foreach=True),
     DEEPSPEED: deepspeed_adam,
@@ -314,6 +347,10 @@ def numpy_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
 def torch_loops(layers: Sequence[int], with_peers: bool) -> Admitted:
     importlib.import_module("torch")
     able, left_out = admitted(_TORCH_MAKERS, len(shapes(layers)), with_peers)
+    rules = {name: TORCH_RULES[name] for name in able}
+    for name in (DROP_IN, FUSED):
+        if name in able:
+            rules[IN_BACKWARD.format(name)] = in_backward(TORCH_RULES[name])
     return {
-        name: partial(torch_loop, layers, TORCH_RULES[name], threads_of(name)) for name in able
+        name: partial(torch_loop, layers, rule, threads_of(name)) for name, rule in rules.items()
     }, left_out

@@ -4,6 +4,9 @@ from fusedstep._bench.contestants import OURS
 
 PASSED = f"{OURS}, gradients passed"
 ONE_THREAD = f"{OURS}, 1 thread"
+DROP_IN = f"{OURS}.torch"
+# One optimizer per parameter, which steps as soon as its gradient is there.
+IN_BACKWARD = "{}, in the backward pass"
 ROOFLINE = "same-stream roofline"
 TEXTBOOK = "NumPy textbook"
 IN_PLACE = "NumPy in place"

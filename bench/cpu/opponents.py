@@ -22,13 +22,14 @@ from fusedstep._bench.contestants import (
     fusedstep,
     numpy_in_place,
     numpy_textbook,
+    on_tensors,
     torch_parameters,
     torch_step,
 )
 from fusedstep._bench.gate import Tolerance
 
 from ..harness.gate import Maker
-from .names import DEEPSPEED, FOREACH, FUSED, IN_PLACE, NUMBA, OPTAX, PASSED, TEXTBOOK
+from .names import DEEPSPEED, DROP_IN, FOREACH, FUSED, IN_PLACE, NUMBA, OPTAX, PASSED, TEXTBOOK
 
 
 def roofline(states: int, average: bool = False) -> Maker:
@@ -143,9 +144,12 @@ def thinc(params: Arrays, grads: Arrays) -> Contestant:
     return Contestant(step, lambda: params, refresh)
 
 
+drop_in = on_tensors(lambda params: importlib.import_module("fusedstep.torch").Adam(params, lr=LR))
+
 ADAM = {
     OURS: Maker(fusedstep()),
     PASSED: Maker(fusedstep(bound=False)),
+    DROP_IN: Maker(drop_in),
     FUSED: Maker(torch_step("Adam", lr=LR, fused=True)),
     FOREACH: Maker(torch_step("Adam", lr=LR, foreach=True)),
     "torch for-loop": Maker(torch_step("Adam", lr=LR, foreach=False), in_quick=False),
