@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fusedstep import _core
 from fusedstep._options import check_grad_scale
@@ -114,6 +116,19 @@ class Optimizer(torch.optim.Optimizer):
         closure
             Computes the loss and its gradients anew. It is called once.
         """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or _profiler_enabled()
+        ):
+            return self._hooked_step(closure)
+        return self._plain_step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined] # else torch puts more around it than it costs
+
+    def _plain_step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -125,6 +140,9 @@ class Optimizer(torch.optim.Optimizer):
         grad_scale = getattr(self, "grad_scale", None)
         self._update(1.0 if grad_scale is None else check_grad_scale(grad_scale.item()))
         return loss
+
+    # What torch makes of a step: hooks around it, and a name for the profiler.
+    _hooked_step = torch.optim.Optimizer.profile_hook_step(_plain_step)
 
     def _update(self, scale: float) -> None:
         engine = self._engine
