@@ -91,9 +91,10 @@ def test_schedulers(name, scheduler, as_tensor):
 def test_options_may_change_between_steps():
     params, others = twins()
     ours, theirs = ft.AdamW(params), torch.optim.AdamW(others)
+    step((params, ours), (others, theirs))
     changes = [
         {"lr": 0.1},
-        {"betas": (0.5, 0.6)},
+        {"betas": [0.5, 0.6]},
         {"weight_decay": 0.5, "eps": 1e-3},
         {"maximize": True},
     ]

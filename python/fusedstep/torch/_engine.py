@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,24 +30,34 @@ def plain(value: Any) -> Any:
     return value
 
 
-@dataclass
 class _Group:
     """A group of which some parameters are stepped over."""
 
-    source: dict[str, Any]
-    names: tuple[str, ...]  # of the options
-    seen: tuple[Any, ...]  # their latest values
-    follows: bool  # whether a tensor is among them, which may be written to
+    def __init__(self, source: dict[str, Any], names: Sequence[str]) -> None:
+        self.source = source
+        self._names = tuple(names)  # of the options
+        self.look()
 
-    def values(self) -> tuple[Any, ...]:
+    def look(self) -> None:
+        """Remember the values of the options."""
+        values = self._values()
+        self.seen = plain(values)
+        # Tensors may be written to, and lists: they are looked into at each step.
+        self._is_plain = not _has_tensor(values) and self.seen == values
+
+    def _values(self) -> tuple[Any, ...]:
         source = self.source
-        return tuple([source[name] for name in self.names])
+        return tuple([source[name] for name in self._names])
 
-    def changed(self) -> bool:
-        now = self.values()
-        if self.follows:
-            now = plain(now)
-        return now != self.seen
+    def has_changed(self) -> bool:
+        """Whether an option has another value than it had."""
+        now = self._values()
+        return bool((now if self._is_plain else plain(now)) != self.seen)
+
+    def changes(self) -> dict[str, Any]:
+        """The options that have other values than they had."""
+        now = zip(self._names, plain(self._values()), self.seen, strict=True)
+        return {name: new for name, new, old in now if new != old}
 
 
 class Engine:
@@ -97,10 +106,7 @@ class Engine:
                 held[name] = arrays
                 counters.append(steps)
             if own:
-                names = tuple(rule.options)
-                seen = tuple(options.values())
-                raw = tuple(group[name] for name in names)
-                self.groups.append(_Group(group, names, seen, raw is not seen and _has_tensor(raw)))
+                self.groups.append(_Group(group, [*rule.options]))
                 nests.append({"params": own, **options})
         self.inner = cls.__new__(cls)
         self.inner._construct(nests, {"lr": 0.0, "pipeline": dict(policy)} | _first(nests), held)
@@ -147,41 +153,39 @@ class Engine:
         if self._counted != self.steps.tobytes():
             self._set_counters()
         for group in self.groups:  # not any(), whose generator costs more than the rest
-            if group.changed():
+            if group.has_changed():
                 return self._follow_groups()
         return True
 
     def _follow_groups(self) -> bool:
-        inner, rates = self.inner._engine.groups, {}
-        values = []
-        for k, (group, own) in enumerate(zip(self.groups, inner, strict=True)):
-            raw = group.values()
-            now = plain(raw)
-            changes = {
-                name: new
-                for name, new, old in zip(group.names, now, group.seen, strict=True)
-                if new != old
+        """Take the options of the groups; False where they need other state."""
+        inner, all_values, is_rate_alone = self.inner._engine.groups, [], True
+        for group, own in zip(self.groups, inner, strict=True):
+            rule, changes = own._rule, group.changes()
+            # Of a rule whose state started from the rate, too: schedulers set it.
+            rate = {
+                name: rule.options[name].check(changes.pop(name))
+                for name in ("lr",)
+                if name in changes
             }
-            if "lr" in changes:
-                rates[k] = own._rule.options["lr"].check(changes.pop("lr"))
-            if changes:
-                new = own._rule.changed(dict(own), changes)
-                if own._rule.states(new) != own.state_names or any(
-                    name in _formats.STORAGE_OPTIONS for name in changes
-                ):
-                    return False
-                if own._rule.initial_state(new) != own._rule.initial_state(own):
-                    return False
-                values.append(own.check_update(changes))
-            else:
-                values.append(dict(own))
-        if any(new != dict(own) for new, own in zip(values, inner, strict=True)):
-            replace(inner, values, self.core.set_groups)
-        if rates:
-            self.core.set_rates([*rates], [*rates.values()])
+            values = rule.changed(dict(own), changes)
+            if (
+                rule.states(values) != own.state_names
+                or rule.initial_state(values) != rule.initial_state(own)
+                or not changes.keys().isdisjoint(_formats.STORAGE_OPTIONS)
+            ):
+                return False
+            all_values.append({**own.check_update(changes), **rate})
+            is_rate_alone = is_rate_alone and not changes
+        if is_rate_alone:
+            rates = [values["lr"] for values in all_values]
+            self.core.set_rates([*range(len(inner))], rates)
+            for own, rate in zip(inner, rates, strict=True):
+                own._values["lr"] = own._rate = rate
+        else:
+            replace(inner, all_values, self.core.set_groups)
         for group in self.groups:
-            raw = group.values()
-            group.seen, group.follows = plain(raw), _has_tensor(raw)
+            group.look()
         return True
 
     def _set_counters(self) -> None:
