@@ -12,6 +12,7 @@ optimizers do: docs/torch.md says what is covered and how it is tested.
 
 import fusedstep
 from fusedstep.torch import _rules
+from fusedstep.torch._deepspeed import DeepSpeedCPUAdam
 from fusedstep.torch._optimizer import (
     Optimizer,
     StepsOverRows,
@@ -55,6 +56,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "DeepSpeedCPUAdam",
     "Lion",
     "Momentum",
     "NAdam",

@@ -56,6 +56,8 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[type[Rules]]
     is_sparse: ClassVar[bool] = False
+    _signature: ClassVar[inspect.Signature]
+    _engine_class: ClassVar[type[Engine]] = Engine
     _step_supports_amp_scaling = True
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
@@ -80,9 +82,9 @@ class Optimizer(torch.optim.Optimizer):
     def _bound(cls, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name, with defaults."""
         try:
-            bound = cls.__signature__.bind(None, *args, **options)  # type: ignore[attr-defined]
+            bound = cls._signature.bind(None, *args, **options)
         except TypeError:
-            known = [*cls.__signature__.parameters][1:]  # type: ignore[attr-defined]
+            known = [*cls._signature.parameters][1:]
             if unknown := [name for name in options if name not in known]:
                 raise TypeError(
                     f"{cls.__name__}: got {', '.join(map(repr, unknown))}; expected options among "
@@ -170,7 +172,9 @@ class Optimizer(torch.optim.Optimizer):
         """An engine for the parameters and the state as they are now."""
         self._engine = None
         with torch.no_grad():
-            engine = Engine(self.rule, self._policy, self.param_groups, self.state, present)
+            engine = self._engine_class(
+                self.rule, self._policy, self.param_groups, self.state, present
+            )
         self._engine = engine
         self._is_odd = not engine.is_plain
         return engine
@@ -242,7 +246,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def _defaults(self) -> dict[str, Any]:
-        parameters = self.__signature__.parameters.values()  # type: ignore[attr-defined]
+        parameters = self._signature.parameters.values()
         return {p.name: p.default for p in parameters if p.name not in ("params", *_POLICY)}
 
 
@@ -290,6 +294,13 @@ def optimizer_class(
     ]
     keywords = {**dict.fromkeys(_REFUSED), "differentiable": False, "capturable": False}
     keywords |= {name: default for name, default in vars(Policy()).items() if name in _POLICY}
+    signature = inspect.Signature(
+        [
+            kind("params", kind.POSITIONAL_OR_KEYWORD),
+            *parameters,
+            *(kind(n, kind.KEYWORD_ONLY, default=d) for n, d in keywords.items()),
+        ]
+    )
     return type(
         name or rule.__name__,
         (base,),
@@ -297,12 +308,7 @@ def optimizer_class(
             "__module__": "fusedstep.torch",
             "__doc__": rule.__doc__,
             "rule": rule,
-            "__signature__": inspect.Signature(
-                [
-                    kind("params", kind.POSITIONAL_OR_KEYWORD),
-                    *parameters,
-                    *(kind(n, kind.KEYWORD_ONLY, default=d) for n, d in keywords.items()),
-                ]
-            ),
+            "_signature": signature,
+            "__signature__": signature,
         },
     )

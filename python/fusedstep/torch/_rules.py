@@ -12,7 +12,7 @@ from fusedstep._options import Number, Option, Switch
 from fusedstep._rule import Rule
 from fusedstep._specs import GroupOptions
 
-__all__ = ["SGD", "Adam"]
+__all__ = ["SGD", "Adam", "DeepSpeedAdam"]
 
 
 class SGD(fusedstep.SGD):
@@ -52,5 +52,13 @@ Adam.definition = _EitherDecay(
 )
 
 
+class DeepSpeedAdam(Adam):
+    """:class:`Adam` of which a group may leave the moments uncorrected: its engine sees to that."""
+
+    _corrected = Option("bias_correction", Switch(), True)
+    options = MappingProxyType({**Adam.options, _corrected.name: _corrected})
+
+
+DeepSpeedAdam.definition = replace(Adam.definition, options=DeepSpeedAdam.options)
 for _own in (SGD, Adam):
     _own.__doc__ = getattr(fusedstep, _own.__name__).__doc__
