@@ -13,6 +13,7 @@ optimizers do: docs/torch.md says what is covered and how it is tested.
 import fusedstep
 from fusedstep.torch import _rules
 from fusedstep.torch._deepspeed import DeepSpeedCPUAdam
+from fusedstep.torch._offload import CPUOffload
 from fusedstep.torch._optimizer import (
     Optimizer,
     StepsOverRows,
@@ -56,6 +57,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "CPUOffload",
     "DeepSpeedCPUAdam",
     "Lion",
     "Momentum",
