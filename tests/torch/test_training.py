@@ -52,7 +52,27 @@ def test_grad_scaler(unscale):
         scales.append(scaler.get_scale())
     assert scales[0] == scales[1]
     assert_close(both[0][0], both[1][0])
+    for param, other in zip(both[0][0].parameters(), both[1][0].parameters(), strict=True):
+        torch.testing.assert_close(param.grad, other.grad)  # unscaled
     assert both[0][1].state[next(both[0][0].parameters())]["step"] == 5
+
+
+def test_a_step_that_is_given_scale_and_found_inf():
+    both = sides()
+    for net, _ in both:
+        loss_of(net).backward()
+    ours = both[0][1]
+    for param in both[0][0].parameters():
+        param.grad *= 8.0
+    ours.grad_scale, ours.found_inf = torch.tensor(8.0), torch.tensor(0.0)
+    for _, opt in both:
+        opt.step()
+    assert_close(both[0][0], both[1][0])
+    ours.found_inf = torch.tensor(1.0)
+    before = copy.deepcopy(both[0][0])
+    ours.step()
+    assert not ours.result.applied
+    assert_close(both[0][0], before, rtol=0, atol=0)
 
 
 def test_autocast():

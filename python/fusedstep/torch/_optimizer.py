@@ -58,7 +58,9 @@ class Optimizer(torch.optim.Optimizer):
     is_sparse: ClassVar[bool] = False
     _signature: ClassVar[inspect.Signature]
     _engine_class: ClassVar[type[Engine]] = Engine
-    _step_supports_amp_scaling = True
+    # GradScaler then unscales the gradients while it looks for infinity, in one sweep; otherwise it
+    # would make that sweep all the same, and leave them scaled.
+    _step_supports_amp_scaling = False
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
         given = self._bound(args, options)
@@ -135,7 +137,7 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        found_inf = getattr(self, "found_inf", None)  # which GradScaler sets
+        found_inf = getattr(self, "found_inf", None)  # by GradScaler's protocol, as grad_scale
         if found_inf is not None and found_inf.item():
             self._result = StepResult(applied=False, grad_norm=None)
             return loss
