@@ -1,6 +1,7 @@
 """CPUOffload: as the optimizer that it offloads, on parameters that are anywhere."""
 
 import copy
+import inspect
 
 import pytest
 
@@ -74,6 +75,10 @@ def test_narrow_parameters_are_float32_ones_rounded_at_each_step(cls, dtype, dev
             master.grad = param.grad.float().cpu()
         other.step()
         assert_same(params, [master.detach().to(dtype) for master in masters])
+
+
+def test_it_is_adamw_unless_told_otherwise():
+    assert inspect.signature(CPUOffload).parameters["optimizer_class"].default is fst.AdamW
 
 
 def test_parameters_without_gradient_do_not_take_part():

@@ -9,13 +9,17 @@ from typing import Any
 
 import torch
 
+import fusedstep
 from fusedstep._engine import HoldsEngine
 from fusedstep._options import Number
 from fusedstep._pipeline import StepResult
 from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
 from fusedstep.torch._optimizer import Optimizer
+from fusedstep.torch._optimizer import optimizer_class as class_of
 
 __all__ = ["CPUOffload"]
+
+_AdamW = class_of(fusedstep.AdamW)
 
 _MASTER = "master"
 # Options with which a step depends on all gradients.
@@ -63,16 +67,12 @@ class CPUOffload(HoldsEngine, torch.optim.Optimizer):
     def __init__(
         self,
         params: Any,
-        optimizer_class: Callable[..., torch.optim.Optimizer] | None = None,
+        optimizer_class: Callable[..., torch.optim.Optimizer] = _AdamW,
         *,
         offload_gradients: bool = False,
         bucket_cap_mb: float = 25.0,
         **kwargs: Any,
     ) -> None:
-        if optimizer_class is None:
-            from fusedstep.torch import AdamW
-
-            optimizer_class = AdamW
         self._capacity = int(Number().check("bucket_cap_mb", bucket_cap_mb) * 2**20)
         self._offload_gradients = bool(offload_gradients)
         self._make: Callable[..., torch.optim.Optimizer] = partial(optimizer_class, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -286,6 +287,7 @@ class SwitchesToAverage(Optimizer):
             self._engine.inner.train()  # type: ignore[attr-defined]
 
 
+@cache  # so that there is one class for a rule
 def optimizer_class(
     rule: type[Rules], base: type[Optimizer] = Optimizer, name: str = ""
 ) -> type[Optimizer]:
