@@ -9,7 +9,7 @@ from killed import ends, same
 torch = pytest.importorskip("torch")
 accelerate = pytest.importorskip("accelerate", reason="Accelerate is not installed")
 
-import fusedstep.torch  # noqa: E402 - needs torch
+import fusedstep.torch
 
 CLASSES = [
     cls

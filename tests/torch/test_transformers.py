@@ -38,6 +38,8 @@ trainer = transformers.Trainer(
         folder,
         max_steps=10,
         save_steps=5,
+        eval_strategy="steps",
+        eval_steps=5,
         per_device_train_batch_size=4,
         gradient_accumulation_steps=2,
         weight_decay=0.1,
@@ -47,6 +49,7 @@ trainer = transformers.Trainer(
         disable_tqdm=True,
     ),
     train_dataset=[{"input_ids": row, "labels": row} for row in rows],
+    eval_dataset=[{"input_ids": row, "labels": row} for row in rows[:4]],
     callbacks=[Kill()],
     OPTIMIZER
 )
@@ -63,9 +66,16 @@ PAIR = """
 CLASS = """
     optimizer_cls_and_kwargs=(fusedstep.torch.AdamW, {"lr": 1e-2, "state_dtype": "8bit"}),
 """
+SWITCHES = """  # saves what it has evaluated: the average
+    optimizer_cls_and_kwargs=(fusedstep.torch.ScheduleFreeAdamW, {"lr": 1e-2}),
+"""
 
 
-@pytest.mark.parametrize(("optimizer", "decays"), [(PAIR, [0.01]), (CLASS, [0.1, 0.0])])
+@pytest.mark.parametrize(
+    ("optimizer", "decays"),
+    [(PAIR, [0.01]), (CLASS, [0.1, 0.0]), (SWITCHES, [0.1, 0.0])],
+    ids=["pair", "class", "schedule-free"],
+)
 def test_a_killed_run_is_resumed_to_the_same_bits(optimizer, decays, tmp_path):
     whole, resumed = ends(RUN.replace("OPTIMIZER", optimizer.strip()), tmp_path)
     assert same(whole, resumed)

@@ -274,17 +274,42 @@ class StepsOverRows(Optimizer):
 
 
 class SwitchesToAverage(Optimizer):
-    """Its parameters are not those to evaluate: those are their average."""
+    """Its parameters are not those to evaluate: those are their average.
 
+    While they hold it, the state keeps what they were trained to, as ``"y"``: what is saved then
+    can be trained further too.
+    """
+
+    @torch.no_grad()
     def eval(self) -> None:
-        """Write the averages to the parameters, to evaluate or save them; see the NumPy face."""
-        if self._engine is not None:
-            self._engine.inner.eval()  # type: ignore[attr-defined]
+        """Write the averages to the parameters, to evaluate or save them; steps are refused then.
 
+        A second call changes nothing.
+        """
+        if not self.state or self._in_eval():
+            return
+        engine = self._renewed([False for group in self.param_groups for _ in group["params"]])
+        for form in engine.forms:
+            self.state[form.param]["y"] = form.param.detach().clone()
+        engine.inner.eval()  # type: ignore[attr-defined]
+        for form in engine.forms:
+            form.write_back()
+        self._engine = None
+
+    @torch.no_grad()
     def train(self) -> None:
-        """Undo :meth:`eval`, bit for bit."""
-        if self._engine is not None:
-            self._engine.inner.train()  # type: ignore[attr-defined]
+        """Undo :meth:`eval`, bit for bit. A second call changes nothing."""
+        for param, own in self.state.items():
+            if "y" in own:
+                param.copy_(own.pop("y"))
+
+    def _in_eval(self) -> bool:
+        return any("y" in own for own in self.state.values())
+
+    def _update(self, scale: float) -> None:
+        if self._in_eval():
+            raise RuntimeError("cannot call step() between eval() and train()")
+        super()._update(scale)
 
 
 @cache  # so that there is one class for a rule
