@@ -113,6 +113,7 @@ torch.save([model.state_dict(), opt.state_dict(), schedule.state_dict()], folder
 """
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_is_resumed_to_the_same_bits(tmp_path):
     whole, resumed = ends(RUN, tmp_path)
     assert same(whole, resumed)

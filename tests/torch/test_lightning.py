@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 if importlib.util.find_spec("lightning") is None:  # its import takes seconds
     pytest.skip("Lightning is not installed", allow_module_level=True)
 
+pytestmark = pytest.mark.exhaustive
 RUN = """
 import os, signal, sys
 from pathlib import Path
