@@ -3,7 +3,12 @@
 import copy
 import functools
 import inspect
+import json
 import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -208,3 +213,32 @@ def test_what_cannot_be_done_is_refused():
     elsewhere.grad = torch.empty(3, device="meta")
     with pytest.raises(AssertionError, match=r"params\[0\]: expected a tensor on the CPU.* meta"):
         ours([elsewhere]).step()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_zero_offload_trains_as_with_deepspeeds_own(theirs, dtype, tmp_path):
+    def trained(cls):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        script = Path(__file__).with_name("zero_offload.py")
+        target = f"{cls.__module__}.{cls.__name__}"
+        done = subprocess.run(
+            [sys.executable, script, target, dtype, port, tmp_path / target],
+            env={**os.environ, "LOCAL_RANK": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(next(line for line in done.stdout.splitlines() if line[:1] == "{"))
+
+    own, expected = trained(ours), trained(theirs)
+    assert own["optimizer"]
+    assert not expected["optimizer"]
+    assert own["losses"] == pytest.approx(
+        expected["losses"], rel=1e-2 if dtype == "bfloat16" else 1e-4
+    )
+    assert own["losses"][-1] < own["losses"][0] / 2
+    assert own["resumed"] == own["onwards"]
