@@ -13,7 +13,8 @@ from fusedstep import _core, _formats
 from fusedstep._group import replace
 from fusedstep._rule import Rule
 from fusedstep.optimizer import Optimizer
-from fusedstep.torch._forms import DTYPES, Form, as_numpy
+from fusedstep.torch._forms import DTYPES, Form, as_numpy, name_of
+from fusedstep.torch._shards import refuse_shards
 
 __all__ = ["Engine", "plain"]
 
@@ -76,6 +77,7 @@ class Engine:
     ) -> None:
         """Take the parameters of the groups that are `wanted`, or have state."""
         rule = cls.definition
+        refuse_shards(rule, policy, groups)
         self.params: list[torch.Tensor] = []  # of all groups
         self.numbers: list[int] = []  # of those that are stepped over
         self.waiting: list[int] = []  # of those that are not yet
@@ -96,7 +98,7 @@ class Engine:
                 if not (wanted[number] or entry):
                     self.waiting.append(number)
                     continue
-                name = _name(group, k, i)
+                name = name_of(group, k, i)
                 form = Form.of(param)
                 own[name] = form.array
                 self.numbers.append(number)
@@ -173,6 +175,7 @@ class Engine:
                 rule.states(values) != own.state_names
                 or rule.initial_state(values) != rule.initial_state(own)
                 or not changes.keys().isdisjoint(_formats.STORAGE_OPTIONS)
+                or ("max_grad_norm" in changes and not self.is_plain)  # shards cannot have it
             ):
                 return False
             all_values.append({**own.check_update(changes), **rate})
@@ -213,11 +216,6 @@ def _has_tensor(values: Sequence[Any]) -> bool:
         for value in values
         for one in (value if isinstance(value, (tuple, list)) else (value,))
     )
-
-
-def _name(group: Mapping[str, Any], k: int, i: int) -> str:
-    names = group.get("param_names")
-    return str(names[i]) if names else f"param_groups[{k}]['params'][{i}]"
 
 
 def _layouts(

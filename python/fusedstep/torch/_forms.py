@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Form", "as_numpy", "as_tensor"]
+__all__ = ["DTYPES", "Form", "as_numpy", "as_tensor", "is_shard", "name_of"]
 
 # What is not stored as it is computed, as tensors.
 DTYPES = {
@@ -70,6 +70,8 @@ class Form:
         """A gradient of the parameter as the core reads it: a copy where it lies otherwise."""
         if self.is_plain and grad.stride() == self.array.stride() and not grad.is_neg():
             return grad
+        if getattr(grad, "placements", None) != getattr(self.param, "placements", None):
+            grad = grad.redistribute(placements=self.param.placements)  # type: ignore[attr-defined]
         grad = _local(grad).detach().resolve_conj().resolve_neg()
         if grad.is_complex():
             grad = torch.view_as_real(grad)
@@ -97,8 +99,10 @@ class Form:
     def state(self, array: NDArray[Any], layout: str) -> torch.Tensor:
         """An array beside the parameter as users see it: in the parameter's form, if it has one."""
         tensor = as_tensor(array, layout)
-        if self.is_plain or tuple(array.shape) != tuple(self.array.shape):
+        if self.is_plain:
             return tensor
+        if tuple(array.shape) != tuple(self.array.shape):  # one number per row, or per block
+            return _like(tensor, self.param) if is_shard(self.param) else tensor
         if self.axes is not None:
             inverse = sorted(range(len(self.axes)), key=lambda axis: self.axes[axis])  # type: ignore[index]
             tensor = tensor.permute(inverse)
@@ -138,24 +142,37 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or tensor.permute(*range(tensor.ndim - 1, -1, -1)).is_contiguous()
 
 
+def name_of(group: Mapping[str, Any], k: int, i: int) -> str:
+    """The name for messages of parameter `i` of group `k`."""
+    names = group.get("param_names")
+    return str(names[i]) if names else f"param_groups[{k}]['params'][{i}]"
+
+
+def is_shard(param: Any) -> bool:
+    """Whether other processes have other parts of the parameter, which then is a DTensor."""
+    placements = getattr(param, "placements", ())
+    return any(
+        not placement.is_replicate() and param.device_mesh.size(axis) > 1
+        for axis, placement in enumerate(placements)
+    )
+
+
 def _local(tensor: torch.Tensor) -> torch.Tensor:
     """The local shard of a DTensor; other tensors are what they are."""
-    local = getattr(tensor, "_local_tensor", tensor)
-    return tensor if local is tensor else local
+    local: torch.Tensor = getattr(tensor, "_local_tensor", tensor)
+    wait = getattr(local, "wait", None)  # of what a collective has not delivered yet
+    return local if wait is None else wait()
 
 
 def _like(tensor: torch.Tensor, param: Any) -> torch.Tensor:
-    """A DTensor of this shard where the parameter is one."""
+    """A DTensor of this shard, of the parameter's first axes, where the parameter is one."""
     if not hasattr(param, "_local_tensor"):
         return tensor
     from torch.distributed.tensor import DTensor
 
+    shape = param.shape[: tensor.ndim]
+    stride = param.stride() if shape == param.shape else torch.empty(shape, device="meta").stride()
     made: torch.Tensor = DTensor.from_local(
-        tensor,
-        param.device_mesh,
-        param.placements,
-        run_check=False,
-        shape=param.shape,
-        stride=param.stride(),
+        tensor, param.device_mesh, param.placements, run_check=False, shape=shape, stride=stride
     )
     return made

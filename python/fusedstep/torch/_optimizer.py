@@ -17,6 +17,7 @@ from fusedstep._pipeline import Policy, StepResult
 from fusedstep.optimizer import Optimizer as Rules
 from fusedstep.torch._engine import Engine, plain
 from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
+from fusedstep.torch._shards import refuse_shards
 from fusedstep.torch._sparse import tables_of
 
 __all__ = ["Optimizer", "optimizer_class"]
@@ -103,6 +104,7 @@ class Optimizer(torch.optim.Optimizer):
         group = self.param_groups[-1]
         try:
             self.rule.definition.check({name: plain(group[name]) for name in self.rule.options})
+            refuse_shards(self.rule.definition, self._policy, self.param_groups)
         except (TypeError, ValueError):
             del self.param_groups[-1]
             raise
