@@ -24,7 +24,7 @@ def theirs():
     """DeepSpeed's class, which compiles its kernels at first use."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("DS_SKIP_CUDA_CHECK", "1")
-    pytest.importorskip("deepspeed")
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
     import cpuinfo
     from deepspeed.ops.adam import DeepSpeedCPUAdam
 
