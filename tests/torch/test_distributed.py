@@ -206,6 +206,8 @@ def test_state_before_the_first_step(crew):
 
 def test_the_example_goes_on_in_another_number_of_processes(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "torch_fsdp2.py"
+    if not script.exists():
+        pytest.skip("the examples are not here")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     lines = []
     for count, steps in ((2, 20), (3, 40)):
