@@ -13,10 +13,8 @@ import fusedstep.torch
 
 CLASSES = [
     cls
-    for cls in vars(fusedstep.torch).values()
-    if isinstance(cls, type)
-    and issubclass(cls, fusedstep.torch.Optimizer)
-    and cls is not fusedstep.torch.Optimizer
+    for cls in (getattr(fusedstep.torch, name) for name in fusedstep.torch.__all__)
+    if issubclass(cls, fusedstep.torch.Optimizer) and cls is not fusedstep.torch.Optimizer
 ]
 X = torch.linspace(-1.0, 1.0, 64).reshape(16, 4)
 Y = X.sum(1, keepdim=True)
