@@ -32,6 +32,7 @@ from training_together import (
     values_of,
 )
 
+pytestmark = pytest.mark.xdist_group("crew")
 both = pytest.mark.parametrize("count", [2, 3])
 
 
