@@ -1,8 +1,10 @@
 """Training runs that are killed, and resumed in another process."""
 
 import signal
+import subprocess
+import sys
 
-from interpreters import python
+from interpreters import environment
 
 
 def ends(script, folder):
@@ -16,7 +18,14 @@ def ends(script, folder):
     whole, resumed = folder / "whole", folder / "resumed"
     for place, kill_at in ((whole, 0), (resumed, 7), (resumed, 0)):
         place.mkdir(exist_ok=True)
-        done = python(script, str(place), str(kill_at))
+        done = subprocess.run(
+            [sys.executable, "-c", script, place, str(kill_at)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=600,  # trainers import much
+            env=environment(),
+        )
         expected = -signal.SIGKILL if kill_at else 0
         assert done.returncode == expected, done.stdout[-2000:] + done.stderr[-4000:]
         assert (place / "end.pt").exists() == (kill_at == 0)

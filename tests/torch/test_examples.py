@@ -22,7 +22,7 @@ def test_the_loss_falls(path):
     if path.stem == "hf_trainer" and importlib.util.find_spec("transformers") is None:
         pytest.skip("Transformers is not installed")
     done = subprocess.run(
-        [sys.executable, path], check=False, capture_output=True, text=True, timeout=300
+        [sys.executable, path], check=False, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-4000:]
     losses = [float(loss) for loss in re.findall(r"loss (\d\S*)", done.stdout)]
