@@ -55,10 +55,10 @@ that is added to it) and ``t`` the number of its step, from 1.
 """
 
 _FUNCTION: Mapping[str, str] = {
-    "param": "The array to update in place.",
+    "param": "The array to update in place, or a list of arrays; then all below are lists, too.",
     "grad": "Its gradient, with the same shape and memory order; as for an optimizer.",
     "*states": "The state arrays, updated in place, in the order of the notes below.",
-    "step": "The number of this update, from 1.",
+    "step": "The number of this update, from 1; for lists one number, or a list.",
 }
 
 _TITLE = "Parameters\n----------\n"

@@ -13,10 +13,10 @@ from fusedstep._group import Group
 from fusedstep._messages import listed, printable, shown, some
 from fusedstep._spaces.space import Kind
 
-__all__ = ["FORMAT", "Expected", "Snapshot"]
+__all__ = ["FORMAT", "MAX_STEP", "Expected", "Snapshot"]
 
 FORMAT = 1  # of Snapshot, and of the dict that Optimizer.state_dict returns
-_MAX_STEP = 2**63 - 1
+MAX_STEP = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _differs(saved: object, expected: object) -> bool:
 
 
 def _compare_counter(what: str, saved: object, found: list[str]) -> None:
-    if not (is_integer(saved) and 0 <= int(saved) <= _MAX_STEP):
+    if not (is_integer(saved) and 0 <= int(saved) <= MAX_STEP):
         found.append(f"{what}: expected an integer from 0 to 2**63 - 1, got {shown(saved)}")
 
 

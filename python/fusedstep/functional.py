@@ -9,23 +9,31 @@ The caller allocates the state arrays, with the initial values in the docstring 
 unless it says otherwise), and passes them in the order given there. ``step`` is the number of this
 update, from 1. State is float32, or float64 beside a float64 parameter; a bfloat16 or float16
 parameter is rounded to nearest. Narrow state, and parameters that lose nothing, are for optimizers.
+
+Many arrays take one call, all or nothing, with lists in place of arrays, and one number of the
+update or a list of them::
+
+    fusedstep.functional.adam(params, grads, exp_avgs, exp_avg_sqs, step=[1, 1, 5], lr=1e-3)
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from fusedstep._autograd import note_written, tensors_among
-from fusedstep._checks import as_integer
+from fusedstep._checks import as_integer, is_integer
 from fusedstep._definition import registry
 from fusedstep._docstring import of_function
 from fusedstep._engine import Engine
 from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._messages import listed, shown
+from fusedstep._snapshot import MAX_STEP
 from fusedstep._spaces.choose import space_of
-from fusedstep._tree import Tree
+from fusedstep._tree import Nest, Tree
 from fusedstep.optimizer import Optimizer
 
 
@@ -54,10 +62,16 @@ class RuleFunction:
         )
 
     def __call__(
-        self, param: object, grad: object, /, *states: object, step: int, **options: Any
+        self,
+        param: object,
+        grad: object,
+        /,
+        *states: object,
+        step: int | Sequence[int],
+        **options: Any,
     ) -> None:
-        """Update in place; raises what the class's constructor and step raise."""
-        rule, count = self._rule, as_integer("step", step, 1, 2**63 - 1)
+        """Update in place, one array or lists of them; raises what the class's constructor and step raise."""
+        rule = self._rule
         if named := [name for name in options if name in rule.info.states[-1]]:
             raise TypeError(
                 f"{rule.name}: expected states by position, {rule.name}(param, grad, "
@@ -79,17 +93,42 @@ class RuleFunction:
                 f"{rule.name}: expected {len(expected)} states ({', '.join(expected)}), "
                 f"got {len(states)}"
             )
-        if grad is None:
-            raise TypeError("gradient of 'param': expected an array, got None")
-        engine = Engine(rule.name, space_of(["param"], [param]))
-        buffers = dict(zip(expected, states, strict=True))
-        engine.add(Tree.leaf(param), [group_options], [buffers])
-        engine.core.set_counters(0, [count - 1])
-        engine.core.step([grad])
-        note_written(tensors_among([param, *states]))
+        is_list = isinstance(param, (list, tuple))
+        tree = Tree([Nest("", param)]) if is_list else Tree.leaf(param)
+        each = _one_each if is_list else _only_one
+        grads = each(tree, "gradients", grad)
+        columns = [each(tree, *own) for own in zip(expected, states, strict=True)]
+        steps = [step] * len(grads) if is_integer(step) else each(tree, "step", step)
+        counts = [as_integer("step", number, 1, MAX_STEP) - 1 for number in steps]
+        for name, own in zip(tree.names, grads, strict=True):
+            if own is None:
+                raise TypeError(f"gradient of {shown(name)}: expected an array, got None")
+        engine = Engine(rule.name, space_of(tree.names, tree.leaves))
+        buffers = [
+            {name: column[i] for name, column in zip(expected, columns, strict=True)}
+            for i in range(len(grads))
+        ]
+        engine.add(tree, [group_options], buffers)
+        engine.core.set_counters(0, counts)
+        engine.core.step(grads)
+        note_written(tensors_among([*tree.leaves, *chain(*columns)]))
 
     def __repr__(self) -> str:
         return f"<fusedstep.functional.{self.__name__}>"
+
+
+def _only_one(tree: Tree, what: str, given: object) -> list[Any]:  # noqa: ARG001
+    return [given]
+
+
+def _one_each(tree: Tree, what: str, given: object) -> list[Any]:
+    """What is given for each parameter, or TypeError."""
+    count = len(tree.names)
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"{what}: expected a list of {count}, one a parameter, got {shown(given)}")
+    if len(given) != count:
+        raise TypeError(f"{what}: expected {count}, one a parameter, got {len(given)}")
+    return [*given]
 
 
 @cache
