@@ -27,16 +27,12 @@ BufferRequest::Buffer buffer_beside(const HostArray& model, const Layout& layout
 py::array array_at(std::byte* address, const HostArray& model, const Layout& layout,
                    const py::capsule& owner) {
   const std::size_t item = bytes_of(layout.format, 1);
-  const bool is_fortran = (model.order & kC) == 0;
-  Sizes shape =
-      layout.is_scales ? Sizes{py::ssize_t(layout.size(model.size))} : model_of(model).shape;
-  if (is_fortran) std::reverse(shape.begin(), shape.end());
-  Sizes strides = c_strides(shape, item);
-  if (is_fortran) {
-    std::reverse(shape.begin(), shape.end());
-    std::reverse(strides.begin(), strides.end());
-  }
-  return py::array(py::dtype(held_dtype(layout.format)), shape, strides, address, owner);
+  const py::dtype dtype(held_dtype(layout.format));
+  if (layout.is_scales)
+    return py::array(dtype, Sizes{py::ssize_t(layout.size(model.size))}, address, owner);
+  const Model like = model_of(model);
+  return py::array(dtype, like.shape, dense_strides(like.shape, like.strides, item), address,
+                   owner);
 }
 
 py::capsule owner_of(std::shared_ptr<Arena> arena) {

@@ -14,7 +14,7 @@ void bind_methods(Class& c) {
       .def_property_readonly("tensor_count", &Bound::tensor_count)
       .def("set_group", &Bound::set_group, py::arg("index"), py::arg("options"), assignments)
       .def("set_groups", &Bound::set_groups, py::arg("options"), assignments)
-      .def("set_rates", &Bound::set_rates, py::arg("groups"), py::arg("rates"))
+      .def("set_rates", &Bound::set_rates, py::arg("groups"), py::arg("rates"), assignments)
       .def("set_policy", &Bound::set_policy, py::arg("skip_nonfinite"),
            py::arg("error_if_nonfinite"), py::arg("clip_per_group"), py::arg("ema_decay"),
            py::arg("seed") = 0)

@@ -16,6 +16,12 @@ std::string how_to_convert(const Description& array, Format to) {
   return std::string(": use .astype(np.") + name_of(to) + ")";
 }
 
+// The same, of an array that should be in C order.
+std::string how_to_order(const Description& array) {
+  const bool is_tensor = is_torch(array.source ? array.source : array.owner);
+  return is_tensor ? ": use .contiguous()" : "";
+}
+
 [[noreturn]] void refuse_dtype(const Description& array, const Expected& expected,
                                const Subject& subject) {
   const std::string dtype = "dtype " + formats_text(expected.formats, expected.as_bits);
@@ -70,14 +76,17 @@ Format check_array(const Description& array, const Expected& expected, const Sub
     refuse(PyExc_ValueError, subject, "shape " + tuple_text(like->shape) + " like " + subject.like,
            tuple_text(array.shape));
   if (expected.writeable && !array.is_writeable) refuse_read_only(subject);
-  if (like == nullptr && array.order == 0)
-    refuse(PyExc_ValueError, subject, "a contiguous array (C or Fortran order)",
+  if (like == nullptr &&
+      !is_dense(array.shape.data(), array.strides.data(), array.shape.size(), array.item))
+    refuse(PyExc_ValueError, subject, "a contiguous array (its axes in any order)",
            array.layout_text());
-  if (like != nullptr && (array.order & like->order) == 0)
-    refuse(PyExc_ValueError, subject,
-           std::string("a contiguous array in ") + ((like->order & kC) != 0 ? "C" : "Fortran") +
-               " order like " + subject.like,
-           array.layout_text());
+  if (like != nullptr &&
+      !are_alike(array.shape, array.strides, array.item, like->strides, like->item))
+    refuse(
+        PyExc_ValueError, subject,
+        order_text(like->shape, dense_strides(like->shape, like->strides, array.item), array.item) +
+            " like " + subject.like,
+        array.layout_text() + ((like->order & kC) != 0 ? how_to_order(array) : ""));
   check_memory(array, subject);
   return *format;
 }
@@ -95,7 +104,10 @@ void refuse_device(int device, int expected, const std::string& like, const Subj
 
 void refuse_rows(const Model& param, const Subject& subject, const std::string& what_for) {
   refuse(PyExc_ValueError, subject, "an array of rows in C order for " + what_for,
-         "shape " + tuple_text(param.shape) + ((param.order & kC) != 0 ? "" : " in Fortran order"));
+         "shape " + tuple_text(param.shape) +
+             ((param.order & kC) != 0         ? ""
+              : (param.order & kFortran) != 0 ? " in Fortran order"
+                                              : " with strides " + tuple_text(param.strides)));
 }
 
 void refuse_read_only(const Subject& subject) {
@@ -103,7 +115,8 @@ void refuse_read_only(const Subject& subject) {
 }
 
 void refuse_changed(const Subject& subject) {
-  refuse(PyExc_ValueError, subject, "the array as it was when it was handed over",
+  const py::object error = py::module_::import("fusedstep._errors").attr("ArrayChangedError");
+  refuse(error.ptr(), subject, "the array as it was when it was handed over",
          "one that was resized, retyped or reallocated since");
 }
 

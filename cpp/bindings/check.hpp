@@ -47,7 +47,8 @@ struct CheckedArray : Form {
 // What an array must be like: its parameter.
 struct Model {
   Format format = Format::float32;
-  Sizes shape;
+  Sizes shape, strides;  // strides in bytes of its own items
+  std::size_t item = 1;
   int order = 0;
   int device = -1;
 };
@@ -56,7 +57,7 @@ struct Expected {
   Formats formats = Formats::numbers();
   bool as_bits = false;  // also as integers of the same bits
   bool writeable = false;
-  const Model* like = nullptr;  // whose device, shape and order it must have; null: anything goes
+  const Model* like = nullptr;  // whose device, shape and order it must have; null: any
 };
 
 // What gradients must be beside a parameter of this format.
@@ -64,8 +65,8 @@ inline Expected gradient_of(Format param) { return {Formats::numbers(compute_of(
 // What a step writes beside its parameter.
 inline Expected written_in(Formats formats) { return {formats, true, true}; }
 
-// The array's format. Throws unless that is expected, and the array native, contiguous, aligned, in
-// memory, and all that `expected` says.
+// The array's format. Throws unless that is expected, and the array native, without gaps, aligned,
+// in memory, and all that `expected` says.
 Format check_array(const Description& array, const Expected& expected, const Subject& subject);
 
 // A working copy is one of a float32 parameter.
@@ -82,6 +83,7 @@ inline bool is_elsewhere(int device, int other) {
 [[noreturn]] void refuse_rows(const Model& param, const Subject& subject,
                               const std::string& what_for);
 [[noreturn]] void refuse_read_only(const Subject& subject);
+// Throws fusedstep.ArrayChangedError.
 [[noreturn]] void refuse_changed(const Subject& subject);
 
 }  // namespace fusedstep::bindings

@@ -190,19 +190,17 @@ std::string dtype_name(const Tensor& tensor) {
 }
 
 bool has_form(const Tensor& tensor, std::uint8_t code, std::size_t item, const py::ssize_t* shape,
-              std::size_t ndim, bool fortran) {
+              const py::ssize_t* strides, std::size_t ndim) {
   const py::ssize_t* const end = shape + ndim;
   const bool alike = tensor.code == code && tensor.lanes == 1 && tensor.bits == 8 * item &&
                      static_cast<std::size_t>(tensor.ndim) == ndim &&
                      std::equal(shape, end, tensor.shape);
   if (!alike) return false;
-  if (tensor.strides == nullptr) return !fortran;
   if (std::find(shape, end, 0) != end) return true;  // nothing lies anywhere
-  std::int64_t step = 1;
-  for (std::size_t k = 0; k < ndim; ++k) {
-    const std::size_t i = fortran ? k : ndim - 1 - k;
-    if (shape[i] != 1 && tensor.strides[i] != step) return false;
-    step *= shape[i];
+  std::int64_t in_c_order = 1;
+  for (std::size_t i = ndim; i-- > 0; in_c_order *= shape[i]) {
+    const std::int64_t stride = tensor.strides != nullptr ? tensor.strides[i] : in_c_order;
+    if (shape[i] != 1 && stride * static_cast<std::int64_t>(item) != strides[i]) return false;
   }
   return true;
 }

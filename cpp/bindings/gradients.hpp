@@ -74,6 +74,7 @@ class Gradients {
       const std::size_t slot = i * set_count + set;
       Checked& checked = arrays_[slot];
       if (!members.space.take_matching(item, param, known_[slot], checked)) {
+        members.check_param(i);  // else the gradient were blamed for what became of it
         checked = members.space.check_like(item, param, gradient_of(param.format), subject);
         ran_foreign_code_ = ran_foreign_code_ || checked.source;
       }

@@ -46,7 +46,7 @@ class Members {
   // `options` are those that the groups were made of.
   void add(const std::vector<Group>& groups, const std::vector<GroupOptions>& options,
            const std::vector<TensorSpec>& specs) {
-    Addition addition{groups, options, {}, {}, {}, {}, {}, {}, false};
+    Addition addition{groups, options, {}, {}, {}, {}, {}, {}, {}, false};
     for (const TensorSpec& spec : specs) check_spec(spec, addition);
     if (const auto overlap = sort_by_address(addition.ranges))
       refuse_overlap(text_of_owner(overlap->first, addition.tensors), overlap->second,
@@ -57,6 +57,7 @@ class Members {
     reserve_more(params, addition.params.size());
     reserve_more(states, addition.states.size());
     reserve_more(owners_, addition.owners.size());
+    reserve_more(movable_, addition.movable.size());
     reserve_more(copies_, addition.copies.size());
     auto written = occupied.prepare(std::move(addition.ranges));
     Renewals first;
@@ -68,6 +69,7 @@ class Members {
     append(params, addition.params);
     append(states, addition.states);
     append(owners_, addition.owners);
+    append(movable_, addition.movable);
     append(copies_, addition.copies);
     occupied.add(std::move(written));
     has_foreign_ = has_foreign_ || addition.has_foreign;
@@ -118,19 +120,28 @@ class Members {
         space.ask(params[i], {target_.c_str(), engine.tensors()[i].name});
     for (const auto& [tensor, copy] : copies_)
       if (must_be_asked(copy)) space.ask(copy, {"working copy of", engine.tensors()[tensor].name});
+    for (const std::size_t i : movable_)
+      if (must_be_asked(states[i])) {
+        const std::string role = role_of(owners_[i] % kSlots);
+        space.ask(states[i], {role.c_str(), engine.tensors()[owners_[i] / kSlots].name});
+      }
     return true;
   }
 
-  // Looks at what a step writes, except states: we own their memory.
+  void check_param(std::size_t tensor) const {
+    space.check_unchanged(params[tensor], subject_of(tensor), /*writeable=*/true);
+  }
+
+  // Looks at what a step writes, except states of which nobody can take the memory away.
   void check_written() const {
     const bool rowwise = engine.rule().rowwise;
     for (std::size_t i = 0; i < params.size(); ++i) {
-      const Subject subject{target_.c_str(), engine.tensors()[i].name};
-      space.check_unchanged(params[i], subject, true);
-      if (rowwise) space.check_rows_unchanged(params[i], subject);
+      check_param(i);
+      if (rowwise) space.check_rows_unchanged(params[i], subject_of(i));
     }
     for (const auto& [tensor, copy] : copies_)
       space.check_unchanged(copy, {"working copy of", engine.tensors()[tensor].name}, true);
+    for (const std::size_t i : movable_) check_state(i);
   }
 
   // Writes the working copies of tensors of which `is_wanted` is true: they may be older than their
@@ -149,19 +160,14 @@ class Members {
 
   // Users may have made the views of the states read-only.
   void check_states() const {
-    for (std::size_t i = 0; i < states.size(); ++i) {
-      const std::string role = role_of(owners_[i] % kSlots);
-      const Subject subject{role.c_str(), engine.tensors()[owners_[i] / kSlots].name};
-      space.check_unchanged(states[i], subject, /*writeable=*/true);
-    }
+    for (std::size_t i = 0; i < states.size(); ++i) check_state(i);
   }
 
   // A saved value in the dtype and order of its target, so that assigning it cannot fail; copied if
   // it overlaps memory that is written first.
   py::array ready_value(const Checked& target, const py::array& value) const {
-    const char* const order = (target.order & py::array::c_style) != 0 ? "C" : "F";
     py::array result =
-        py::module_::import("numpy").attr("asarray")(value, held_dtype(target.format), order);
+        in_order_of(model_of(target).strides, value, py::cast(held_dtype(target.format)));
     const auto size = static_cast<std::size_t>(result.size());
     if (size != target.size) throw std::invalid_argument("a value has its array's shape");
     const Extent extent{result.data(), size * target.item};
@@ -201,7 +207,7 @@ class Members {
     const std::vector<GroupOptions>& options;
     std::vector<Tensor> tensors;
     std::vector<Checked> params, states;
-    std::vector<std::size_t> owners;
+    std::vector<std::size_t> owners, movable;
     Copies copies;
     std::vector<Range> ranges;
     bool has_foreign = false;
@@ -211,6 +217,16 @@ class Members {
   static void append(std::vector<T>& to, std::vector<T>& from) {
     static_assert(std::is_nothrow_move_constructible_v<T>);
     for (T& one : from) to.push_back(std::move(one));
+  }
+
+  Subject subject_of(std::size_t tensor) const {
+    return {target_.c_str(), engine.tensors()[tensor].name};
+  }
+
+  void check_state(std::size_t number) const {
+    const std::string role = role_of(owners_[number] % kSlots);
+    const Subject subject{role.c_str(), engine.tensors()[owners_[number] / kSlots].name};
+    space.check_unchanged(states[number], subject, /*writeable=*/true);
   }
 
   void check_spec(const TensorSpec& spec, Addition& addition) const {
@@ -241,6 +257,10 @@ class Members {
       const Subject what{role.c_str(), name, called};
       addition.states.push_back(space.check_like(object, like, written_in(formats), what));
       addition.owners.push_back(index * kSlots + slot);
+      if (space.is_movable(addition.states.back())) {
+        addition.movable.push_back(states.size() + addition.states.size() - 1);
+        addition.has_foreign |= must_be_asked(addition.states.back());
+      }
       return claim(addition.states.back(), what, slot);
     };
     claim(target, subject, 0);
@@ -325,7 +345,8 @@ class Members {
 
   // In messages: what a step updates, a gradient of one, all gradients, and what one must match.
   std::string target_, gradient_, gradients_, like_;
-  std::vector<std::size_t> owners_;  // of `states`: tensor * kSlots + slot
+  std::vector<std::size_t> owners_;   // of `states`: tensor * kSlots + slot
+  std::vector<std::size_t> movable_;  // the numbers of states that the caller lent
   Copies copies_;
   bool has_foreign_ = false;  // some parameters or copies must be asked
 };

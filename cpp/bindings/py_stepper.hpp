@@ -57,13 +57,14 @@ class PyStepper {
   }
 
   // The learning rates of some groups for the next step, all or none. A rule may have none: its
-  // states started from it.
-  void set_rates(const std::vector<std::size_t>& groups, const std::vector<double>& rates) {
-    const Entered lock(*this, Call::step);
+  // states started from it. Without assignments it is part of a step.
+  void set_rates(const std::vector<std::size_t>& groups, const std::vector<double>& rates,
+                 const Assignments& assignments) {
+    const Entered lock(*this, assignments.empty() ? Call::step : Call::other);
     const RuleInfo& rule = engine_.rule();
     const std::size_t lr = scalar_called("lr", rule);
     if (groups.size() != rates.size()) throw std::invalid_argument("rates: expected one per group");
-    if (lr == rule.scalars.size()) return;
+    if (lr == rule.scalars.size()) return assign_all(assignments);
     std::vector<Group> changed;
     for (std::size_t i = 0; i < groups.size(); ++i) {
       Group& group = changed.emplace_back(engine_.groups().at(groups[i]));
@@ -72,6 +73,7 @@ class PyStepper {
     }
     for (std::size_t i = 0; i < groups.size(); ++i) engine_.groups()[groups[i]] = changed[i];
     members_.space.groups_changed(engine_);
+    assign_all(assignments);
   }
 
   void set_policy(bool skip_nonfinite, bool error_if_nonfinite, bool clip_per_group,
@@ -197,11 +199,19 @@ class PyStepper {
     return counters([&] { return engine_.steps().at(tensor); });
   }
 
-  void set_counters(std::int64_t step_count, const std::vector<std::int64_t>& steps) {
+  // Those that are None stay as they are.
+  void set_counters(std::optional<std::int64_t> step_count,
+                    const std::vector<std::optional<std::int64_t>>& steps) {
     const Entered lock(*this);
     if (steps.size() != members_.params.size())
       throw std::invalid_argument("steps: expected one counter per parameter");
-    engine_.set_counters(step_count, steps);
+    const bool is_whole =
+        step_count && std::find(steps.begin(), steps.end(), std::nullopt) == steps.end();
+    std::vector<std::int64_t> counters;
+    if (!is_whole) counters = engine_.steps();
+    counters.resize(steps.size());
+    for (std::size_t i = 0; i < steps.size(); ++i) counters[i] = steps[i].value_or(counters[i]);
+    engine_.set_counters(step_count ? *step_count : engine_.step_count(), counters);
   }
 
   // A copy of every state (or, for an average, of every parameter), with the counters.

@@ -31,6 +31,7 @@ from fusedstep._config import (
     show_config,
 )
 from fusedstep._create import available, create
+from fusedstep._errors import ArrayChangedError
 from fusedstep._group import Group
 from fusedstep._pipeline import StepResult
 from fusedstep.ema import EMA
@@ -40,6 +41,7 @@ from fusedstep.rules import __all__ as _rules
 
 __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "EMA",
+    "ArrayChangedError",
     "Group",
     "Optimizer",
     "StepResult",
@@ -60,7 +62,7 @@ __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
 
 # What private modules define is public as fusedstep's own, also for pickle and help().
 for _public in (
-    *(Group, StepResult, available, available_isas, create, get_num_threads),
+    *(ArrayChangedError, Group, StepResult, available, available_isas, create, get_num_threads),
     *(isa, num_threads, set_num_threads, show_config),
 ):
     _public.__module__ = __name__

@@ -154,7 +154,7 @@ class Engine:
                 break
 
     def _check_holders(self) -> None:
-        """Raise ValueError where the caller has replaced an array.
+        """Raise ArrayChangedError where the caller has replaced an array.
 
         Called in the first eight steps and after loading, when mistakes happen, and then ever more
         rarely, at last once in 256 steps, so that it costs a step nothing that can be measured.

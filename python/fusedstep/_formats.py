@@ -22,6 +22,7 @@ __all__ = [
     "layout_of",
     "layouts",
     "rounding_of",
+    "scales_name",
     "scales_of",
     "state_bits",
 ]
@@ -36,7 +37,6 @@ STORAGE_OPTIONS: Mapping[str, Option] = {
 }
 
 AVERAGE = "ema"  # the names of arrays, beside those of a rule's states
-_SCALES = "{}_scale"
 _CORRECTIONS = {"split": "correction", "kahan": "compensation"}
 
 _STATE_BITS = {"float32": 32, "bfloat16": 16, "8bit": 8}
@@ -129,7 +129,7 @@ def layouts(
         if bits == 32 or content == "exact":
             result[state] = "native"
         elif bits == 8 and content in _CODES:
-            result |= {state: _CODES[content], _SCALES.format(state): "scales"}
+            result |= {state: _CODES[content], scales_name(state): "scales"}
         else:
             result[state] = "bfloat16"
     rounding = rounding_of(values)
@@ -149,7 +149,7 @@ def correction_of(arrays: Mapping[str, Any]) -> Any:
 
 def fields(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays beside a parameter, as TensorSpec has them."""
-    others = {AVERAGE, *_CORRECTIONS.values(), *map(_SCALES.format, arrays)}
+    others = {AVERAGE, *_CORRECTIONS.values(), *map(scales_name, arrays)}
     states = [name for name in arrays if name not in others]
     return {
         "states": [arrays[name] for name in states],
@@ -159,9 +159,14 @@ def fields(arrays: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def scales_name(state: str) -> str:
+    """What the scales of a state are called."""
+    return f"{state}_scale"
+
+
 def scales_of(arrays: Mapping[str, Any], state: str) -> Any:
     """The scales of a state among the arrays beside a parameter, or None."""
-    return arrays.get(_SCALES.format(state))
+    return arrays.get(scales_name(state))
 
 
 def code_of(content: str) -> str:

@@ -12,7 +12,7 @@ from fusedstep._options import check_rate, rate_at
 from fusedstep._rule import Rule
 from fusedstep._specs import Assignment, GroupOptions
 
-__all__ = ["Group", "core_options", "follow_schedules", "replace"]
+__all__ = ["Group", "core_options", "follow_schedules", "replace", "set_lr", "set_rates"]
 
 
 class Group(Mapping[str, Any]):
@@ -123,6 +123,8 @@ class Group(Mapping[str, Any]):
 
     def update(self, changes: Mapping[str, object]) -> None:
         """Set several options, all or none."""
+        if [*changes] == ["lr"] and set_lr([self], changes["lr"]):
+            return
         values = self.check_update(changes)
         replace([self], [values], lambda new, own: self._core.set_group(self._number, new[0], own))
 
@@ -162,6 +164,38 @@ def follow_schedules(groups: Sequence[Group]) -> None:
     core.set_rates([group._number for group in scheduled], rates)
     for group, rate in zip(scheduled, rates, strict=True):
         group._rate = rate
+
+
+def set_lr(groups: Sequence[Group], lr: object) -> bool:
+    """Set the learning rate of groups in a fraction of the time of :func:`replace`; all, or none.
+
+    False, and nothing is changed, where it is a schedule, or the state has started from it.
+    """
+    rule = groups[0]._rule
+    if callable(lr) or "lr" not in rule.info.scalars:
+        return False
+    rate = rule.options["lr"].check(lr)
+    for group in groups:
+        rule.check_together({**group._values, "lr": rate})
+    set_rates(groups, [rate] * len(groups))
+    return True
+
+
+def set_rates(groups: Sequence[Group], rates: Sequence[float]) -> None:
+    """Give each group a learning rate that was checked; all, or none where the core refuses one."""
+    groups[0]._core.set_rates(
+        [group._number for group in groups],
+        rates,
+        [
+            assignment
+            for group, rate in zip(groups, rates, strict=True)
+            for assignment in (
+                (group, "_values", {**group._values, "lr": rate}),
+                (group, "_rate", rate),
+                (group, "has_schedule", False),
+            )
+        ],
+    )
 
 
 def replace(

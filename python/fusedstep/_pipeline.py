@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 from fusedstep._checks import as_integer
 from fusedstep._decay_mask import DecayMask, check_mask
 from fusedstep._formats import STORAGE_OPTIONS
+from fusedstep._lent import LentState, check_lent
 from fusedstep._messages import shown
 from fusedstep._options import Limit, Number, Option, Switch
 
@@ -56,6 +57,7 @@ class Pipeline(TypedDict, total=False):
     ema_decay: float | None
     ema_bias_correction: bool
     working_copy: Mapping[str, object] | None
+    state: LentState | None
     decay_mask: DecayMask | None
     state_dtype: Literal["float32", "bfloat16", "8bit"]
     min_8bit_size: int
@@ -83,6 +85,7 @@ class Policy:
     ema_decay: float | None = None
     ema_bias_correction: bool = False
     working_copy: Mapping[str, object] | None = None
+    state: LentState | None = None
     decay_mask: DecayMask | None = None
     seed: int = 0
 
@@ -112,4 +115,6 @@ class Policy:
                 "working_copy: expected a mapping from parameter names to arrays of bfloat16, "
                 f"got {shown(policy.working_copy)}"
             )
+        if policy.state is not None:
+            check_lent(policy.state)
         return policy

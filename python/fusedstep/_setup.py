@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from fusedstep import _formats
 from fusedstep._decay_mask import DecayMask, check_mask, masked_out
 from fusedstep._engine import Engine
 from fusedstep._group import Group, core_options
+from fusedstep._lent import LentState, counter_of, lent_arrays
 from fusedstep._messages import no_parameter, shown
 from fusedstep._pipeline import Policy
 from fusedstep._rule import Rule
@@ -18,10 +18,7 @@ from fusedstep._spaces.choose import space_of
 from fusedstep._spaces.space import Space
 from fusedstep._tree import Tree, split_groups
 
-__all__ = ["Held", "Setup"]
-
-# Arrays that are there already: by the name of their parameter, and theirs.
-Held: TypeAlias = Mapping[str, Mapping[str, Any]]
+__all__ = ["Setup"]
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,10 @@ class Setup:
         rule.refuse_unknown(given, {**rule.defaults, **vars(Policy())})
         return cls(rule, Policy.take(given), given)
 
-    def build(self, params: object, held: Held = MappingProxyType({})) -> Engine:
-        """An engine for these parameters, with their state.
-
-        Of the arrays beside a parameter those that are `held`, by its name and theirs, are used as
-        they are, the others made.
-        """
+    def build(self, params: object) -> Engine:
+        """An engine for these parameters, with their state."""
         nests, overrides = split_groups(params)
         tree, policy = Tree(nests), self.policy
-        if unknown := [name for name in held if name not in tree.index]:
-            raise ValueError(f"state: {no_parameter(unknown, tree.index)}")
         norms = [own.get("max_grad_norm") for own in (self.defaults, *overrides)]
         if policy.clip_per_group and all(norm is None for norm in norms):
             raise ValueError(
@@ -61,49 +52,56 @@ class Setup:
             policy.ema_decay or 0.0,
             policy.seed,
         )
-        self._add(engine, tree, overrides, policy.working_copy or {}, held)
+        self._add(engine, tree, overrides, policy)
         return engine
 
-    def extend(self, engine: Engine, group: object, working_copy: object) -> None:
+    def extend(self, engine: Engine, group: object, working_copy: object, state: object) -> None:
         """Add one more group, all or nothing."""
         if not (isinstance(group, Mapping) and "params" in group):
             raise TypeError(f"group: expected a mapping with the key 'params', got {shown(group)}")
-        copies = Policy.take({"working_copy": working_copy}).working_copy
+        own = Policy.take({"working_copy": working_copy, "state": state})
         here, present = len(engine.tree.names), len(engine.tree.nests)
         nests, overrides = split_groups([group], present)
         tree = engine.tree.extended(nests)
         # Raises unless the new ones are where the first of all is.
         space_of([tree.names[0], *tree.names[here:]], [tree.leaves[0], *tree.leaves[here:]])
-        self._add(engine, tree, overrides, copies or {})
+        self._add(engine, tree, overrides, own)
 
     def _add(
         self,
         engine: Engine,
         tree: Tree,
         overrides: Sequence[Mapping[str, Any]],
-        copies: Mapping[str, object],
-        held: Held = MappingProxyType({}),
+        policy: Policy,
     ) -> None:
-        """Add the groups by which `tree` extends the engine's, with the options each one sets."""
+        """Add the groups by which `tree` extends the engine's, with the options each one sets.
+
+        Their working copies and the state that they have already are those of `policy`.
+        """
+        copies, state = policy.working_copy or {}, policy.state or {}
         here, first = len(engine.tree.names), len(engine.groups)
         new = dict.fromkeys(tree.names[here:])
         if not new:
             raise ValueError("params: expected at least one array, got none")
-        if unknown := [name for name in copies if name not in new]:
-            raise ValueError(f"working_copy: {no_parameter(unknown, new)}")
+        for what, given in (("working_copy", copies), ("state", state)):
+            if unknown := [name for name in given if name not in new]:
+                raise ValueError(f"{what}: {no_parameter(unknown, new)}")
+        counters = [None] * here + [counter_of(name, state.get(name, {})) for name in new]
         groups: list[Group] = []
         buffers: list[dict[str, Any]] = [{}] * len(new)
         for own, numbers in self._parts(tree, overrides):
             names = [tree.names[i] for i in numbers]
-            given = {**self.defaults, **own}
-            group = Group(self.rule, engine.core, names, given, first + len(groups))
+            options = {**self.defaults, **own}
+            group = Group(self.rule, engine.core, names, options, first + len(groups))
             leaves = [tree.leaves[i] for i in numbers]
-            made = self._allocate(engine, group, leaves, held)
+            made = self._allocate(engine, group, leaves, state)
             for i, arrays in zip(numbers, made, strict=True):
                 buffers[i - here] = arrays
                 tree.group_of[i] = first + len(groups)
             groups.append(group)
         engine.add(tree, [core_options(group) for group in groups], buffers, copies, groups)
+        if any(count is not None for count in counters):
+            engine.core.set_counters(None, counters)
 
     def _parts(
         self, tree: Tree, overrides: Sequence[Mapping[str, Any]]
@@ -141,12 +139,15 @@ class Setup:
         return result | left_out(self.policy.decay_mask, others, may_miss=later or not others)
 
     def _allocate(
-        self, engine: Engine, group: Group, leaves: Sequence[Any], held: Held
+        self, engine: Engine, group: Group, leaves: Sequence[Any], state: LentState
     ) -> list[dict[str, Any]]:
-        """The arrays beside each parameter of a group: those that are held, others at their start."""
+        """The arrays beside each parameter of a group: those that are lent, others at their start."""
         space, rule, names = engine.space, self.rule, group.params
         layouts = self._layouts(space, group, leaves)
-        given = [held.get(name, {}) for name in names]
+        given = [
+            lent_arrays(name, state.get(name, {}), one)
+            for name, one in zip(names, layouts, strict=True)
+        ]
 
         def zeros(which: Callable[[str], bool], rowwise: str = "") -> list[dict[str, Any]]:
             own = [
@@ -163,12 +164,12 @@ class Setup:
             made = [one | other for one, other in zip(states, others, strict=True)]
         else:
             made = zeros(lambda name: True)  # noqa: ARG005
-        for state, value in rule.initial_state(group).items():
-            new = [own for own in made if state in own]
+        for array, value in rule.initial_state(group).items():
+            new = [own for own in made if array in own]
             if value != 0.0:
-                scales = [_formats.scales_of(own, state) for own in new]
-                layout = _formats.code_of(contents[state])
-                space.fill([own[state] for own in new], value, layout, scales)
+                scales = [_formats.scales_of(own, array) for own in new]
+                layout = _formats.code_of(contents[array])
+                space.fill([own[array] for own in new], value, layout, scales)
         policy = self.policy
         has_copies = policy.ema_decay is not None and not policy.ema_bias_correction
         for name in (*rule.starts_at_parameter, *[_formats.AVERAGE] * has_copies):

@@ -1,4 +1,4 @@
-"""The state of an optimizer as users see it: ``opt.state``, and the numbers in narrow arrays."""
+"""The state of an optimizer as users see it: ``opt.state``, counters, saving and loading."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fusedstep import _formats
+from fusedstep._checks import as_integer, require_keys
 from fusedstep._engine import Engine, HoldsEngine
-from fusedstep._messages import listed
+from fusedstep._messages import listed, no_parameter, shown
 from fusedstep._slips import state_meant
+from fusedstep._snapshot import MAX_STEP, Snapshot
 
 __all__ = ["HasState", "StateView", "decoded_parameter"]
+
+_SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
 
 class _StateOfOne(dict[str, Any]):
@@ -66,7 +70,7 @@ def decoded_parameter(engine: Engine, i: int) -> NDArray[Any]:
 
 
 class HasState(HoldsEngine):
-    """What an optimizer shows of its state."""
+    """What an optimizer shows, saves and loads of its state."""
 
     _engine: Engine
 
@@ -109,3 +113,68 @@ class HasState(HoldsEngine):
         if why := self._engine.core.swapped():
             raise RuntimeError(f"cannot read master() {why}")
         return decoded_parameter(self._engine, self._engine.number_of(name))
+
+    @property
+    def step_count(self) -> int:
+        """The number of steps so far; each parameter's own count is ``state[name]["step"]``."""
+        return self._engine.core.step_count
+
+    def set_counters(
+        self, step_count: int | None = None, steps: int | Mapping[str, int] | None = None
+    ) -> None:
+        """Set how many steps there were: all or none of what is given; None leaves it.
+
+        Parameters
+        ----------
+        step_count
+            What schedules follow: :attr:`step_count`.
+        steps
+            The counters of parameters, from which bias corrections follow, ``state[name]["step"]``:
+            one number for all, or numbers by name.
+        """
+        engine = self._engine
+        index = engine.tree.index
+        if step_count is None and steps is None:
+            raise TypeError("set_counters: expected step_count or steps, got neither")
+        if step_count is not None:
+            step_count = as_integer("step_count", step_count, 0, MAX_STEP)
+            for group in engine.groups:
+                if group.has_schedule:
+                    group.lr_at(step_count)  # raises where the rate is none
+        counters: list[int | None] = [None] * len(index)
+        if isinstance(steps, Mapping):
+            if unknown := [name for name in steps if name not in index]:
+                raise ValueError(f"steps: {no_parameter(unknown, index)}")
+            for name, count in steps.items():
+                counters[index[name]] = as_integer(f"steps of {shown(name)}", count, 0, MAX_STEP)
+        elif steps is not None:
+            counters = [as_integer("steps", steps, 0, MAX_STEP)] * len(index)
+        engine.core.set_counters(step_count, counters)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
+
+        To resume a run, you also need what it does not contain: the parameters (save them with it,
+        before the next step), schedules (their current rate is saved, but the new optimizer has its
+        own schedule), the names of frozen parameters, and the options of the whole optimizer that
+        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ``seed``).
+        """
+        saved = self._engine.snapshot()
+        return {key: getattr(saved, key) for key in _SAVED}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`: state, counters and options, matched by name.
+
+        A schedule is kept, since it is a function of the step count, which is loaded; a learning
+        rate that is a number is loaded. Arrays are neither cast nor rescaled: `state_dtype` and the
+        options that go with it must be as they were saved.
+
+        Raises
+        ------
+        ValueError
+            The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
+            the differences, and nothing has changed.
+        """
+        require_keys(state_dict, *_SAVED)
+        saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
+        self._engine.restore(saved, type(self).__name__)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fusedstep._errors import ArrayChangedError
 from fusedstep._holders import Spec, module_behind, replaced, spec_of_module
 from fusedstep._messages import no_parameter, printable, shown
 
@@ -129,11 +130,11 @@ class Tree:
         self._is_plain = self._in_order and not self._scalars
 
     def check_holders(self) -> None:
-        """Raise ValueError where the caller's mapping, list or module has another array by now."""
+        """Raise ArrayChangedError where the caller's mapping, list or module has another array by now."""
         for spec, holder in self._holders:
             for i in replaced(spec, holder, self.leaves):
                 name = self.names[i]
-                raise ValueError(
+                raise ArrayChangedError(
                     f"parameter {shown(name)}: expected the array that the optimizer was given, got "
                     "another one in its place: write into the array instead of replacing it "
                     "(w[...] = new; torch: load_state_dict without assign=True), or construct a "

@@ -8,23 +8,19 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from fusedstep._checks import require_keys
 from fusedstep._definition import DefinesRule, registry
-from fusedstep._group import Group, replace
+from fusedstep._group import Group, replace, set_lr
 from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
 from fusedstep._options import Schedule
 from fusedstep._pipeline import StepResult
-from fusedstep._setup import Held, Setup
+from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
-from fusedstep._snapshot import Snapshot
 from fusedstep._state import HasState
 from fusedstep._steps import Bound, Steps
 from fusedstep.ema import Averages
 
 __all__ = ["Optimizer"]
-
-_SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
 
 class Optimizer(DefinesRule, HasState):
@@ -41,8 +37,8 @@ class Optimizer(DefinesRule, HasState):
         these, or a list of groups ``{"params": ..., "lr": ...}``. Arrays are NumPy's, or of a
         library that supports DLPack on the CPU (torch: ``model.parameters()``); or all on one CUDA
         device (torch, CuPy, Numba: docs/cuda.md). float32, float64, bfloat16 (torch's or
-        ``ml_dtypes``') or float16, writeable, contiguous (C or Fortran order), native byte order.
-        They are never copied: an array that cannot be updated in place is an error.
+        ``ml_dtypes``') or float16, writeable, native byte order, contiguous: in C order, Fortran
+        order or any other of the axes, as torch's ``channels_last``. They are never copied: an array that cannot be updated in place is an error.
     max_grad_norm : float, optional
         Clip by norm: gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
         ``torch.nn.utils.clip_grad_norm_`` does. The norm is that of all gradients of the step; a
@@ -65,6 +61,11 @@ class Optimizer(DefinesRule, HasState):
         Arrays by the names of float32 parameters, of the same shapes and in bfloat16
         (``ml_dtypes``, torch, or the bits as uint16). Each step writes the parameters to them in
         the same sweep, rounded to nearest even.
+    state : mapping, optional
+        State that you own, as ``{"w": {"exp_avg": m}}``: steps update these arrays, with what they
+        hold, and never copy them. They are as :attr:`state` shows those of an optimizer without
+        this: the names, dtypes and, but for rows and scales, the parameter's shape and memory
+        order. What is not given is made and starts as usual; a ``step`` is the parameter's counter.
     decay_mask : callable or list of str, optional
         The parameters that `weight_decay` is for: a function of name and array, as
         ``lambda name, array: array.ndim > 1`` for matrices alone, or patterns of names, as
@@ -96,7 +97,7 @@ class Optimizer(DefinesRule, HasState):
     TypeError
         A parameter is not an array or not floating-point; an option is unknown.
     ValueError
-        A parameter is read-only, not contiguous, misaligned, or overlaps another; an option is
+        An array is read-only, not contiguous, misaligned, or overlaps another; an option is
         out of range.
 
     Notes
@@ -114,24 +115,22 @@ class Optimizer(DefinesRule, HasState):
             "fs.create(name, ...)"
         )
 
-    def _construct(
-        self, params: object, arguments: Mapping[str, Any], held: Held = MappingProxyType({})
-    ) -> None:
+    def _construct(self, params: object, arguments: Mapping[str, Any]) -> None:
         """Construct from the arguments of a rule's constructor: its `locals()`."""
         refuse_swapped(type(self).__name__, params, arguments["lr"])
         given = {name: arguments[name] for name in self.options if name in arguments}
         self._setup = Setup.of(self.definition, {**given, **arguments["pipeline"]})
-        self._engine = self._setup.build(params, held)
+        self._engine = self._setup.build(params)
         self._steps: Steps | OneStep = Steps(self._engine)
 
-    def add_group(self, group: object, working_copy: object = None) -> None:
+    def add_group(self, group: object, working_copy: object = None, state: object = None) -> None:
         """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
 
         Options that the group does not set have the values that were given at construction.
         Gradients then come as a list with one structure per group, or as a mapping by name. Bound
         gradients are released. All or nothing.
         """
-        self._setup.extend(self._engine, group, working_copy)
+        self._setup.extend(self._engine, group, working_copy, state)
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python would accept a mistake such as `opt.weight_decay = 0.1`, which no step would use.
@@ -180,6 +179,8 @@ class Optimizer(DefinesRule, HasState):
         TypeError, ValueError
             A gradient does not fit its parameter, or overlaps memory that the step writes; or there
             is none.
+        ArrayChangedError
+            A parameter, or an array that goes with it, is no longer the one that was handed over.
         FloatingPointError
             A gradient contains NaN or infinity, with ``error_if_nonfinite``.
         RuntimeError
@@ -371,6 +372,8 @@ class Optimizer(DefinesRule, HasState):
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
         groups = self._engine.groups
+        if set_lr(groups, value):
+            return
         values = [group.check({"lr": value}) for group in groups]
         replace(groups, values, self._engine.core.set_groups)
 
@@ -392,39 +395,6 @@ class Optimizer(DefinesRule, HasState):
         if policy.ema_decay is None:
             raise AttributeError("ema: pass ema_decay=... at construction")
         return Averages(self._engine, policy.ema_decay, bias_correction=policy.ema_bias_correction)
-
-    @property
-    def step_count(self) -> int:
-        """The number of steps so far; each parameter's own count is ``state[name]["step"]``."""
-        return self._engine.core.step_count
-
-    def state_dict(self) -> dict[str, Any]:
-        """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
-
-        To resume a run, you also need what it does not contain: the parameters (save them with it,
-        before the next step), schedules (their current rate is saved, but the new optimizer has its
-        own schedule), the names of frozen parameters, and the options of the whole optimizer that
-        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ``seed``).
-        """
-        saved = self._engine.snapshot()
-        return {key: getattr(saved, key) for key in _SAVED}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`: state, counters and options, matched by name.
-
-        A schedule is kept, since it is a function of the step count, which is loaded; a learning
-        rate that is a number is loaded. Arrays are neither cast nor rescaled: `state_dtype` and the
-        options that go with it must be as they were saved.
-
-        Raises
-        ------
-        ValueError
-            The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
-            the differences, and nothing has changed.
-        """
-        require_keys(state_dict, *_SAVED)
-        saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
-        self._engine.restore(saved, type(self).__name__)
 
     def __repr__(self) -> str:
         leaves, groups = self._engine.tree.leaves, self._engine.groups

@@ -19,10 +19,11 @@ CPP = ROOT / "cpp"
 # these may import it.
 LAYERS = (
     ("_core", "_cuda"),
-    ("_holders", "_messages"),
+    ("_errors", "_holders", "_messages"),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
     ("_decay_mask", "_options", "data"),
     ("_formats", "schedules"),
+    ("_lent",),
     ("_pipeline",),
     ("_rule", "_spaces"),
     ("_config", "_docstring", "_group"),

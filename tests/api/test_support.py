@@ -31,6 +31,7 @@ EXAMPLES = {
     "ema_decay": 0.75,
     "ema_bias_correction": True,
     "working_copy": {},
+    "state": {"w": {}},
     "decay_mask": ["w"],
     "grad_scale": 3.0,
     "zero_grads": True,

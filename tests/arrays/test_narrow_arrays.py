@@ -186,7 +186,7 @@ def test_an_array_that_changed_between_steps():
     opt.step()
     before = opt.params["w"].tobytes()
     grad.dtype = np.uint16
-    with pytest.raises(ValueError, match="the array as it was when it was handed over"):
+    with pytest.raises(fs.ArrayChangedError, match="the array as it was when it was handed over"):
         opt.step()
     assert w.tobytes() == before
 

@@ -81,7 +81,9 @@ def test_a_working_copy_whose_memory_was_exchanged():
         opt.step({"w": np.ones_like(w)})
         assert (copy == 0.5).all()
         exchange(copy)
-        with refused(opt, ValueError, "working copy of 'w'", "expected the array as it was"):
+        with refused(
+            opt, fs.ArrayChangedError, "working copy of 'w'", "expected the array as it was"
+        ):
             opt.step({"w": np.ones_like(w)})
 
 

@@ -51,6 +51,7 @@ FEATURES = {
     "ema_decay": Feature("averages in `opt.ema`, in the same sweep", METHODS),
     "ema_bias_correction": Feature("averages start at 0 and are corrected when read", METHODS),
     "working_copy": Feature("a bfloat16 copy, in the same sweep", METHODS, dtypes=("float32",)),
+    "state": Feature("arrays that the caller owns, updated in place", METHODS),
     "decay_mask": Feature(
         "the parameters that `weight_decay` is for; divides a group into two",
         METHODS,
@@ -235,7 +236,7 @@ def _needs(state):
 
 
 def _feature_row(name, feature):
-    label = re.sub(r"\w*_\w*|\blr\b|\bfreeze\b|\bbind\b|\bmaximize\b", r"`\g<0>`", name)
+    label = re.sub(r"\w*_\w*|\blr\b|\bfreeze\b|\bbind\b|\bmaximize\b|\bstate\b", r"`\g<0>`", name)
     # What is no argument of anything cannot be refused.
     no = "–" if feature.kind == "use" else "no"
     faces = ["yes" if face in feature.faces else no for face in ONE_EACH]

@@ -178,6 +178,16 @@ def working_copy(rule, face, dtype):
     assert same(parts(opt), run(rule, face, grads, dtype))
 
 
+@proves("state")
+def state(rule, face, dtype):
+    own = {n: a.copy() for n, a in make(rule, dtype).state["w"].items() if n != "step"}
+    opt, grads = make(rule, dtype, state={"w": own}), gradients(dtype)
+    for grad in grads:
+        act(opt, face, grad)
+    assert all(opt.state["w"][name] is own[name] for name in own)
+    assert same(parts(opt), run(rule, face, grads, dtype))
+
+
 @proves("decay_mask")
 def decay_mask(rule, face, dtype):
     both, grads = {"v": start(dtype), "w": start(dtype)}, gradients(dtype)

@@ -44,7 +44,7 @@ bool equal(const py::object& a, const py::object& b) {
 bool matches(const dlpack::Tensor& tensor, const DeviceArray& target) {
   return tensor.device_type == dlpack::kCUDA && tensor.device_id == target.device &&
          dlpack::has_form(tensor, target.code, target.item, target.shape.data(),
-                          target.shape.size(), (target.order & kC) == 0);
+                          target.strides.data(), target.shape.size());
 }
 
 bool is_where_it_was(const DeviceArray& checked) {
@@ -85,7 +85,8 @@ DeviceArray::DeviceArray(Description&& description, Format format_of_it)
       device(size == 0 ? -1 : description.device),
       origin(description.origin),
       is_writeable(description.is_writeable),
-      shape(std::move(description.shape)) {
+      shape(std::move(description.shape)),
+      strides(std::move(description.strides)) {
   if (origin == Origin::torch || origin == Origin::cupy) {
     own_dtype = owner.attr("dtype");
     own_shape = owner.attr("shape");
@@ -129,6 +130,7 @@ DeviceArray check_like(py::handle object, const DeviceArray& target, Expected ex
 DeviceArray one_axis(const DeviceArray& param, std::size_t size) {
   DeviceArray result = param;
   result.shape = {static_cast<py::ssize_t>(size)};
+  result.strides = {static_cast<py::ssize_t>(param.item)};
   result.size = size;
   result.order = kOrders;
   return result;
@@ -141,7 +143,7 @@ DeviceArray one_a_row(const DeviceArray& param, const Subject& subject,
 }
 
 Model model_of(const DeviceArray& array) {
-  return {array.format, array.shape, array.order, array.device};
+  return {array.format, array.shape, array.strides, array.item, array.order, array.device};
 }
 
 void check_beside(const DeviceArray& first, const std::string& first_name, const DeviceArray& array,
@@ -193,9 +195,8 @@ void check_unchanged(const DeviceArray& checked, const Subject& subject, bool wr
 }
 
 static py::array host_array(const DeviceArray& array) {
-  const py::object empty = py::module_::import("numpy").attr("empty");
-  return empty(py::tuple(py::cast(array.shape)), dtype_on_host(array),
-               (array.order & kC) != 0 ? "C" : "F");
+  return py::array(dtype_on_host(array), array.shape,
+                   dense_strides(array.shape, array.strides, array.item));
 }
 
 py::array copy_out_of(const DeviceArray& array, cuda::Stream stream) {
@@ -209,8 +210,7 @@ py::array copy_out_of(const DeviceArray& array, cuda::Stream stream) {
 }
 
 void copy_into(const DeviceArray& array, const py::array& value, cuda::Stream stream) {
-  const py::array ordered = py::module_::import("numpy").attr("asarray")(
-      value, dtype_on_host(array), (array.order & kC) != 0 ? "C" : "F");
+  const py::array ordered = in_order_of(array.strides, value, dtype_on_host(array));
   if (static_cast<std::size_t>(ordered.size()) != array.size)
     throw std::invalid_argument("a value has its array's shape");
   const void* const from = ordered.data();

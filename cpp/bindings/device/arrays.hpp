@@ -13,7 +13,7 @@ struct DeviceArray : CheckedArray {
   Origin origin = Origin::interface;
   bool is_writeable = false;
   // Of parameters and what is read slowly; a gradient's are its parameter's.
-  Sizes shape;
+  Sizes shape, strides;
   py::object own_dtype, own_shape;  // torch's and CuPy's, to compare others with
 
   DeviceArray() = default;

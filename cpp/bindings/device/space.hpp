@@ -62,6 +62,7 @@ class DeviceSpace {
   static void check_unchanged(const DeviceArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
   }
+  static bool is_movable(const DeviceArray&) { return false; }             // too slow to be asked
   static void check_rows_unchanged(const DeviceArray&, const Subject&) {}  // its shape is kept
 
   py::object copy_of(const DeviceArray& array) const { return copy_out_of(array, stream_); }

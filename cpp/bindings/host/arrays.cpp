@@ -16,13 +16,14 @@ std::size_t rows_of(const py::array& a) {
 bool is_alike(const py::detail::PyArray_Proxy& a, const HostArray& target) {
   const auto& model = *py::detail::array_proxy(target.owner.ptr());
   return a.descr == target.descr.ptr() && (a.flags & kOrders) == target.order && a.nd == model.nd &&
-         std::equal(a.dimensions, a.dimensions + a.nd, model.dimensions);
+         std::equal(a.dimensions, a.dimensions + a.nd, model.dimensions) &&
+         (target.order != 0 || std::equal(a.strides, a.strides + a.nd, model.strides));
 }
 
 bool has_form_of(const dlpack::Tensor& tensor, const HostArray& target) {
   const auto& model = *py::detail::array_proxy(target.owner.ptr());
-  return dlpack::has_form(tensor, target.code, target.item, model.dimensions,
-                          static_cast<std::size_t>(model.nd), (target.order & kC) == 0);
+  return dlpack::has_form(tensor, target.code, target.item, model.dimensions, model.strides,
+                          static_cast<std::size_t>(model.nd));
 }
 
 bool is_where_it_was(const dlpack::Tensor& now, const HostArray& checked) {
@@ -71,6 +72,8 @@ Model model_of(const HostArray& array) {
   Model model;
   model.format = array.format;
   model.shape.assign(owner.shape(), owner.shape() + owner.ndim());
+  model.strides.assign(owner.strides(), owner.strides() + owner.ndim());
+  model.item = array.item;
   model.order = owner.flags() & kOrders;
   return model;
 }
@@ -103,6 +106,14 @@ bool take_matching(py::handle object, const HostArray& target, const Acquaintanc
   out.set_form(target);
   return true;
 }
+
+bool has_no_gaps(const HostArray& checked) {
+  const auto& array = *py::detail::array_proxy(checked.owner.ptr());
+  return is_dense(array.dimensions, array.strides, static_cast<std::size_t>(array.nd),
+                  checked.item);
+}
+
+bool is_movable(const HostArray& checked) { return checked.source || checked.array().owndata(); }
 
 void check_rows_unchanged(const HostArray& checked, const Subject& subject) {
   if (rows_of(checked.array()) != checked.rows) refuse_changed(subject);

@@ -40,6 +40,9 @@ Model model_of(const HostArray& array);
 bool take_matching(py::handle object, const HostArray& target, const Acquaintance& known,
                    HostArray& out);
 
+// Whether its memory can be taken away: that of a view by NumPy cannot.
+bool is_movable(const HostArray& checked);
+
 // check_unchanged() takes a reshaped array as it is, since its elements are where they were; its
 // rows may not be.
 void check_rows_unchanged(const HostArray& checked, const Subject& subject);
@@ -53,15 +56,20 @@ void ask(const HostArray& checked, const Subject& subject);
 // Whether a tensor of torch is where it was, as it was.
 bool is_unmoved(const HostArray& checked);
 
+// Of an array in neither C nor Fortran order, of which NumPy's flags do not say it.
+bool has_no_gaps(const HostArray& checked);
+
 // Whether a NumPy array is as it was. Every step asks this of every array, so it reads NumPy's
 // struct itself (as pybind11 declares it).
 inline bool is_unchanged(const HostArray& checked, bool writeable) {
   const auto* const array = py::detail::array_proxy(checked.owner.ptr());
   std::size_t size = 1;
   for (int i = 0; i < array->nd; ++i) size *= static_cast<std::size_t>(array->dimensions[i]);
-  const int locked = writeable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ & ~array->flags : 0;
+  const int unlocked = writeable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0;
   return array->data == checked.data && array->descr == checked.descr.ptr() &&
-         size == checked.size && (array->flags & kOrders) == checked.order && locked == 0;
+         size == checked.size &&
+         (array->flags & (kOrders | unlocked)) == (checked.order | unlocked) &&
+         (checked.order != 0 || has_no_gaps(checked));
 }
 
 // Throws where an array was reallocated, reshaped to another size, retyped or locked since it was

@@ -53,6 +53,7 @@ struct HostSpace {
   static void check_unchanged(const HostArray& checked, const Subject& subject, bool writeable) {
     bindings::check_unchanged(checked, subject, writeable);
   }
+  static bool is_movable(const HostArray& checked) { return bindings::is_movable(checked); }
   static void check_rows_unchanged(const HostArray& checked, const Subject& subject) {
     bindings::check_rows_unchanged(checked, subject);
   }

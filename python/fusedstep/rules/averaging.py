@@ -195,7 +195,7 @@ class ScheduleFreeAdamW(Optimizer):
         self._refuse_in_eval("load_state_dict")
         super().load_state_dict(state_dict)
 
-    def add_group(self, group: object, working_copy: object = None) -> None:
+    def add_group(self, group: object, working_copy: object = None, state: object = None) -> None:
         """As :meth:`Optimizer.add_group`; after :meth:`eval` a RuntimeError."""
         self._refuse_in_eval("add_group")
-        super().add_group(group, working_copy)
+        super().add_group(group, working_copy, state)

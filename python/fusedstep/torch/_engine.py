@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusedstep import _core, _formats
-from fusedstep._group import replace
+from fusedstep._group import replace, set_rates
 from fusedstep._rule import Rule
 from fusedstep.optimizer import Optimizer
 from fusedstep.torch._forms import DTYPES, Form, as_numpy, name_of
@@ -111,7 +111,8 @@ class Engine:
                 self.groups.append(_Group(group, [*rule.options]))
                 nests.append({"params": own, **options})
         self.inner = cls.__new__(cls)
-        self.inner._construct(nests, {"lr": 0.0, "pipeline": dict(policy)} | _first(nests), held)
+        pipeline = {**policy, "state": held}
+        self.inner._construct(nests, {"lr": 0.0, "pipeline": pipeline} | _first(nests))
         self.core = self.inner._engine.core
         self.tensors = self.inner._engine.tensors
         self.steps = np.array(counters, np.float32)
@@ -181,10 +182,7 @@ class Engine:
             all_values.append({**own.check_update(changes), **rate})
             is_rate_alone = is_rate_alone and not changes
         if is_rate_alone:
-            rates = [values["lr"] for values in all_values]
-            self.core.set_rates([*range(len(inner))], rates)
-            for own, rate in zip(inner, rates, strict=True):
-                own._values["lr"] = own._rate = rate
+            set_rates(inner, [values["lr"] for values in all_values])
         else:
             replace(inner, all_values, self.core.set_groups)
         for group in self.groups:

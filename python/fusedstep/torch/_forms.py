@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +28,15 @@ DTYPES = {
 class Form:
     """The form of a parameter, and how tensors of its form are seen by the core.
 
-    Most are plain: dense in C or Fortran order. Else the core sees the local shard of a DTensor, a
-    complex tensor as real and imaginary parts, axes in the order of memory (as channels_last), and
-    a dense copy of what has gaps in memory.
+    Most are plain: without gaps, their axes in any order (as channels_last). Else the core sees the
+    local shard of a DTensor, a complex tensor as real and imaginary parts, and a dense copy of what
+    has gaps in memory.
     """
 
     param: torch.Tensor
     array: torch.Tensor
     """What the core updates."""
     is_plain: bool = True
-    axes: Sequence[int] | None = None
-    """The order of the axes in memory."""
     has_gaps: bool = False
     """Whether `array` is a copy, to be written back."""
     address: int = 0
@@ -52,14 +50,9 @@ class Form:
         if real is param and (_is_dense(param) or param.is_sparse):
             return cls(param, param)
         real = real.detach()
-        axes = sorted(range(real.ndim), key=real.stride, reverse=True)
-        ordered = real.permute(axes)
-        address = param.data_ptr() if local is param else local.data_ptr()
-        if ordered.is_contiguous():
-            return cls(param, ordered, is_plain=False, axes=axes, address=address)
-        return cls(
-            param, real.clone(memory_format=torch.contiguous_format), False, None, True, address
-        )
+        has_gaps = not _is_dense(real)
+        array = real.clone(memory_format=torch.contiguous_format) if has_gaps else real
+        return cls(param, array, False, has_gaps, local.data_ptr())
 
     @property
     def is_where_it_was(self) -> bool:
@@ -75,8 +68,6 @@ class Form:
         grad = _local(grad).detach().resolve_conj().resolve_neg()
         if grad.is_complex():
             grad = torch.view_as_real(grad)
-        if self.axes is not None:
-            grad = grad.permute(tuple(self.axes))
         array = self.array
         if grad.shape == array.shape and grad.stride() != array.stride():
             grad = torch.empty_like(array, dtype=grad.dtype).copy_(grad)
@@ -103,9 +94,6 @@ class Form:
             return tensor
         if tuple(array.shape) != tuple(self.array.shape):  # one number per row, or per block
             return _like(tensor, self.param) if is_shard(self.param) else tensor
-        if self.axes is not None:
-            inverse = sorted(range(len(self.axes)), key=lambda axis: self.axes[axis])  # type: ignore[index]
-            tensor = tensor.permute(inverse)
         if self.param.is_complex() and tensor.is_floating_point():
             tensor = torch.view_as_complex(tensor)
         return _like(tensor, self.param)
@@ -115,8 +103,6 @@ class Form:
         local = _local(tensor).detach()
         if local.is_complex():
             local = torch.view_as_real(local.resolve_conj())
-        if self.axes is not None and local.ndim == len(self.axes):
-            local = local.permute(tuple(self.axes))
         return local
 
 
@@ -138,8 +124,11 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the tensor is contiguous in C or Fortran order."""
-    return tensor.is_contiguous() or tensor.permute(*range(tensor.ndim - 1, -1, -1)).is_contiguous()
+    """Whether the tensor has no gaps in memory, whatever the order of its axes."""
+    if tensor.is_contiguous():
+        return True
+    axes = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    return tensor.permute(axes).is_contiguous()
 
 
 def name_of(group: Mapping[str, Any], k: int, i: int) -> str:
