@@ -170,6 +170,14 @@ def test_sparse_gradients_of_other_rules_are_refused():
     assert torch.equal(param, before)
 
 
+def test_dense_gradients_of_sparse_adam_are_refused():
+    param = torch.nn.Parameter(torch.randn(10, 4))
+    opt = ft.SparseAdam([param])
+    param.grad = torch.ones(10, 4)
+    with pytest.raises(RuntimeError, match="does not support dense gradients"):
+        opt.step()
+
+
 def test_gradients_come_and_go():
     torch.manual_seed(0)
     params = [torch.nn.Parameter(torch.randn(3)) for _ in range(4)]

@@ -164,7 +164,7 @@ class Optimizer(torch.optim.Optimizer):
         if has_none and all(grad is None for grad in grads):
             return
         try:
-            if not self._is_odd:
+            if not (self._is_odd or self.is_sparse):
                 self._step(engine, grads, scale, has_none)
                 return
             self._step_with_care(engine, grads, scale)

@@ -19,6 +19,10 @@ def tables_of(optimizer: Any, engine: Any, grads: list[Any]) -> dict[int, tuple[
     rule = optimizer.rule.rule
     group_of = engine.inner._engine.tree.group_of
     for i, grad in enumerate(grads):
+        if grad is not None and optimizer.is_sparse and not grad.is_sparse:
+            raise RuntimeError(
+                f"{type(optimizer).__name__} does not support dense gradients: use Adam instead"
+            )
         if grad is None or not grad.is_sparse:
             continue
         if rule not in _BY_ROWS and not optimizer.is_sparse:
