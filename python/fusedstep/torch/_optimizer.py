@@ -12,6 +12,7 @@ from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fusedstep import _core
+from fusedstep._errors import ArrayChangedError
 from fusedstep._options import check_grad_scale
 from fusedstep._pipeline import Policy, StepResult
 from fusedstep.optimizer import Optimizer as Rules
@@ -167,11 +168,22 @@ class Optimizer(torch.optim.Optimizer):
             if not (self._is_odd or self.is_sparse):
                 self._step(engine, grads, scale, has_none)
                 return
+        except ArrayChangedError:
+            engine, grads = self._moved(engine)
+        except (
+            TypeError,
+            ValueError,
+        ):  # a gradient lies otherwise than its parameter, or is sparse
+            pass
+        try:
             self._step_with_care(engine, grads, scale)
-        except (TypeError, ValueError):  # before the first write
-            # A parameter has been moved, or a gradient lies otherwise in memory.
-            engine = self._renewed([param.grad is not None for param in engine.params])
-            self._step_with_care(engine, [engine.params[i].grad for i in engine.numbers], scale)
+        except ArrayChangedError:
+            self._step_with_care(*self._moved(engine), scale)
+
+    def _moved(self, engine: Engine) -> tuple[Engine, list[Any]]:
+        """An engine after parameters were moved, and their gradients; nothing has been written."""
+        engine = self._renewed([param.grad is not None for param in engine.params])
+        return engine, [engine.params[i].grad for i in engine.numbers]
 
     def _renewed(self, present: list[bool]) -> Engine:
         """An engine for the parameters and the state as they are now."""
