@@ -22,7 +22,7 @@ from ..harness.gate import Maker
 from ..harness.machine import last_level_cache
 from ..harness.models import MODELS
 from .modes import MODES, narrow_makers
-from .names import DEEPSPEED, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE
+from .names import DEEPSPEED, DROP_IN, FOREACH, FUSED, NUMBA, NUMBA_ONE_ARRAY, PASSED, ROOFLINE
 from .opponents import ADAM, roofline, states_of, torch_compiled
 from .whole import WHOLE, textbook
 
@@ -134,7 +134,7 @@ def _models() -> list[Case]:
 
 def _overhead() -> list[Case]:
     """Tensors so small that the work around them dominates."""
-    names = [OURS, PASSED, FUSED, FOREACH, DEEPSPEED, NUMBA]
+    names = [OURS, PASSED, DROP_IN, FUSED, FOREACH, DEEPSPEED, NUMBA]
     return [
         Case(
             f"overhead-{k}x{size}",
