@@ -23,6 +23,7 @@ def numbers(seed=0):
         "b": np.asfortranarray(rng.standard_normal((4, 6))),
         "c": rng.standard_normal(()),
         "d": np.zeros((0, 2), np.float32),
+        "turned": rng.standard_normal((5, 3, 4)).transpose(1, 2, 0).astype(np.float32),
     }
 
 
@@ -75,8 +76,15 @@ def test_state_lies_on_the_device_in_the_order_of_the_parameter(pair):
     for name, param in device.params.items():
         state = device.state[name]["exp_avg"]
         assert isinstance(state, Fake)
-        assert to_numpy(state).flags.f_contiguous == to_numpy(param).flags.f_contiguous
-        assert to_numpy(state).flags.c_contiguous == to_numpy(param).flags.c_contiguous
+        assert to_numpy(state).strides == to_numpy(param).strides
+
+
+def test_a_gradient_in_another_order_is_refused(pair):
+    _, device, grads = pair()
+    grads["turned"] = np.ascontiguousarray(grads["turned"])
+    words = r"^gradient of 'turned': expected strides \(16, 4, 48\) like its parameter, got shape"
+    with pytest.raises(ValueError, match=words):
+        device.step(on_device(grads))
 
 
 def test_bound_gradients_are_read_anew(pair):
@@ -323,7 +331,7 @@ def test_ema(correction):
 
 def test_repr_and_config(pair):
     _, device, _ = pair()
-    assert repr(device).startswith("AdamW(4 arrays, 40 parameters, step 0, lr=")
+    assert repr(device).startswith("AdamW(5 arrays, 100 parameters, step 0, lr=")
     names = fs.show_config("dict")["cuda"]
     assert names
     assert all(isinstance(name, str) for name in names)

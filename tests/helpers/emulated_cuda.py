@@ -163,8 +163,8 @@ def device_array(array, offset=0):
     raw = np.zeros(array.nbytes + 64 + 64, np.uint8)
     start = (-raw.ctypes.data) % 64 + offset
     flat = raw[start : start + array.nbytes].view(array.dtype)
-    order = "C" if array.flags.c_contiguous else "F"
-    memory = flat.reshape(array.shape, order=order)
+    strides = np.empty_like(array).strides
+    memory = np.lib.stride_tricks.as_strided(flat, array.shape, strides)
     memory[...] = array
     # __cuda_array_interface__ has no name for bfloat16.
     return FakeDLPack(memory) if array.dtype.kind == "V" else Fake(memory)
