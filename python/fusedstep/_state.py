@@ -1,4 +1,4 @@
-"""The state of an optimizer as users see it: ``opt.state``, counters, saving and loading."""
+"""Parameters and state of an optimizer as users see them, counters, saving and loading."""
 
 from __future__ import annotations
 
@@ -70,9 +70,15 @@ def decoded_parameter(engine: Engine, i: int) -> NDArray[Any]:
 
 
 class HasState(HoldsEngine):
-    """What an optimizer shows, saves and loads of its state."""
+    """What an optimizer shows, saves and loads: parameters, state, counters."""
 
     _engine: Engine
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters that were passed in, by name."""
+        tree = self._engine.tree
+        return MappingProxyType(dict(zip(tree.names, tree.leaves, strict=True)))
 
     @property
     def state(self) -> Mapping[str, Mapping[str, Any]]:

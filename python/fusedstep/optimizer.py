@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 from fusedstep._definition import DefinesRule, registry
@@ -381,12 +380,6 @@ class Optimizer(DefinesRule, HasState):
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups; ``groups[0]["lr"] = 0.01`` sets an option."""
         return tuple(self._engine.groups)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters that were passed in, by name."""
-        tree = self._engine.tree
-        return MappingProxyType(dict(zip(tree.names, tree.leaves, strict=True)))
 
     @property
     def ema(self) -> Averages:
