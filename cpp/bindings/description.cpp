@@ -31,8 +31,10 @@ bool is_channels_last(Sizes shape, Sizes strides, std::size_t item) {
 std::vector<std::size_t> axes_in_memory(const Sizes& strides) {
   std::vector<std::size_t> axes(strides.size());
   std::iota(axes.begin(), axes.end(), std::size_t{0});
-  std::stable_sort(axes.begin(), axes.end(),
-                   [&](std::size_t a, std::size_t b) { return strides[a] > strides[b]; });
+  // No stable_sort, which asks for memory and does without.
+  std::sort(axes.begin(), axes.end(), [&](std::size_t a, std::size_t b) {
+    return strides[a] != strides[b] ? strides[a] > strides[b] : a < b;
+  });
   return axes;
 }
 

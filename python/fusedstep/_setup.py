@@ -87,6 +87,7 @@ class Setup:
             if unknown := [name for name in given if name not in new]:
                 raise ValueError(f"{what}: {no_parameter(unknown, new)}")
         counters = [None] * here + [counter_of(name, state.get(name, {})) for name in new]
+        has_counters = any(count is not None for count in counters)  # now: memory may run out
         groups: list[Group] = []
         buffers: list[dict[str, Any]] = [{}] * len(new)
         for own, numbers in self._parts(tree, overrides):
@@ -100,7 +101,7 @@ class Setup:
                 tree.group_of[i] = first + len(groups)
             groups.append(group)
         engine.add(tree, [core_options(group) for group in groups], buffers, copies, groups)
-        if any(count is not None for count in counters):
+        if has_counters:
             engine.core.set_counters(None, counters)
 
     def _parts(
