@@ -111,8 +111,8 @@ class Engine:
                 self.groups.append(_Group(group, [*rule.options]))
                 nests.append({"params": own, **options})
         self.inner = cls.__new__(cls)
-        pipeline = {**policy, "state": held}
-        self.inner._construct(nests, {"lr": 0.0, "pipeline": pipeline} | _first(nests))
+        # The options of the first group stand for the optimizer's: each group sets its own.
+        self.inner._construct(nests, {**nests[0], "pipeline": {**policy, "state": held}})
         self.core = self.inner._engine.core
         self.tensors = self.inner._engine.tensors
         self.steps = np.array(counters, np.float32)
@@ -134,9 +134,10 @@ class Engine:
                 present = entry.get(name)
                 is_there = present is not None and present.data_ptr() == array.ctypes.data
                 made[name] = present if is_there else form.state(array, layout[name])
-            present = {name: entry[name] for name in entry if name not in made}
+            made = {_COUNTER: counter} | made
+            others = {name: value for name, value in entry.items() if name not in made}
             entry.clear()
-            entry.update({_COUNTER: counter} | made | {**present, _COUNTER: counter})
+            entry.update(made | others)
 
     def gradients(self, groups: list[Any], state: dict[Any, Any]) -> list[Any] | None:
         """The gradients of the next step; None where the engine must be made anew for it."""
@@ -166,11 +167,7 @@ class Engine:
         for group, own in zip(self.groups, inner, strict=True):
             rule, changes = own._rule, group.changes()
             # Of a rule whose state started from the rate, too: schedulers set it.
-            rate = {
-                name: rule.options[name].check(changes.pop(name))
-                for name in ("lr",)
-                if name in changes
-            }
+            rate = rule.options["lr"].check(changes.pop("lr", own["lr"]))
             values = rule.changed(dict(own), changes)
             if (
                 rule.states(values) != own.state_names
@@ -179,7 +176,7 @@ class Engine:
                 or ("max_grad_norm" in changes and not self.is_plain)  # shards cannot have it
             ):
                 return False
-            all_values.append({**own.check_update(changes), **rate})
+            all_values.append({**own.check_update(changes), "lr": rate})
             is_rate_alone = is_rate_alone and not changes
         if is_rate_alone:
             set_rates(inner, [values["lr"] for values in all_values])
@@ -201,11 +198,6 @@ class Engine:
         else:
             self.steps += 1.0
         self._counted = self.steps.tobytes()
-
-
-def _first(nests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the constructor takes for all groups: each of which sets its own."""
-    return {name: value for name, value in nests[0].items() if name != "params"}
 
 
 def _has_tensor(values: Sequence[Any]) -> bool:

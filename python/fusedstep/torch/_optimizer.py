@@ -170,11 +170,8 @@ class Optimizer(torch.optim.Optimizer):
                 return
         except ArrayChangedError:
             engine, grads = self._moved(engine)
-        except (
-            TypeError,
-            ValueError,
-        ):  # a gradient lies otherwise than its parameter, or is sparse
-            pass
+        except (TypeError, ValueError):
+            pass  # a gradient lies otherwise than its parameter, or is sparse
         try:
             self._step_with_care(engine, grads, scale)
         except ArrayChangedError:
@@ -197,13 +194,12 @@ class Optimizer(torch.optim.Optimizer):
         return engine
 
     def _step(self, engine: Engine, grads: Any, scale: float, has_none: bool) -> None:
-        result = engine.core.step(grads, scale)
-        tensors = engine.tensors
-        if tensors is not None:
-            tensors.after_step(result, grads)
-        self._take(engine, result, grads, has_none)
+        self._take(engine, engine.core.step(grads, scale), grads, has_none)
 
     def _take(self, engine: Engine, result: Any, grads: Any, has_none: bool) -> None:
+        """Note what a step has written, and count it."""
+        if engine.tensors is not None:
+            engine.tensors.after_step(result, grads)
         self._result = _APPLIED if result is None else StepResult(*result)
         if result is None or result[0]:
             engine.counted(grads, has_none)
@@ -225,8 +221,6 @@ class Optimizer(torch.optim.Optimizer):
             result = engine.core.step(whole, scale)
         for form in engine.forms:
             form.write_back()
-        if engine.tensors is not None:
-            engine.tensors.after_step(result, grads)
         self._take(engine, result, grads, True)
         self._is_odd = (
             not engine.is_plain
