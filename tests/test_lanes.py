@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 @pytest.fixture(scope="module")
 def kept():
     """The names of the cases that the fast lane runs, by test."""
-    options = ["-p", "no:cacheprovider", "--collect-only", "-q", "-m", "not exhaustive"]
+    options = ["-p", "no:cacheprovider", "--collect-only", "-q", "-m", "not exhaustive and not long"]
     files = [TESTS / name for name in ("exact", "arrays/test_bad_input.py")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files],

@@ -1,7 +1,7 @@
 """Which cases of a test the fast lane keeps: few, in which every value occurs with every rule.
 
 A test of many cases is a grid of rules, dtypes, faults, lengths. The fast lane runs some of its points,
-`pytest -m "exhaustive or not exhaustive"` all of them. They are chosen, not listed, so that a new rule,
+`pytest -m "not long"` all of them. They are chosen, not listed, so that a new rule,
 fault or dtype is in both lanes. Of each rule's points, those are chosen that together show every value
 of every other parameter, and of every option; in tests that go through no rules, those that show every
 pair of values of any two parameters; in tests marked `each_value_once`, those that show every value,
