@@ -44,7 +44,7 @@ def holds(cases, *words):
 
 @pytest.mark.parametrize(
     "test",
-    ["test_exact.py::test_every_length_and_offset", "test_whole_step.py::test_everything_at_once"],
+    ["test_exact.py::test_fault_13_18_19_every_length_and_offset", "test_whole_step.py::test_everything_at_once"],
 )
 def test_the_bits_of_every_rule_and_dtype(kept, test):
     cases = kept[f"exact/{test}"]
@@ -58,7 +58,7 @@ def test_rows_of_every_rule_and_dtype(kept):
 
 
 def test_every_value_of_every_option(kept):
-    cases = kept["exact/test_exact.py::test_every_length_and_offset"]
+    cases = kept["exact/test_exact.py::test_fault_13_18_19_every_length_and_offset"]
     wanted = {
         (rule, word)
         for (rule, _), case in zip(CASES, CASE_IDS, strict=True)
@@ -73,7 +73,7 @@ def test_every_instruction_set_with_every_number_of_threads():
 
 @pytest.mark.parametrize(
     ("test", "faults"),
-    [("test_bad_gradient", GRADIENT_FAULTS), ("test_bad_parameter", PARAMETER_FAULTS)],
+    [("test_fault_01_02_03_04_06_07_in_a_gradient", GRADIENT_FAULTS), ("test_fault_03_04_05_06_07_in_a_parameter", PARAMETER_FAULTS)],
 )
 def test_every_fault_with_every_rule(kept, test, faults):
     cases = kept[f"arrays/test_bad_input.py::{test}"]

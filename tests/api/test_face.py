@@ -190,7 +190,7 @@ print(fs.isa(), digest.hexdigest())
 """
 
 
-def test_every_forced_instruction_set_gives_the_same_bits():
+def test_fault_19_every_forced_instruction_set_gives_the_same_bits():
     runs = [child(TRAIN, FUSEDSTEP_ISA=isa).split() for isa in fs.available_isas()]
     assert [isa for isa, _ in runs] == fs.available_isas()
     assert len({digest for _, digest in runs}) == 1
@@ -248,7 +248,7 @@ print(sorted(name for name in new if not name.startswith("_fusedstep_editable"))
     assert child(code) in ("['fusedstep']", "['fusedstep', 'numpy']")
 
 
-def test_import_and_step_leave_the_fpu_alone():
+def test_fault_17_import_and_step_leave_the_fpu_alone():
     """Subnormals are computed before, in and after."""
     tiny = np.full(1_000, 1e-310)
     opt = fs.SGD(tiny, lr=0.5)

@@ -55,7 +55,7 @@ def test_only_some_of_them():
     assert (b == -1).all()
 
 
-def test_a_grad_that_is_another_tensor_is_noticed():
+def test_fault_37_a_grad_that_is_another_tensor_is_noticed():
     a, b = (torch.zeros(3, requires_grad=True) for _ in range(2))
     opt = fs.SGD({"a": a, "b": b}, lr=1.0)
     (a + b).sum().backward()

@@ -1,4 +1,4 @@
-"""Arrays that are resized, moved or given another dtype after an optimizer has seen them: fault 15."""
+"""Arrays that are resized, moved or given another dtype after an optimizer has seen them."""
 
 import copy
 
@@ -33,7 +33,7 @@ CHANGES = {
 @every_rule
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("at", range(3))
-def test_arrays_changed_behind_our_back(rule, change, at):
+def test_fault_35_arrays_changed_behind_our_back(rule, change, at):
     for role in ("parameter", "gradient of"):
         params, grads = ([np.arange(1.0, 8, dtype="float32") for _ in NAMES] for _ in range(2))
         opt = fs.create(rule, params, **richest(rule))
@@ -77,7 +77,7 @@ every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
 
 @needs_dlpack
 @every_deed
-def test_an_exporter_that_changes_another_gradient(deed):
+def test_fault_35_an_exporter_that_changes_another_gradient(deed):
     opt = fs.SGD([block() for _ in range(2)])
     for call in (opt.step, opt.bind, lambda grads: opt.step_mean([grads])):
         first = block()
@@ -87,7 +87,7 @@ def test_an_exporter_that_changes_another_gradient(deed):
 
 @needs_dlpack
 @every_deed
-def test_an_exporter_that_changes_a_parameter(deed):
+def test_fault_35_an_exporter_that_changes_a_parameter(deed):
     params = [block(), block()]
     opt = fs.SGD(params)
     with pytest.raises(fs.ArrayChangedError, match="parameter '0': expected the array as it was"):
@@ -99,7 +99,7 @@ def test_an_exporter_that_changes_a_parameter(deed):
 @needs_dlpack
 @every_deed
 @pytest.mark.parametrize("rule", ["adam", "rowwiseadagrad"])
-def test_a_parameter_that_changes_other_arrays_when_it_is_asked(rule, deed):
+def test_fault_35_a_parameter_that_changes_other_arrays_when_it_is_asked(rule, deed):
     """The address of a foreign parameter is asked for in every step, others are looked at later."""
     first, foreign = block(), Foreign(block())
     opt = fs.create(rule, {"first": first, "foreign": foreign})
@@ -141,7 +141,7 @@ def test_a_parameter_that_changes_other_arrays_when_it_is_asked(rule, deed):
 # From NumPy 2.5 on.
 @pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 @needs_dlpack
-def test_rows_and_indices_that_change_each_other():
+def test_fault_35_rows_and_indices_that_change_each_other():
     first = block()
     opt = fs.SGD({"first": first})
     indices = np.arange(1 << 10)
@@ -198,7 +198,7 @@ def leaves(params):
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("case", REPLACED)
-def test_an_array_that_was_replaced_is_named(case, steps):
+def test_fault_34_an_array_that_was_replaced_is_named(case, steps):
     params, change, name = copy.deepcopy(REPLACED[case])
     grads = leaves(params)
     opt = fs.Adam(params)
@@ -252,7 +252,7 @@ def test_an_array_that_was_replaced_is_noticed_when_a_state_was_loaded():
         lambda p: p.clear(),
     ],
 )
-def test_a_change_that_replaces_no_array(change):
+def test_fault_34_a_change_that_replaces_no_array(change):
     w, v = np.ones(3), np.ones(2)
     params = {"nest": {"w": w}, "list": [v]}
     opt = fs.SGD(params, lr=1.0)

@@ -47,7 +47,7 @@ def agree(opt, control, order):
 @every_dtype
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("order", EVERY, ids=str)
-def test_every_order_of_the_axes(rule, dtype, order):
+def test_fault_04_every_order_of_the_axes(rule, dtype, order):
     opt, control, grads = pair(rule, dtype, order, **richest(rule))
     for grad in grads:
         opt.step({"w": grad})
@@ -121,7 +121,7 @@ def test_working_copies_share_the_order(copy_too):
 
 
 @pytest.mark.parametrize("rule", ["adam", *LAYERWISE])
-def test_another_order_is_refused(rule):
+def test_fault_04_another_order_is_refused(rule):
     rng = np.random.default_rng(1)
     grad = rng.standard_normal((2, 3, 4))
     opt = fs.create(rule, {"w": laid_out(grad, (1, 2, 0))})
@@ -154,7 +154,7 @@ GAPS = {
 
 
 @pytest.mark.parametrize("spoil", GAPS.values(), ids=GAPS)
-def test_gaps_are_refused(spoil):
+def test_fault_04_gaps_are_refused(spoil):
     bad = spoil(np.ones((2, 3, 4)).transpose(1, 2, 0).copy("K"))
     with pytest.raises(ValueError, match=r"'w': expected a (contiguous|writeable) array"):
         fs.SGD({"w": bad}, lr=1.0)

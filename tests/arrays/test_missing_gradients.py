@@ -26,7 +26,7 @@ CALLS = {
 @every_rule
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("what", nothing([]))
-def test_a_step_needs_a_gradient(rule, call, what):
+def test_fault_37_a_step_needs_a_gradient(rule, call, what):
     opt = running(rule, "float32")
     grads = nothing([*opt.params])[what]
     before = everything(opt)

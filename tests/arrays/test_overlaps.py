@@ -18,7 +18,7 @@ def overlap(a, b):
 
 
 @given(lists=st.lists(lists_of_stretches, min_size=1, max_size=12))
-def test_groups_that_overlap_nothing_are_added(lists):
+def test_fault_08_groups_that_overlap_nothing_are_added(lists):
     base = np.zeros(SIZE + 12)
     opt = fs.SGD({"first": np.zeros(1)}, lr=1.0)
     added = {}
@@ -46,7 +46,7 @@ def test_groups_that_overlap_nothing_are_added(lists):
 
 
 @given(stretches=lists_of_stretches, shuffle=st.randoms())
-def test_gradients_to_be_zeroed(stretches, shuffle):
+def test_fault_08_gradients_to_be_zeroed(stretches, shuffle):
     base = np.ones(SIZE + 12)
     grads = [base[start : start + length] for start, length in stretches]
     shuffle.shuffle(grads)

@@ -1,4 +1,4 @@
-"""Empty arrays, arrays without axes, and arrays of more elements than 32 bits count: faults 10 and 11."""
+"""Empty arrays, arrays without axes, and arrays of more elements than 32 bits count."""
 
 import ctypes
 import mmap
@@ -73,7 +73,7 @@ class VirtualArray:
 @every_rule
 @every_dtype
 @pytest.mark.parametrize("empty", [(0,), (0, 3), (3, 0), (2, 0, 2)], ids=str)
-def test_empty_arrays_and_arrays_without_axes(rule, dtype, empty):
+def test_fault_10_empty_arrays_and_arrays_without_axes(rule, dtype, empty):
     for at in [(), (0,), (1,), (2,), (3,), (0, 3), (0, 1, 2, 3)]:
         shapes = [empty if i in at else shape for i, shape in enumerate([(3, 5), (7,), (), (1, 2)])]
         arrays = [
@@ -98,7 +98,7 @@ def test_empty_arrays_and_arrays_without_axes(rule, dtype, empty):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memfd_create and MAP_FIXED are Linux's")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_more_elements_than_32_bits_count(threads):
+def test_fault_11_more_elements_than_32_bits_count(threads):
     size, page, half = 2**32 + 37, 4096, 2**33
     windows = [(0, page), (half - page, half + page), (2 * half - page, 2 * half + page)]
     param = VirtualArray(size, "float32", windows, fill=1.0)

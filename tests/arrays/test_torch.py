@@ -114,7 +114,7 @@ def test_named_parameters_and_indices_of_a_model():
         opt.step_rows("weight", torch.tensor([1.0]), torch.zeros(1, 2))
 
 
-def test_a_tensor_of_nothing():
+def test_fault_38_a_tensor_of_nothing():
     w, v = torch.nn.Parameter(torch.zeros(0, 3)), torch.ones(2)
     opt = fs.SGD({"w": w, "v": v}, lr=1.0)
     opt.step({"w": torch.zeros(0, 3), "v": torch.ones(2)})
@@ -138,7 +138,7 @@ HANDED = {
 
 @pytest.mark.parametrize("handed", HANDED.values(), ids=HANDED)
 @pytest.mark.parametrize("way", ["assign", "attribute", "module"])
-def test_a_model_whose_parameters_were_replaced(handed, way):
+def test_fault_34_a_model_whose_parameters_were_replaced(handed, way):
     model, x, _ = model_and_data()
     opt = fs.SGD(handed(model), lr=0.0)
     model(x).sum().backward()

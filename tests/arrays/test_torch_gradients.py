@@ -109,7 +109,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize(("grad", "words"), MISFITS.values(), ids=MISFITS)
-def test_gradients_that_do_not_fit(grad, words):
+def test_fault_38_gradients_that_do_not_fit(grad, words):
     w, v = torch.zeros(2, 3), torch.zeros(2)
     opt = fs.SGD({"v": v, "w": w}, lr=1.0)
     for step in (opt.step, opt.bind, lambda grads: opt.step_mean([grads])):
@@ -130,7 +130,7 @@ def test_a_negative_number_of_a_conjugate():
     assert w == 2
 
 
-def test_channels_last_wants_channels_last():
+def test_fault_38_channels_last_wants_channels_last():
     shape, last = (2, 3, 4, 4), torch.channels_last
     opt = fs.SGD({"w": torch.zeros(shape)})
     named = "torch's channels_last: use .contiguous()"

@@ -62,7 +62,7 @@ class Logged(torch.Tensor):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", [fake, distributed, wrapped])
-def test_tensors_without_memory_of_their_own(make):
+def test_fault_38_tensors_without_memory_of_their_own(make):
     tensor = make()
     named = f"'w': .* got {type(tensor).__name__} .it has no memory of its own"
     for take in (fs.SGD, lambda params: fs.EMA(params, decay=0.5)):
@@ -86,7 +86,7 @@ TURNS = {
 
 @pytest.mark.parametrize("wrap", [lambda tensor: tensor, torch.nn.Parameter])
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_a_tensor_that_was_turned_where_it_lies(turn, wrap):
+def test_fault_38_a_tensor_that_was_turned_where_it_lies(turn, wrap):
     tensor = wrap(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     opt = fs.SGD([tensor], lr=1.0)
     grad, bound = torch.ones(2, 2), torch.ones(2, 2)
@@ -166,7 +166,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("deed", [*EXCHANGES.values(), *TURNS.values()])
-def test_foreign_code_that_changes_a_tensor(deed):
+def test_fault_35_foreign_code_that_changes_a_tensor(deed):
     def grads():
         return {"w": torch.ones(2, 2), "other": np.ones(2, "float32")}
 

@@ -64,7 +64,7 @@ CROWDS = {dtype: Crowd(dtype) for dtype in DTYPES}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "options"), CASES, ids=CASE_IDS)
-def test_every_length_and_offset(rule, options, dtype):
+def test_fault_13_18_19_every_length_and_offset(rule, options, dtype):
     crowd, rng = CROWDS[dtype], np.random.default_rng(1)
     start = rng.standard_normal(crowd.at.size).astype(dtype)
     grads = [awkward_numbers(rng, crowd.at.size, dtype) for _ in range(STEPS)]
@@ -94,7 +94,7 @@ def test_every_length_and_offset(rule, options, dtype):
 @pytest.mark.each_value_once  # 0.3 s a case
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
-def test_large_arrays(rule, dtype):
+def test_fault_18_19_large_arrays(rule, dtype):
     rng = np.random.default_rng(2)
     sizes = (1_000_003, 65_537, 4_099)
     start = [rng.standard_normal(size).astype(dtype) for size in sizes]

@@ -90,7 +90,7 @@ def run(rule, dtype, threads, around):
 @pytest.mark.each_value_once  # 0.3 s a case
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_do_not_depend_on_the_mode(rule, dtype):
+def test_fault_17_bits_do_not_depend_on_the_mode(rule, dtype):
     expected = run(rule, dtype, 1, nothing)
     for mode in MODES.values():
         for threads in (1, 2, 3):

@@ -117,7 +117,7 @@ def test_a_schedule_follows_it():
         assert w[0, 0] == -sum(rate(step) for step in range(3))
 
 
-def test_rows_under_a_schedule_that_nothing_advances():
+def test_fault_37_rows_under_a_schedule_that_nothing_advances():
     opt = fs.SGD({"w": np.zeros((4, 2))}, lr=fs.schedules.Linear(1.0, 9, warmup_steps=2))
     rows = [0], np.ones((1, 2))
     opt.step_rows("w", *rows)

@@ -106,7 +106,7 @@ def test_gradient_sets_pass_through_the_pipeline(dtype):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
-def test_a_step_is_skipped_as_if_it_had_not_been(rule, dtype, bad):
+def test_fault_14_a_step_is_skipped_as_if_it_had_not_been(rule, dtype, bad):
     rng = np.random.default_rng(7)
     start, grads = draw(rng, dtype), [draw(rng, dtype) for _ in range(3)]
     grads[1]["large"][-1] = bad

@@ -21,7 +21,7 @@ def draw(rng, dtype):
 
 
 @pytest.mark.parametrize(("rule", "options", "mode"), CASES, ids=ids(CASES))
-def test_resumed(rule, options, mode):
+def test_fault_16_resumed(rule, options, mode):
     rng = np.random.default_rng(1)
     start, batches = draw(rng, mode["param"]), [draw(rng, "bfloat16") for _ in range(4)]
     how = {**storage(mode), "ema_decay": 0.9}

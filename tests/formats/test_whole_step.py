@@ -35,7 +35,7 @@ def gradients(rng, turn=0):
 
 
 @pytest.mark.parametrize(("rule", "options", "mode"), CASES, ids=ids(CASES))
-def test_everything_at_once(rule, options, mode):
+def test_fault_13_everything_at_once(rule, options, mode):
     rng = np.random.default_rng(1)
     start, batches = draw(rng, mode["param"]), [gradients(rng, turn) for turn in range(3)]
     options = {**options, "max_grad_norm": 0.7, "max_grad_value": 0.01, "weight_decay": 0.01}
@@ -89,7 +89,7 @@ def test_working_copies_are_of_parameters_in_float32(mode):
 @every_mode
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_a_step_is_skipped_as_if_it_had_not_been(mode, bad, dtype):
+def test_fault_14_a_step_is_skipped_as_if_it_had_not_been(mode, bad, dtype):
     rng = np.random.default_rng(4)
     opt = fs.Adam(draw(rng, mode["param"]), **storage(mode), skip_nonfinite=True)
     opt.step(gradients(rng))

@@ -1,4 +1,4 @@
-"""Fault 25: the k-th allocation of the compiled core fails, for every k of every call."""
+"""The k-th allocation of the compiled core fails, for every k of every call."""
 
 import pytest
 
@@ -124,7 +124,7 @@ def shim(tmp_path_factory):
         "lr": 1,
     }.items(),
 )
-def test_every_allocation_may_fail(shim, call, at_least):
+def test_fault_25_every_allocation_may_fail(shim, call, at_least):
     done = python(PROGRAM, call, LD_PRELOAD=str(shim), FUSEDSTEP_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) >= at_least

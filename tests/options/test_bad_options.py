@@ -1,4 +1,4 @@
-"""Options that must be refused: fault 12 and its kin."""
+"""Options that must be refused."""
 
 import math
 
@@ -89,7 +89,7 @@ def constructions(rule, options):
 
 
 @every_option
-def test_bad_values(rule, option):
+def test_fault_12_bad_values(rule, option):
     opt = running(rule, "float32")
     for value, error in bad_values(option.kind):
         calls, arrays = constructions(rule, {option.name: value})
@@ -128,7 +128,7 @@ def test_values_are_converted_once(rule, option):
 
 
 @every_rule
-def test_options_that_the_rule_does_not_have(rule):
+def test_fault_12_options_that_the_rule_does_not_have(rule):
     every = {name for other in RULES for name in registry[other].options}
     opt = running(rule, "float32")
     for name in {*every, "clip_norm", "learning_rate", "parms"} - {*registry[rule].options}:

@@ -34,7 +34,7 @@ def at_count(opt, step_count, steps):
 @every_rule
 @every_dtype
 @pytest.mark.parametrize("count", COUNTS)
-def test_counters_are_exact(rule, dtype, count):
+def test_fault_15_counters_are_exact(rule, dtype, count):
     opt, control = running(rule, dtype), running(rule, dtype)
     at_count(opt, count, [count, 1, count])
     control.load_state_dict(opt.state_dict())
@@ -68,7 +68,7 @@ def test_bias_corrections_are_right_at_large_counts(rule, dtype, count):
 
 @every_rule
 @pytest.mark.parametrize("name", [*NAMES, "step_count"])
-def test_counters_at_their_end(rule, name):
+def test_fault_15_counters_at_their_end(rule, name):
     opt, good = running(rule, "float32"), numbers(4, "float32")
     opt.bind(good)
     at_count(opt, TOP if name == "step_count" else 5, [TOP if n == name else 5 for n in NAMES])
@@ -86,7 +86,7 @@ def test_counters_at_their_end(rule, name):
 
 @every_case
 @every_dtype
-def test_resumed_is_straight(rule, options, dtype):
+def test_fault_16_30_resumed_is_straight(rule, options, dtype):
     ordered = np.ascontiguousarray if rule in ROWWISE else np.asfortranarray
 
     def start():

@@ -110,7 +110,7 @@ def seen(opt):
 
 
 @pytest.mark.parametrize("call", [add_group, load_state, freeze, set_options, set_rate, bind])
-def test_ctrl_c_anywhere_in_a_call_leaves_all_or_nothing(call):
+def test_fault_24_ctrl_c_anywhere_in_a_call_leaves_all_or_nothing(call):
     def fresh():
         return fs.Adam({"w": np.ones(3), "v": np.ones(3)}, lr=1.0)
 
@@ -163,7 +163,7 @@ opt.step(grads)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
-def test_a_fork_in_the_middle_of_a_step():
+def test_fault_21_a_fork_in_the_middle_of_a_step():
     done = python(FORKED)
     words = (
         "this optimizer was forked in the middle of a step: its arrays may be half-updated; load a "

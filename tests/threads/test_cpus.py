@@ -197,7 +197,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_least_quota_counts(run, tmp_path, case):
+def test_fault_33_the_least_quota_counts(run, tmp_path, case):
     quota, *files = CASES[case]
     assert run(build(tmp_path / "of a test", *files)) == [quota]
 
@@ -212,7 +212,7 @@ def test_a_failed_allocation_is_no_limit(run, tmp_path):
 
 
 @needs_affinity
-def test_the_cpus_are_those_of_the_affinity_within_the_quota(run):
+def test_fault_33_the_cpus_are_those_of_the_affinity_within_the_quota(run):
     allowed = sorted(os.sched_getaffinity(0))
     for some in (allowed, allowed[-1:], allowed[:2]):
         set_affinity = (

@@ -1,4 +1,4 @@
-"""Steps beside other threads, signals and forks: faults 16, 21, 23, 24 and 30."""
+"""Steps beside other threads, signals and forks."""
 
 import gc
 import sys
@@ -34,7 +34,7 @@ def is_uniformly_stepped(opt):
     return opt.step_count > 0 and all(np.all(mine[name] == theirs[name]) for name in theirs)
 
 
-def test_last_references_dropped_mid_step():
+def test_fault_23_last_references_dropped_mid_step():
     size = 1 << 23
     params, grads = [np.ones(size, "float32")], [np.full(size, 0.5, "float32")]
     memory = [weakref.ref(params[0]), weakref.ref(grads[0])]
@@ -67,7 +67,7 @@ def test_last_references_dropped_mid_step():
     assert (view == view[0]).all()  # a view outlives its optimizer
 
 
-def test_two_threads_on_one_optimizer():
+def test_fault_23_two_threads_on_one_optimizer():
     size = 1 << 22
     params, grads = [np.ones(size, "float32")], [np.full(size, 0.5, "float32")]
     opt, done, refusals = fs.Adam(params), [], []
@@ -176,14 +176,14 @@ print("parent and child")
 """
 
 
-def test_interrupted_between_whole_steps():
+def test_fault_24_interrupted_between_whole_steps():
     done = python(INTERRUPTED)
     assert (done.returncode, done.stdout) == (0, "whole steps\n"), done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
-def test_a_forked_child_steps(how):
+def test_fault_21_a_forked_child_steps(how):
     done = python(FORKED, how)
     assert (done.returncode, done.stdout) == (0, "parent and child\n"), done.stderr
 
@@ -202,7 +202,7 @@ while opt.step_count < 2:
 """
 
 
-def test_the_process_ends_beside_a_daemon_thread_in_a_step():
+def test_fault_40_the_process_ends_beside_a_daemon_thread_in_a_step():
     for _ in range(5):
         done = python(EXITS)
         assert (done.returncode, done.stderr) == (0, "")
@@ -225,6 +225,6 @@ except ImportError:
 """
 
 
-def test_a_sub_interpreter_is_refused():
+def test_fault_40_a_sub_interpreter_is_refused():
     done = python(SUBINTERPRETER, IMPORTS)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

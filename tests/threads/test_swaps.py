@@ -52,7 +52,7 @@ def is_same(opt, values):
 
 
 @KINDS
-def test_no_swap_falls_into_a_step(make):
+def test_fault_36_no_swap_falls_into_a_step(make):
     opt, swap = make(SIZE, "a")
     grads, done, refused = {"a": np.ones(SIZE, "float32")}, threading.Event(), []
 
@@ -80,7 +80,7 @@ def test_no_swap_falls_into_a_step(make):
 
 
 @KINDS
-def test_a_locked_parameter_leaves_all_as_they_were(make):
+def test_fault_36_a_locked_parameter_leaves_all_as_they_were(make):
     opt, swap = make()
     before = held(opt)
     opt.params["b"].flags.writeable = False
@@ -114,7 +114,7 @@ def test_a_parameter_that_is_locked_meanwhile(make):
 
 
 @KINDS
-def test_ctrl_c_anywhere_in_a_swap_leaves_all_or_nothing(make):
+def test_fault_36_ctrl_c_anywhere_in_a_swap_leaves_all_or_nothing(make):
     def check(state, through):
         opt = state["opt"]
         if hasattr(opt, "train"):

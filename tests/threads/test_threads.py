@@ -129,7 +129,7 @@ print(train(3))
 
 
 @on_linux
-def test_steps_on_the_threads_of_torch():
+def test_fault_22_steps_on_the_threads_of_torch():
     pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
     assert output(TORCH) == ["True"] * 6
 
@@ -167,7 +167,7 @@ print(time.process_time() - before)
 """
 
 
-def test_nobody_spins_after_a_step():
+def test_fault_33_nobody_spins_after_a_step():
     """CPU time of the process, which nobody else's work counts in."""
     (seconds,) = output(ASLEEP)
     assert float(seconds) < 0.05
@@ -195,7 +195,7 @@ print(digest(opt) == digest(control))
 
 
 @on_linux
-def test_a_forked_child_has_threads_of_its_own():
+def test_fault_21_a_forked_child_has_threads_of_its_own():
     assert output(IN_CHILD) == ["", "fusedstep-1 fusedstep-2 True", "True"]
 
 
@@ -227,7 +227,7 @@ print(right)
 
 
 @can_fork
-def test_children_forked_beside_the_steps_of_another_thread():
+def test_fault_21_children_forked_beside_the_steps_of_another_thread():
     assert output(WHILE_OTHERS_STEP) == ["20"]
 
 
@@ -244,7 +244,7 @@ if sys.argv[1:]:
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(("arguments", "status"), [([], 0), (["in a step"], 7)])
-def test_the_process_ends_at_once(source, arguments, status):
+def test_fault_40_the_process_ends_at_once(source, arguments, status):
     done = python(HEAD + AT_EXIT, *arguments, FUSEDSTEP_THREADING=source)
     assert (done.returncode, done.stderr) == (status, "")
 
@@ -280,7 +280,7 @@ print(*sorted(ours(int(sys.argv[1]))), digest(opt) == digest(control))
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 2])
-def test_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
+def test_fault_40_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
     shim = preloaded(tmp_path, SHIM, "cc")
     done = python(
         HEAD + NOT_STARTED, str(allowed), LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="pool"
@@ -289,7 +289,7 @@ def test_threads_that_cannot_be_started_are_fewer_threads(tmp_path, allowed):
     assert (done.returncode, done.stdout.split()) == (0, [*names, "True"]), done.stderr
 
 
-def test_openmp_has_fewer_threads_where_some_cannot_be_started(tmp_path):
+def test_fault_40_openmp_has_fewer_threads_where_some_cannot_be_started(tmp_path):
     shim = preloaded(tmp_path, SHIM, "cc")
     code = NOT_STARTED.replace("*sorted(ours(int(sys.argv[1]))), ", "")
     done = python(HEAD + code, "0", LD_PRELOAD=str(shim), FUSEDSTEP_THREADING="openmp")
@@ -298,7 +298,7 @@ def test_openmp_has_fewer_threads_where_some_cannot_be_started(tmp_path):
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
-def test_openmp_with_stacks_too_small_for_any_code():
+def test_fault_40_openmp_with_stacks_too_small_for_any_code():
     code = "import fusedstep; print(fusedstep.show_config.__name__)"
     done = python(code, OMP_STACKSIZE="16k", FUSEDSTEP_THREADING="openmp")
     if "since this build has no OpenMP" in done.stderr:
@@ -339,7 +339,7 @@ def test_the_pool_has_no_data_race(tmp_path):
     assert lines_of(program) == ["6000 jobs"]
 
 
-def test_the_pace_finds_the_best_number_of_threads(tmp_path):
+def test_fault_33_the_pace_finds_the_best_number_of_threads(tmp_path):
     """On machines that are made up: seconds a step over those of the best number of threads."""
     sources = [NATIVE / "pace.cpp", ROOT / "cpp/threads/pace.cpp", ROOT / "cpp/threads/process.cpp"]
     lines = lines_of(compiled(tmp_path, sources, "-I", ROOT / "cpp"))

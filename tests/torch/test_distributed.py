@@ -158,7 +158,7 @@ def test_gradients_placed_otherwise_than_their_parameters(crew, count):
         assert_same(sliced, start - rate)
 
 
-def test_checkpoints_are_resumed_by_another_number_of_processes(crew, tmp_path):
+def test_fault_31_checkpoints_are_resumed_by_another_number_of_processes(crew, tmp_path):
     """The gradient is always that of the number that goes on."""
     crew(2, together.save, BY_PARTS, str(tmp_path))
     for count in (1, 2, 3):
