@@ -29,9 +29,9 @@ void bind_methods(Class& c) {
       .def("freeze", &Bound::freeze, py::arg("tensors"), py::arg("frozen"), assignments)
       .def("is_frozen", &Bound::is_frozen, py::arg("tensor"))
       .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
-      .def("snapshot", &Bound::snapshot, py::arg("of_params") = false)
-      .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("values"),
-           py::arg("options"), assignments, py::arg("of_params") = false)
+      .def("hold", &Bound::hold, py::arg("read"), py::arg("params_for") = "")
+      .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("states"),
+           py::arg("params"), py::arg("options"), assignments)
       .def("swap_in", &Bound::swap_in, py::arg("what"), py::arg("why"), py::arg("values"),
            py::arg("written"))
       .def("swap_out", &Bound::swap_out)

@@ -21,6 +21,8 @@ class PyStepper {
  public:
   using ScaleArgument = typename Space::ScaleArgument;
   using Values = py::typing::Callable<py::typing::List<py::object>(std::vector<std::int64_t>)>;
+  using Read = py::typing::Callable<py::object(std::int64_t, std::vector<std::int64_t>,
+                                               std::vector<py::array>, std::vector<py::array>)>;
 
   // `gradient` and `target` are the names in messages of a gradient and of what a step updates.
   PyStepper(const std::string& rule, std::string gradient, std::string target, Space space = {})
@@ -214,35 +216,43 @@ class PyStepper {
     engine_.set_counters(step_count ? *step_count : engine_.step_count(), counters);
   }
 
-  // A copy of every state (or, for an average, of every parameter), with the counters.
-  std::tuple<std::int64_t, std::vector<std::int64_t>, std::vector<py::object>> snapshot(
-      bool of_params) {
+  // read(step_count, steps, states, params) while nobody else is inside, so that all belongs to the
+  // same step: NumPy arrays over the states' memory and, with `params_for`, the parameters' (on a
+  // device, copies). `params_for`: what their own values are for, where they may hold others.
+  py::object hold(const Read& read, const std::string& params_for) {
     const Entered lock(*this);
-    std::vector<py::object> copies;
-    for (const auto& checked : of_params ? members_.params : members_.states)
-      copies.push_back(members_.space.copy_of(checked));
-    const Unlocked unlocked;
-    return {engine_.step_count(), engine_.steps(), std::move(copies)};
+    std::vector<py::array> params;
+    if (!params_for.empty()) {
+      swapped_.refuse(params_for.c_str(), members_);
+      params = members_.views_of_params();
+    }
+    return read(engine_.step_count(), engine_.steps(), members_.views_of_states(), params);
   }
 
-  // The inverse of snapshot(), with the options of all groups unless empty. `values` have the dtype
-  // and shape of what they replace.
+  // Loads counters, values for the states, for the parameters unless None, and the options of all
+  // groups unless empty: all or nothing. Values have the shapes of what they replace.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
-               const std::vector<py::array>& values, const std::vector<GroupOptions>& options,
-               const Assignments& assignments, bool of_params) {
+               const std::vector<py::array>& states,
+               const std::optional<std::vector<py::array>>& params,
+               const std::vector<GroupOptions>& options, const Assignments& assignments) {
     const Entered lock(*this);
-    const auto& targets = of_params ? members_.params : members_.states;
-    if (steps.size() != members_.params.size() || values.size() != targets.size())
-      throw std::invalid_argument(
-          "restore: expected one counter per parameter, one value per array");
+    if (steps.size() != members_.params.size())
+      throw std::invalid_argument("restore: expected one counter per parameter");
+    if (params) swapped_.refuse("load parameters", members_);
     std::vector<Group> groups = options.empty() ? engine_.groups() : make_groups(options);
-    std::vector<py::array> ready;
-    for (std::size_t k = 0; k < values.size(); ++k)
-      ready.push_back(members_.ready_value(targets[k], values[k]));
-    if (of_params) members_.ask();
-    of_params ? members_.check_written() : members_.check_states();
+    const std::vector<py::array> new_states = members_.ready_states(states);
+    std::vector<py::array> new_params;
+    if (params) {
+      new_params = members_.ready_params(*params);
+      members_.ask();
+      members_.check_written();
+    }
+    members_.check_states();
+    for (std::size_t k = 0; k < new_params.size(); ++k)
+      members_.space.assign(members_.params[k], new_params[k]);
     members_.renew_copies(swapped_.values(), [](std::size_t) { return true; });
-    for (std::size_t k = 0; k < ready.size(); ++k) members_.space.assign(targets[k], ready[k]);
+    for (std::size_t k = 0; k < new_states.size(); ++k)
+      members_.space.assign(members_.states[k], new_states[k]);
     engine_.set_counters(step_count, steps);
     replace_groups(std::move(groups));
     assign_all(assignments);

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     _end_command(error)
     raise
-from fusedstep import data, functional, schedules
+from fusedstep import checkpoint, data, functional, schedules
 from fusedstep._config import (
     available_isas,
     get_num_threads,
@@ -31,9 +31,10 @@ from fusedstep._config import (
     show_config,
 )
 from fusedstep._create import available, create
-from fusedstep._errors import ArrayChangedError
+from fusedstep._errors import ArrayChangedError, CheckpointError
 from fusedstep._group import Group
 from fusedstep._pipeline import StepResult
+from fusedstep.checkpoint import load
 from fusedstep.ema import EMA
 from fusedstep.optimizer import Optimizer
 from fusedstep.rules import *
@@ -42,17 +43,20 @@ from fusedstep.rules import __all__ as _rules
 __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "EMA",
     "ArrayChangedError",
+    "CheckpointError",
     "Group",
     "Optimizer",
     "StepResult",
     "__version__",
     "available",
     "available_isas",
+    "checkpoint",
     "create",
     "data",
     "functional",
     "get_num_threads",
     "isa",
+    "load",
     "num_threads",
     "schedules",
     "set_num_threads",
@@ -62,8 +66,8 @@ __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
 
 # What private modules define is public as fusedstep's own, also for pickle and help().
 for _public in (
-    *(ArrayChangedError, Group, StepResult, available, available_isas, create, get_num_threads),
-    *(isa, num_threads, set_num_threads, show_config),
+    *(ArrayChangedError, CheckpointError, Group, StepResult, available, available_isas, create),
+    *(get_num_threads, isa, num_threads, set_num_threads, show_config),
 ):
     _public.__module__ = __name__
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from numpy.typing import NDArray
 
 from fusedstep._autograd import (
     NOTHING_BOUND,
@@ -16,12 +18,14 @@ from fusedstep._autograd import (
 from fusedstep._formats import fields
 from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._messages import no_parameter, shown
-from fusedstep._snapshot import Expected, Snapshot
+from fusedstep._snapshot import Expected, Parameter, ParameterKind, Snapshot, copied, misfit
 from fusedstep._spaces.space import Space
 from fusedstep._specs import GroupOptions, TensorSpec
 from fusedstep._tree import Tree
 
 __all__ = ["Engine", "HoldsEngine"]
+
+T = TypeVar("T")
 
 
 class HoldsEngine:
@@ -177,13 +181,14 @@ class Engine:
 
     def freeze(self, names: Sequence[str]) -> None:
         """Leave these parameters out of every step."""
-        self._set_frozen("freeze", names, True)
+        self.set_frozen(self._numbers_of("freeze", names), True)
 
     def unfreeze(self, names: Sequence[str]) -> None:
         """Undo :meth:`freeze`."""
-        self._set_frozen("unfreeze", names, False)
+        self.set_frozen(self._numbers_of("unfreeze", names), False)
 
-    def _set_frozen(self, verb: str, names: Sequence[str], frozen: bool) -> None:
+    def _numbers_of(self, verb: str, names: Sequence[str]) -> list[int]:
+        """The numbers of the parameters that a call names, or TypeError or ValueError."""
         if not names:  # an empty selection must not mean all
             raise ValueError(
                 f"{verb}: expected at least one name, got none (of all: opt.{verb}(*opt.params))"
@@ -197,7 +202,10 @@ class Engine:
         index = self.tree.index
         if unknown := [name for name in names if name not in index]:
             raise ValueError(f"{verb}: {no_parameter(unknown, index)}")
-        numbers = [index[name] for name in names]
+        return [index[name] for name in names]
+
+    def set_frozen(self, numbers: Sequence[int], frozen: bool) -> None:
+        """Leave these parameters out of every step, or not any more."""
         tensors = None if self.tensors is None else self.tensors.copy()
         if tensors is not None:
             tensors.freeze(numbers, frozen)
@@ -205,39 +213,96 @@ class Engine:
                 tensors.note_copies()
         self.core.freeze(numbers, frozen, [(self, "tensors", tensors)])
 
+    def hold(self, read: Callable[[Snapshot], T], params_for: str = "") -> T:
+        """Return what `read` makes of a snapshot of the arrays themselves, while nobody steps.
+
+        With the parameters, where it is said what they are for: RuntimeError while they hold others.
+        """
+        names = self.tree.names
+        if self._averaging:
+            params_for = "read averages"
+
+        def take(
+            step_count: int, steps: Sequence[int], states: Sequence[Any], params: Sequence[Any]
+        ) -> T:
+            arrays = iter(params if self._averaging else states)
+            with_params = bool(params_for) and not self._averaging
+            return read(
+                Snapshot(
+                    self._rule,
+                    step_count,
+                    [{"params": list(g.params), **g.saved_at(step_count)} for g in self.groups],
+                    {
+                        name: {"step": step, **{array: next(arrays) for array in buffers}}
+                        for name, step, buffers in zip(names, steps, self.buffers, strict=True)
+                    },
+                    self._fixed,
+                    params=self._named(params) if with_params else None,
+                )
+            )
+
+        return cast(T, self.core.hold(take, params_for))
+
+    def _named(self, values: Sequence[NDArray[Any]]) -> dict[str, Parameter]:
+        """The parameters by name, from their values."""
+        kinds = self._kinds().values()
+        return {
+            name: Parameter(own, kind.format)
+            for name, own, kind in zip(self.tree.names, values, kinds, strict=True)
+        }
+
+    def _kinds(self) -> dict[str, ParameterKind]:
+        """The kind of each parameter by name."""
+        names, leaves = self.tree.names, self.tree.leaves
+        formats = self.space.formats(self._target, names, leaves)
+        return {
+            name: ParameterKind(own_format, tuple(leaf.shape))
+            for name, leaf, (own_format, _) in zip(names, leaves, formats, strict=True)
+        }
+
     def snapshot(self) -> Snapshot:
         """Counters, options and copies of all arrays that are saved."""
-        step_count, steps, copies = self.core.snapshot(of_params=self._averaging)
-        arrays = iter(copies)
-        return Snapshot(
-            self._rule,
-            step_count,
-            [{"params": list(g.params), **g.saved_at(step_count)} for g in self.groups],
-            {
-                name: {"step": step, **{array: next(arrays) for array in buffers}}
-                for name, step, buffers in zip(self.tree.names, steps, self.buffers, strict=True)
-            },
-            self._fixed,
-        )
+        return self.hold(copied)
 
-    def restore(self, snapshot: Snapshot, label: str) -> None:
-        """Load a snapshot, or raise ValueError that lists why it does not fit this `label`."""
-        buffers = dict(zip(self.tree.names, self.buffers, strict=True))
+    def expected(self) -> Expected:
+        """What a snapshot must be like to be loaded."""
+        buffers = zip(self.tree.names, self.buffers, strict=True)
         kind_of = self.space.kind_of
-        kinds = {
-            name: {array: kind_of(own[array]) for array in own} for name, own in buffers.items()
-        }
-        expected = Expected(self._rule, self._fixed, self.groups, kinds, self._target)
-        options = snapshot.compare(expected, label)
-        step_count, state = int(snapshot.step_count), snapshot.state
+        state = {name: {array: kind_of(own[array]) for array in own} for name, own in buffers}
+        return Expected(self._rule, self._fixed, self.groups, state, self._kinds(), self._target)
+
+    def restore(
+        self,
+        snapshot: Snapshot,
+        label: str,
+        error: type[ValueError] = ValueError,
+        others: Sequence[str] = (),
+    ) -> None:
+        """Load a snapshot, or raise the error that lists why it does not fit this `label`.
+
+        `others` are differences that were found before.
+        """
+        found = [*others]
+        options = snapshot.compare(self.expected(), found)
+        if found:
+            raise misfit(error, f"state_dict does not fit this {label}", found)
+        step_count, state, params = int(snapshot.step_count), snapshot.state, snapshot.params
+        arrays = [
+            state[name][array]
+            for name, own in zip(self.tree.names, self.buffers, strict=True)
+            for array in own
+        ]
+        values = None if params is None else [params[name].values for name in self.tree.names]
         apply = partial(
             self.core.restore,
             step_count,
-            [int(state[name]["step"]) for name in buffers],
-            [state[name][array] for name, own in buffers.items() for array in own],
-            of_params=self._averaging,
+            [int(state[name]["step"]) for name in self.tree.names],
+            [] if self._averaging else arrays,
+            arrays if self._averaging else values,
         )
         if self.tensors is not None:
             self.tensors.note_copies()
+            if values is not None:
+                note_written(tensors_among(self.tree.leaves))
         replace(self.groups, options, apply, step_count)
         self._until_check = 0

@@ -95,6 +95,16 @@ class Policy:
         return [field.name for field in fields(cls)]
 
     @classmethod
+    def saved_names(cls) -> list[str]:
+        """The names of those that are plain values, and saved."""
+        others = ("working_copy", "state", "decay_mask")
+        return [name for name in cls.names() if name not in others]
+
+    def saved(self) -> dict[str, Any]:
+        """Those that are plain values, by name."""
+        return {name: getattr(self, name) for name in self.saved_names()}
+
+    @classmethod
     def take(cls, options: dict[str, Any]) -> Policy:
         """Remove these options from `options`, or raise TypeError or ValueError."""
         given = {name: options.pop(name) for name in cls.names() if name in options}

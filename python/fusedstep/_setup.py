@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fusedstep import _formats
@@ -11,7 +11,7 @@ from fusedstep._decay_mask import DecayMask, check_mask, masked_out
 from fusedstep._engine import Engine
 from fusedstep._group import Group, core_options
 from fusedstep._lent import LentState, counter_of, lent_arrays
-from fusedstep._messages import no_parameter, shown
+from fusedstep._messages import listed, no_parameter, shown
 from fusedstep._pipeline import Policy
 from fusedstep._rule import Rule
 from fusedstep._spaces.choose import space_of
@@ -45,6 +45,13 @@ class Setup:
                 "clip_per_group: expected max_grad_norm with it, got none in any group"
             )
         engine = Engine(self.rule.name, space_of(tree.names, tree.leaves), autograd=True)
+        self.set_policy(engine)
+        self._add(engine, tree, overrides, policy)
+        return engine
+
+    def set_policy(self, engine: Engine) -> None:
+        """Let the core have the options of the whole optimizer."""
+        policy = self.policy
         engine.core.set_policy(
             policy.skip_nonfinite,
             policy.error_if_nonfinite,
@@ -52,8 +59,23 @@ class Setup:
             policy.ema_decay or 0.0,
             policy.seed,
         )
-        self._add(engine, tree, overrides, policy)
-        return engine
+
+    def with_policy(self, saved: Mapping[str, Any]) -> Setup:
+        """With options of the whole optimizer that were saved, or TypeError or ValueError."""
+        own = dict(saved)
+        if (
+            own.get("ema_decay") is None
+        ):  # then no averages were saved that another decay would suit
+            own |= {
+                name: getattr(self.policy, name) for name in ("ema_decay", "ema_bias_correction")
+            }
+        taken = Policy.take(own)
+        if own:
+            raise ValueError(
+                f"expected {', '.join(Policy.saved_names())}, got {listed(own)} beside"
+            )
+        given = {name: getattr(taken, name) for name in Policy.saved_names()}
+        return replace(self, policy=replace(self.policy, **given))
 
     def extend(self, engine: Engine, group: object, working_copy: object, state: object) -> None:
         """Add one more group, all or nothing."""

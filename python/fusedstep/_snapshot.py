@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusedstep._checks import is_integer
+from fusedstep._errors import CheckpointError
 from fusedstep._group import Group
 from fusedstep._messages import listed, printable, shown, some
 from fusedstep._spaces.space import Kind
 
-__all__ = ["FORMAT", "MAX_STEP", "Expected", "Snapshot"]
+__all__ = ["FORMAT", "MAX_STEP", "Expected", "Parameter", "ParameterKind", "Snapshot"]
 
 FORMAT = 1  # of Snapshot, and of the dict that Optimizer.state_dict returns
 MAX_STEP = 2**63 - 1
+
+
+class Parameter(NamedTuple):
+    """The values of a parameter."""
+
+    values: NDArray[Any]
+    """In a dtype of NumPy's; of bfloat16 and float16 the bits, as uint16."""
+    format: str
+
+
+class ParameterKind(NamedTuple):
+    """What a parameter must be like."""
+
+    format: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -27,12 +44,13 @@ class Expected:
     fixed: Mapping[str, object]
     groups: Sequence[Group]
     state: Mapping[str, Mapping[str, Kind]]
+    params: Mapping[str, ParameterKind]
     target: str  # what has the state, for messages
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counters, options and copied arrays.
+    """Counters, options and arrays.
 
     The fields of a snapshot that was read from elsewhere are unchecked until it is compared.
     """
@@ -46,16 +64,11 @@ class Snapshot:
     fixed: Mapping[str, object] = field(default_factory=dict)
     """Options that are fixed at construction, and must be equal to be loaded."""
     format: int = FORMAT
+    params: Mapping[str, Parameter] | None = None
+    """The parameters by name, where they are saved with it."""
 
-    def compare(self, expected: Expected, label: str) -> list[dict[str, Any]]:
-        """Return the options of each group once this is loaded.
-
-        Raises
-        ------
-        ValueError
-            It does not fit this `label`; the message lists the differences, of many the first.
-        """
-        found: list[str] = []
+    def compare(self, expected: Expected, found: list[str]) -> list[dict[str, Any]]:
+        """Return the options of each group once this is loaded, and append all differences."""
         if _differs(self.format, FORMAT):
             found.append(f"format: expected {FORMAT}, got {shown(self.format)}")
         if _differs(self.rule, expected.rule):
@@ -65,6 +78,8 @@ class Snapshot:
                 found.append(f"{name}: expected {value}, got {shown(self.fixed[name])}")
         _compare_counter("step_count", self.step_count, found)
         _compare_state(self.state, expected, found)
+        if self.params is not None:
+            _compare_params(self.params, expected, found)
         options = _compare_groups(self.groups, expected.groups, found)
         for i, group in enumerate(expected.groups):
             if group.has_schedule and not found:
@@ -72,10 +87,23 @@ class Snapshot:
                     group.lr_at(int(self.step_count))
                 except (TypeError, ValueError) as error:
                     found.append(f"group {i}: {error}")
-        if found:
-            lines = "".join(f"\n  {line}" for line in some(found, 20, 1500))
-            raise ValueError(f"state_dict does not fit this {label}:{lines}")
         return options
+
+
+def copied(snapshot: Snapshot) -> Snapshot:
+    """The same with copies of all arrays."""
+    state = {
+        name: {key: np.array(v, order="K") if key != "step" else v for key, v in own.items()}
+        for name, own in snapshot.state.items()
+    }
+    return replace(snapshot, state=state)
+
+
+def misfit(error: type[ValueError], what: str, found: Sequence[str]) -> ValueError:
+    """The error that lists the differences, of many the first."""
+    lines = "".join(f"\n  {line}" for line in some(found, 20, 1500))
+    message = f"{what}:{lines}"
+    return error(message, found) if issubclass(error, CheckpointError) else error(message)
 
 
 # The functions below append the differences that they find to `found`.
@@ -101,6 +129,19 @@ def _compare_state(saved: object, expected: Expected, found: list[str]) -> None:
     for name, arrays in names.items():
         if name in saved:
             _compare_arrays(f"{target} {shown(name)}", saved[name], arrays, found)
+
+
+def _compare_params(saved: Mapping[str, Parameter], expected: Expected, found: list[str]) -> None:
+    """Compare values; whether the state of a parameter is there has been compared already."""
+    for name, kind in expected.params.items():
+        if name not in saved:
+            continue
+        values, own_format = saved[name]
+        what = f"{expected.target} {shown(name)}"
+        if own_format != kind.format:
+            found.append(f"{what}: expected dtype {kind.format}, got {own_format}")
+        if values.shape != kind.shape:
+            found.append(f"{what}: expected shape {kind.shape}, got {values.shape}")
 
 
 def _compare_arrays(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from fusedstep import _formats
-from fusedstep._checks import as_integer, require_keys
+from fusedstep._checks import as_flag, as_integer, require_keys
 from fusedstep._engine import Engine, HoldsEngine
+from fusedstep._errors import CheckpointError
+from fusedstep._flat import flattened, is_flat, nested
 from fusedstep._messages import listed, no_parameter, shown
+from fusedstep._resume import NameMap, fitted, loaded, renamed, schedules_of
+from fusedstep._setup import Setup
 from fusedstep._slips import state_meant
 from fusedstep._snapshot import MAX_STEP, Snapshot
+from fusedstep.checkpoint import LoadResult, load, save
+from fusedstep.checkpoint._checkpoint import PathLike
+from fusedstep.checkpoint._content import HasStateDict, OptimizerContent
 
 __all__ = ["HasState", "StateView", "decoded_parameter"]
+
+T = TypeVar("T")
 
 _SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
@@ -73,6 +82,7 @@ class HasState(HoldsEngine):
     """What an optimizer shows, saves and loads: parameters, state, counters."""
 
     _engine: Engine
+    _setup: Setup
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -157,23 +167,39 @@ class HasState(HoldsEngine):
             counters = [as_integer("steps", steps, 0, MAX_STEP)] * len(index)
         engine.core.set_counters(step_count, counters)
 
-    def state_dict(self) -> dict[str, Any]:
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the frozen parameters."""
+        engine = self._engine
+        return frozenset(name for name, i in engine.tree.index.items() if engine.core.is_frozen(i))
+
+    def state_dict(self, *, flat: bool = False) -> dict[str, Any]:
         """State, averages, counters and the groups' options: a dict of numbers and copied arrays.
 
-        To resume a run, you also need what it does not contain: the parameters (save them with it,
-        before the next step), schedules (their current rate is saved, but the new optimizer has its
-        own schedule), the names of frozen parameters, and the options of the whole optimizer that
-        are given at construction (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ``seed``).
+        :meth:`save` saves all that it takes to resume a run. Beside this dict you need what it does
+        not contain: the parameters (save them with it, before the next step), schedules (their
+        current rate is saved, but the new optimizer has its own schedule), the names of frozen
+        parameters, and the options of the whole optimizer that are given at construction
+        (``skip_nonfinite``, ``ema_decay``, ``working_copy``, ``seed``).
+
+        Parameters
+        ----------
+        flat
+            Return a dict of one level, ``{"state.w.exp_avg": ..., "groups.0.lr": 0.001}``, of
+            numbers, strings and arrays, as ``np.savez(file, **state)`` stores it without pickle.
+            Lists are arrays in it, and options that are None are left out.
         """
+        self._check_unswapped("state_dict")
         saved = self._engine.snapshot()
-        return {key: getattr(saved, key) for key in _SAVED}
+        nest = {key: getattr(saved, key) for key in _SAVED}
+        return flattened(nest) if as_flag("flat", flat) else nest
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`: state, counters and options, matched by name.
 
-        A schedule is kept, since it is a function of the step count, which is loaded; a learning
-        rate that is a number is loaded. Arrays are neither cast nor rescaled: `state_dtype` and the
-        options that go with it must be as they were saved.
+        It may be flat, and that of ``np.load``. A schedule is kept, since it is a function of the
+        step count, which is loaded; a learning rate that is a number is loaded. Arrays are neither
+        cast nor rescaled: `state_dtype` and the options that go with it must be as they were saved.
 
         Raises
         ------
@@ -181,6 +207,101 @@ class HasState(HoldsEngine):
             The dict has another rule, other parameters, shapes, dtypes or groups. The message lists
             the differences, and nothing has changed.
         """
+        self._check_unswapped("load_state_dict")
+        if is_flat(state_dict):
+            state_dict = nested(state_dict, self._engine.groups)
         require_keys(state_dict, *_SAVED)
         saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
         self._engine.restore(saved, type(self).__name__)
+
+    def save(
+        self, path: PathLike, *, include_params: bool = False, background: bool = False
+    ) -> None:
+        """Save the optimizer to a safetensors file: all that decides its next steps.
+
+        That is state, averages, counters, options by group and as a whole (seeds among them), which
+        parameters are frozen, and where schedules are that have a ``state_dict``. A file that is
+        there is replaced as a whole, once the new one is on the disk, or not at all.
+        :func:`fusedstep.checkpoint.save` saves data and numbers of your own with it, and has the
+        other parameters and the errors.
+
+        Parameters
+        ----------
+        path
+            The file.
+        include_params
+            Save the parameters, too. Otherwise save them with it, before the next step.
+        background
+            Only copy the arrays now, and write them while the program goes on.
+        """
+        save(path, opt=self, include_params=include_params, background=background)
+
+    def load(
+        self,
+        path: PathLike,
+        *,
+        strict: bool = True,
+        map_names: NameMap = None,
+        include_params: bool | None = None,
+    ) -> LoadResult:
+        """Go on from :meth:`save`, or :func:`fusedstep.checkpoint.save`, to the same bits.
+
+        Parameters that are in the file are loaded, too, into the arrays that were passed in. See
+        :meth:`fusedstep.checkpoint.Checkpoint.restore` for the parameters and errors.
+        """
+        return load(path).restore(
+            self, strict=strict, map_names=map_names, include_params=include_params
+        )
+
+    def _check_unswapped(self, what: str) -> None:
+        """Raise RuntimeError where parameters hold what nobody can save or load."""
+
+    def _hold(self, read: Callable[[OptimizerContent], T], *, include_params: bool) -> T:
+        """What `read` makes of the arrays themselves, while nobody steps."""
+        self._check_unswapped("save")
+        engine, policy = self._engine, self._setup.policy.saved()
+        schedules = {place: s.state_dict() for place, s in schedules_of(engine).items()}
+
+        def take(snapshot: Snapshot) -> T:
+            frozen = tuple(sorted(self.frozen))
+            return read(OptimizerContent(snapshot, policy, frozen, schedules))
+
+        return engine.hold(take, "save parameters" if include_params else "")
+
+    def _resume(
+        self,
+        content: OptimizerContent,
+        parts: Mapping[str, tuple[HasStateDict, Any]],
+        *,
+        strict: bool,
+        map_names: NameMap,
+    ) -> tuple[list[str], list[str]]:
+        """Load what :meth:`_hold` gave, and the states of other parts: all or nothing."""
+        self._check_unswapped("load")
+        engine, label = self._engine, type(self).__name__
+        content = renamed(content, map_names)
+        snapshot, missing, unexpected = content.snapshot, list[str](), list[str]()
+        if not strict:
+            params_for = "" if snapshot.params is None else "load parameters"
+            live = engine.hold(lambda now: now, params_for)
+            snapshot, missing, unexpected = fitted(snapshot, live, engine.expected())
+        found: list[str] = []
+        setup = self._setup
+        try:
+            setup = setup.with_policy(content.policy)
+        except (TypeError, ValueError) as error:
+            found.append(f"options of the whole optimizer: {error}")
+        schedules, states = schedules_of(engine), content.schedules
+        here, saved = sorted(schedules), sorted(states)
+        if here != saved:
+            found.append(f"schedules with a state: expected {shown(here)}, got {shown(saved)}")
+        of_schedules = {place: (schedules[place], states[place]) for place in here if not found}
+        with loaded({**of_schedules, **parts}):
+            engine.restore(snapshot, label, CheckpointError, found)
+        setup.set_policy(engine)
+        self._setup = setup
+        index, names = engine.tree.index, content.snapshot.state
+        for frozen in (True, False):
+            these = [n for n in names if n in index and (n in content.frozen) == frozen]
+            engine.set_frozen([index[name] for name in these], frozen)
+        return missing, unexpected

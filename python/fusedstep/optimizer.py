@@ -129,6 +129,7 @@ class Optimizer(DefinesRule, HasState):
         Gradients then come as a list with one structure per group, or as a mapping by name. Bound
         gradients are released. All or nothing.
         """
+        self._check_unswapped("add_group")
         self._setup.extend(self._engine, group, working_copy, state)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -347,12 +348,6 @@ class Optimizer(DefinesRule, HasState):
     def unfreeze(self, *names: str) -> None:
         """Undo :meth:`freeze` for these parameters; it raises the same errors."""
         self._engine.unfreeze(names)
-
-    @property
-    def frozen(self) -> frozenset[str]:
-        """The names of the frozen parameters."""
-        engine = self._engine
-        return frozenset(name for name, i in engine.tree.index.items() if engine.core.is_frozen(i))
 
     @property
     def lr(self) -> float:

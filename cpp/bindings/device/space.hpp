@@ -65,7 +65,7 @@ class DeviceSpace {
   static bool is_movable(const DeviceArray&) { return false; }             // too slow to be asked
   static void check_rows_unchanged(const DeviceArray&, const Subject&) {}  // its shape is kept
 
-  py::object copy_of(const DeviceArray& array) const { return copy_out_of(array, stream_); }
+  py::array view_of(const DeviceArray& array) const { return copy_out_of(array, stream_); }
   void assign(const DeviceArray& array, const py::array& value) const {
     copy_into(array, value, stream_);
   }

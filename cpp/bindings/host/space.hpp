@@ -58,8 +58,12 @@ struct HostSpace {
     bindings::check_rows_unchanged(checked, subject);
   }
 
-  static py::object copy_of(const HostArray& array) { return array.owner.attr("copy")("K"); }
-  // The value is as Members::ready_value() makes it.
+  static py::array view_of(const HostArray& array) {
+    const Model model = model_of(array);
+    return {py::dtype(held_dtype(array.format)), model.shape, model.strides, array.data,
+            array.owner};
+  }
+  // The value is as Members makes it ready.
   static void assign(const HostArray& array, const py::array& value) {
     const void* const from = value.data();
     const Unlocked unlocked;

@@ -181,21 +181,6 @@ class ScheduleFreeAdamW(Optimizer):
     def _in_eval(self) -> bool:
         return self._engine.core.swapped() == _IN_EVAL
 
-    def _refuse_in_eval(self, what: str) -> None:
+    def _check_unswapped(self, what: str) -> None:
         if self._in_eval():
             raise RuntimeError(f"cannot call {what}() {_IN_EVAL}")
-
-    def state_dict(self) -> dict[str, Any]:
-        """As :meth:`Optimizer.state_dict`; after :meth:`eval` a RuntimeError."""
-        self._refuse_in_eval("state_dict")
-        return super().state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As :meth:`Optimizer.load_state_dict`; after :meth:`eval` a RuntimeError."""
-        self._refuse_in_eval("load_state_dict")
-        super().load_state_dict(state_dict)
-
-    def add_group(self, group: object, working_copy: object = None, state: object = None) -> None:
-        """As :meth:`Optimizer.add_group`; after :meth:`eval` a RuntimeError."""
-        self._refuse_in_eval("add_group")
-        super().add_group(group, working_copy, state)

@@ -1,0 +1,138 @@
+"""The newest checkpoints of a training, in a folder of their own."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fusedstep._checks import as_integer
+from fusedstep._errors import CheckpointDamagedError, CheckpointError
+from fusedstep._messages import listed
+from fusedstep.checkpoint._checkpoint import (
+    Checkpoint,
+    Data,
+    PathLike,
+    as_path,
+    load,
+    save_then,
+    wait,
+)
+from fusedstep.checkpoint._content import Savable
+from fusedstep.checkpoint._durable import remove_leftovers
+
+__all__ = ["CheckpointManager"]
+
+_NAME = re.compile(r"step-(\d+)\.safetensors")
+
+
+class CheckpointManager:
+    """Keeps the newest checkpoints of a training in a folder, and goes on from the newest intact one.
+
+    Parameters
+    ----------
+    directory
+        The folder; it is made where it is missing. One training writes to it at a time.
+    keep : int, default 3
+        How many checkpoints to keep, >= 1. Older ones are removed once a newer one is on the disk.
+
+    Examples
+    --------
+    ::
+
+        manager = fs.checkpoint.CheckpointManager("run", keep=3)
+        manager.restore(opt, data=batches)  # None where there is nothing yet
+        while opt.step_count < 10_000:
+            ...
+            manager.save(opt.step_count, opt, data=batches, background=True)
+        fs.checkpoint.wait()
+    """
+
+    def __init__(self, directory: PathLike, keep: int = 3) -> None:
+        self._folder = as_path(directory)
+        self._keep = as_integer("keep", keep, 1)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self._folder)
+
+    def save(
+        self,
+        step: int,
+        opt: Savable,
+        data: Data = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        include_params: bool = True,
+        background: bool = False,
+    ) -> Path:
+        """Save a training as that of `step`, and remove what is older than the newest `keep`.
+
+        The other parameters, and the errors, are those of :func:`fusedstep.checkpoint.save`.
+
+        Returns
+        -------
+        Path
+            The file, ``step-000000001000.safetensors``.
+        """
+        path = self._folder / f"step-{as_integer('step', step, 0):012d}.safetensors"
+        save_then(path, self._remove_old, opt, data, extra, include_params, background)
+        return path
+
+    def _remove_old(self) -> None:
+        for path in self.checkpoints()[: -self._keep]:
+            path.unlink(missing_ok=True)
+
+    def checkpoints(self) -> list[Path]:
+        """The files, the oldest first."""
+        steps = {}
+        for path in self._folder.iterdir():
+            if match := _NAME.fullmatch(path.name):
+                steps[path] = int(match[1])
+        return sorted(steps, key=steps.__getitem__)
+
+    def latest(self) -> Path | None:
+        """The newest file, once all that is saved in the background is written; None without one."""
+        wait()
+        paths = self.checkpoints()
+        return paths[-1] if paths else None
+
+    def restore(
+        self, opt: Savable, data: Data = None, *, include_params: bool | None = None
+    ) -> Checkpoint | None:
+        """Let a training go on from the newest intact checkpoint.
+
+        Of damaged ones that are newer, a RuntimeWarning says which they are, and why.
+
+        Returns
+        -------
+        Checkpoint or None
+            The one that was loaded; None where the folder has none.
+
+        Raises
+        ------
+        CheckpointError
+            It does not fit `opt` or `data`, or no checkpoint is intact. Nothing has changed.
+        """
+        wait()
+        damaged: list[str] = []
+        for path in reversed(self.checkpoints()):
+            try:
+                found = load(path)
+            except CheckpointDamagedError as error:
+                damaged.append(str(error))
+                continue
+            found.restore(opt, data, include_params=include_params)
+            if damaged:
+                message = f"going on from {path.name}, since newer checkpoints are damaged: "
+                warnings.warn(message + listed(damaged), RuntimeWarning, stacklevel=2)
+            return found
+        if damaged:
+            raise CheckpointError(
+                f"{self._folder}: expected an intact checkpoint, got damaged ones: {listed(damaged)}",
+                damaged,
+            )
+        return None
+
+    def __repr__(self) -> str:
+        return f"CheckpointManager({str(self._folder)!r}, keep={self._keep})"
