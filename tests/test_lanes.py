@@ -18,7 +18,14 @@ TESTS = Path(__file__).parent
 @pytest.fixture(scope="module")
 def kept():
     """The names of the cases that the fast lane runs, by test."""
-    options = ["-p", "no:cacheprovider", "--collect-only", "-q", "-m", "not exhaustive and not long"]
+    options = [
+        "-p",
+        "no:cacheprovider",
+        "--collect-only",
+        "-q",
+        "-m",
+        "not exhaustive and not long",
+    ]
     files = [TESTS / name for name in ("exact", "arrays/test_bad_input.py")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files],
@@ -44,7 +51,10 @@ def holds(cases, *words):
 
 @pytest.mark.parametrize(
     "test",
-    ["test_exact.py::test_fault_13_18_19_every_length_and_offset", "test_whole_step.py::test_everything_at_once"],
+    [
+        "test_exact.py::test_fault_13_18_19_every_length_and_offset",
+        "test_whole_step.py::test_everything_at_once",
+    ],
 )
 def test_the_bits_of_every_rule_and_dtype(kept, test):
     cases = kept[f"exact/{test}"]
@@ -73,7 +83,10 @@ def test_every_instruction_set_with_every_number_of_threads():
 
 @pytest.mark.parametrize(
     ("test", "faults"),
-    [("test_fault_01_02_03_04_06_07_in_a_gradient", GRADIENT_FAULTS), ("test_fault_03_04_05_06_07_in_a_parameter", PARAMETER_FAULTS)],
+    [
+        ("test_fault_01_02_03_04_06_07_in_a_gradient", GRADIENT_FAULTS),
+        ("test_fault_03_04_05_06_07_in_a_parameter", PARAMETER_FAULTS),
+    ],
 )
 def test_every_fault_with_every_rule(kept, test, faults):
     cases = kept[f"arrays/test_bad_input.py::{test}"]

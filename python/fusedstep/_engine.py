@@ -34,8 +34,8 @@ class HoldsEngine:
     def __reduce_ex__(self, protocol: object) -> Any:  # which copy and deepcopy also call
         name = type(self).__name__
         raise TypeError(
-            f"{name}: it holds the memory of your arrays, and cannot be copied or pickled: copy or "
-            f"pickle its state_dict(), and load that into a new {name}"
+            f"{name}: it holds the memory of your arrays, and cannot be copied or pickled: load "
+            f"its state_dict() into a new {name}"
         )
 
 
@@ -285,7 +285,7 @@ class Engine:
         found = [*others]
         options = snapshot.compare(self.expected(), found)
         if found:
-            raise misfit(error, f"state_dict does not fit this {label}", found)
+            raise misfit(error, label, found)
         step_count, state, params = int(snapshot.step_count), snapshot.state, snapshot.params
         arrays = [
             state[name][array]

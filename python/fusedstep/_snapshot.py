@@ -99,11 +99,12 @@ def copied(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, state=state)
 
 
-def misfit(error: type[ValueError], what: str, found: Sequence[str]) -> ValueError:
-    """The error that lists the differences, of many the first."""
+def misfit(error: type[ValueError], label: str, found: Sequence[str]) -> ValueError:
+    """The error that lists why something does not fit this `label`, of many reasons the first."""
     lines = "".join(f"\n  {line}" for line in some(found, 20, 1500))
-    message = f"{what}:{lines}"
-    return error(message, found) if issubclass(error, CheckpointError) else error(message)
+    if issubclass(error, CheckpointError):
+        return error(f"it does not fit this {label}:{lines}", found)
+    return error(f"state_dict does not fit this {label}:{lines}")
 
 
 # The functions below append the differences that they find to `found`.

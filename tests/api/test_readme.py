@@ -35,6 +35,7 @@ def test_the_readmes_examples(capsys, tmp_path, monkeypatch):
         assert np.mean((after - own["y"]) ** 2) < own["loss"].item()
     before = names["opt"], names["params"]
     exec(saving, names)  # noqa: S102
+    assert capsys.readouterr().out == f"{3 * len(names['batches'])} 0.25\n"
     grads = {"w": np.ones(3, np.float32), "b": np.ones(1, np.float32)}
     for opt in (before[0], names["opt"]):
         opt.step(grads)
@@ -75,7 +76,7 @@ def test_the_readme_names_every_schedule(name):
 
 @pytest.mark.parametrize(
     "module",
-    [fs, fs.ema, fs.data.batches, fs.data.standardizer, fs.schedules],
+    [fs, fs.checkpoint, fs.ema, fs.data.batches, fs.data.standardizer, fs.schedules],
     ids=lambda m: m.__name__,
 )
 def test_docstring_examples(module):

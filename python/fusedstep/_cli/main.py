@@ -1,4 +1,4 @@
-"""The command line: ``fusedstep demo``, ``fusedstep bench``, ``fusedstep info``.
+"""The command line: ``fusedstep demo``, ``bench``, ``inspect``, ``info``.
 
 A command is one entry of `COMMANDS`. What it needs is imported when it runs, so that the others start
 at once and need none of its libraries.
@@ -30,6 +30,7 @@ examples:
   fusedstep bench                          time a step on this machine, against NumPy and torch
   fusedstep bench --rule sgd --sizes 1M    another rule, at one size
   fusedstep bench --state 8bit             state of 8 bits, against float32 and 8-bit optimizers
+  fusedstep inspect run.safetensors        what a checkpoint holds, and whether it is intact
   fusedstep info                           what this installation runs on
   FUSEDSTEP_ISA=baseline fusedstep demo    on another instruction set: the same losses, to the bit
 
@@ -41,6 +42,7 @@ environment:
 
 exit codes:
   0    success
+  1    the file is no checkpoint, or a damaged one
   2    wrong usage, or an invalid environment variable
   3    something the command needs is missing, or the output cannot be written
   130  interrupted (Ctrl-C)
@@ -77,6 +79,11 @@ step in float32 as the formats allow. The roofline then moves as many bytes as s
 
 It takes half a minute and, at the default sizes, 1.2 GB of memory; the picture needs matplotlib.
 fusedstep and torch use the same number of threads, NumPy one, all with default options.
+"""
+
+INSPECT = """\
+Verify a checkpoint, and print what it holds: the optimizer, its options, your own numbers, and every
+array with its dtype and shape. Nothing is changed.
 """
 
 INFO = """\
@@ -265,9 +272,21 @@ def _info(args: argparse.Namespace) -> None:
         show_config()
 
 
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    parser.add_argument("--json", action="store_true", help="as a JSON object, for programs")
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from fusedstep._cli import inspect
+
+    inspect.run(args.file, args.json)
+
+
 COMMANDS = (
     Command("demo", "train with five rules and draw a picture", DEMO, _demo_arguments, _demo),
     Command("bench", "time a step against NumPy and torch", BENCH, _bench_arguments, _bench),
+    Command("inspect", "show what a checkpoint holds", INSPECT, _inspect_arguments, _inspect),
     Command("info", "show what this installation runs on", INFO, _info_arguments, _info),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,9 +62,12 @@ def read(path: Path) -> Contents:
 
 
 def _read(path: Path) -> Contents:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # no pipe is waited for
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError("expected a file, got a folder or a device")
         if size < 8:
             raise CheckpointDamagedError(
                 f"length at byte 0: expected 8 bytes, got a file of {size}"

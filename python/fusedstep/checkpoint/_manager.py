@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fusedstep._checks import as_integer
 from fusedstep._errors import CheckpointDamagedError, CheckpointError
-from fusedstep._messages import listed
+from fusedstep._messages import listed, printable
 from fusedstep.checkpoint._checkpoint import (
     Checkpoint,
     Data,
@@ -125,14 +126,19 @@ class CheckpointManager:
             found.restore(opt, data, include_params=include_params)
             if damaged:
                 message = f"going on from {path.name}, since newer checkpoints are damaged: "
-                warnings.warn(message + listed(damaged), RuntimeWarning, stacklevel=2)
+                warnings.warn(message + _in_full(damaged), RuntimeWarning, stacklevel=2)
             return found
         if damaged:
             raise CheckpointError(
-                f"{self._folder}: expected an intact checkpoint, got damaged ones: {listed(damaged)}",
+                f"{self._folder}: expected an intact checkpoint, got damaged ones: {_in_full(damaged)}",
                 damaged,
             )
         return None
 
     def __repr__(self) -> str:
         return f"CheckpointManager({str(self._folder)!r}, keep={self._keep})"
+
+
+def _in_full(reasons: list[str]) -> str:
+    """With paths, which are long."""
+    return listed(reasons, partial(printable, width=400))
