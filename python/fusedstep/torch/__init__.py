@@ -20,6 +20,7 @@ from fusedstep.torch._optimizer import (
     SwitchesToAverage,
     optimizer_class,
 )
+from fusedstep.torch._state_dicts import from_torch_state_dict, to_torch_state_dict
 
 ASGD = optimizer_class(fusedstep.ASGD)
 LAMB = optimizer_class(fusedstep.LAMB)
@@ -70,4 +71,6 @@ __all__ = [
     "ScheduleFreeAdamW",
     "SparseAdam",
     "Yogi",
+    "from_torch_state_dict",
+    "to_torch_state_dict",
 ]

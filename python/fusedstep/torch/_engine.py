@@ -13,7 +13,8 @@ from fusedstep import _core, _formats
 from fusedstep._group import replace, set_rates
 from fusedstep._rule import Rule
 from fusedstep.optimizer import Optimizer
-from fusedstep.torch._forms import DTYPES, Form, as_numpy, name_of
+from fusedstep.torch._forms import DTYPES, Form, as_numpy, name_of, widened
+from fusedstep.torch._loading import steps_made
 from fusedstep.torch._shards import refuse_shards
 
 __all__ = ["Engine", "plain"]
@@ -240,21 +241,14 @@ def _held(
             form.held(value), DTYPES.get(layout, native), form, f"state {own!r} of {name!r}"
         )
     steps = float(plain(entry.get(_COUNTER, 0)) or 0)
-    if rule.name == "sgd":
-        if "momentum_buffer" in layouts and "momentum_buffer" not in result:
-            steps = 0.0  # torch starts the buffer at the first gradient that it meets
-        elif result and steps == 0.0:
-            steps = 1.0  # torch does not count
-    return result, steps
+    return result, steps_made(rule.name, steps, layouts, result)
 
 
 def _as_array(tensor: torch.Tensor, dtype: torch.dtype, form: Form, what: str) -> NDArray[Any]:
     """The tensor's memory where it is as the core needs it, or else a copy that loses nothing."""
-    if tensor.dtype != dtype:
-        if not torch.can_cast(tensor.dtype, dtype) or tensor.dtype.itemsize > dtype.itemsize:
-            raise ValueError(f"{what}: expected {dtype}, got {tensor.dtype}, which it cannot hold")
-        tensor = tensor.to(dtype)
-    like = form.array
-    if tensor.shape == like.shape and tensor.stride() != like.stride():
-        tensor = torch.empty_like(like, dtype=dtype).copy_(tensor)
-    return as_numpy(tensor)
+    wide, like = widened(tensor, dtype), form.array
+    if wide is None:
+        raise ValueError(f"{what}: expected {dtype}, got {tensor.dtype}, which it cannot hold")
+    if wide.shape == like.shape and wide.stride() != like.stride():
+        wide = torch.empty_like(like, dtype=dtype).copy_(wide)
+    return as_numpy(wide)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Form", "as_numpy", "as_tensor", "is_shard", "name_of"]
+__all__ = ["DTYPES", "Form", "as_numpy", "as_tensor", "is_shard", "name_of", "widened"]
 
 # What is not stored as it is computed, as tensors.
 DTYPES = {
@@ -121,6 +121,15 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     else:
         array = tensor.numpy()
     return array
+
+
+def widened(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+    """The tensor in a dtype that holds all of its numbers; None where it may not."""
+    if tensor.dtype == dtype:
+        return tensor
+    if tensor.dtype.itemsize > dtype.itemsize or not torch.can_cast(tensor.dtype, dtype):
+        return None
+    return tensor.to(dtype)
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

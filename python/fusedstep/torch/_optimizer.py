@@ -21,10 +21,10 @@ from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
 from fusedstep.torch._shards import refuse_shards
 from fusedstep.torch._sparse import tables_of
 
-__all__ = ["Optimizer", "optimizer_class"]
+__all__ = ["REFUSED", "Optimizer", "optimizer_class"]
 
 # What torch's constructors take and no optimizer here can do; accepted when it asks for nothing.
-_REFUSED = {
+REFUSED = {
     "foreach": "it is one call for all tensors already",
     "fused": "it is fused already",
     "capturable": "steps cannot be captured in a CUDA graph here",
@@ -67,7 +67,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
         given = self._bound(args, options)
-        for name, why in _REFUSED.items():
+        for name, why in REFUSED.items():
             if given.get(name):
                 raise ValueError(
                     f"{name}: expected False or None, since {why}, got {given[name]!r}"
@@ -329,7 +329,7 @@ def optimizer_class(
     parameters = [
         kind(o.name, kind.POSITIONAL_OR_KEYWORD, default=o.default) for o in rule.options.values()
     ]
-    keywords = {**dict.fromkeys(_REFUSED), "differentiable": False, "capturable": False}
+    keywords = {**dict.fromkeys(REFUSED), "differentiable": False, "capturable": False}
     keywords |= {name: default for name, default in vars(Policy()).items() if name in _POLICY}
     signature = inspect.Signature(
         [
