@@ -1,6 +1,8 @@
 """What ``fusedstep inspect`` prints of checkpoints, and of other files."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,5 +69,11 @@ def test_what_is_no_checkpoint(tmp_path, capsys):
     assert "this is no checkpoint" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path)]) == 1
     assert "expected a file" in capsys.readouterr().err
-    assert main(["inspect", str(tmp_path / "missing")]) == 3
-    assert "missing" in capsys.readouterr().err
+
+
+def test_a_missing_file(tmp_path):
+    command = [sys.executable, "-m", "fusedstep", "inspect", str(tmp_path / "missing")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "No such file" in done.stderr
+    assert "missing" in done.stderr

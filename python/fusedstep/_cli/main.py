@@ -82,8 +82,8 @@ fusedstep and torch use the same number of threads, NumPy one, all with default 
 """
 
 INSPECT = """\
-Verify a checkpoint, and print what it holds: the optimizer, its options, your own numbers, and every
-array with its dtype and shape. Nothing is changed.
+Verify a checkpoint, and print what it holds: the optimizer, its options, your own numbers, and
+every array with its dtype and shape. Nothing is changed.
 """
 
 INFO = """\
