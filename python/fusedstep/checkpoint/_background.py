@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ class _Writer:
         self._thread: ThreadPoolExecutor | None = None
         self._running: list[tuple[Path, Future[None]]] = []
         self._memory: list[NDArray[np.uint8]] = []  # of the copies that were last written
+        self._lock = threading.RLock()
 
     def submit(
         self,
@@ -39,6 +42,16 @@ class _Writer:
         then: Callable[[], object] | None,
     ) -> None:
         """Copy the arrays, and write them later; `then` is called where they are written."""
+        with self._lock:
+            self._submit(path, document, arrays, then)
+
+    def _submit(
+        self,
+        path: Path,
+        document: str,
+        arrays: Mapping[str, Held],
+        then: Callable[[], object] | None,
+    ) -> None:
         # Copying to memory that is new to the process takes several times as long.
         memory, self._memory = self._memory, []
         blocks: list[NDArray[np.uint8]] = []
@@ -48,10 +61,24 @@ class _Writer:
             blocks.append(block)
             copies[name] = Held(np.ndarray(array.shape, array.dtype, buffer=block), dtype)
             np.copyto(copies[name].array, array)
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "fusedstep-checkpoint")
-        task = self._thread.submit(self._write, path, document, copies, blocks, then)
-        self._running.append((path, task))
+        self._running.append((path, self._begin(path, document, copies, blocks, then)))
+
+    def _begin(self, *file: Any) -> Future[None]:
+        """Let the thread write a file after those before it."""
+        try:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "fusedstep-checkpoint")
+            return self._thread.submit(self._write, *file)
+        except RuntimeError:  # no thread can start: too many, or the interpreter ends
+            self._thread = None
+        self._finish()
+        done: Future[None] = Future()
+        try:
+            self._write(*file)
+            done.set_result(None)
+        except Exception as error:  # noqa: BLE001 - told as that of the thread is
+            done.set_exception(error)
+        return done
 
     def _write(
         self,
@@ -71,20 +98,24 @@ class _Writer:
 
     def wait(self) -> None:
         """Wait until all files are written, release the memory, and raise an error of any."""
-        for _, task in self._running:
-            task.exception()
+        self._finish()
         self._memory = []
         self.raise_errors()
+
+    def _finish(self) -> None:
+        for _, task in [*self._running]:
+            task.exception()
 
     def raise_errors(self) -> None:
         """Raise what has kept a file from being written, once; the newest such file's."""
         running, failed = [], []
-        for path, task in self._running:
-            if not task.done():
-                running.append((path, task))
-            elif error := task.exception():
-                failed.append((path, error))
-        self._running = running
+        with self._lock:
+            for path, task in self._running:
+                if not task.done():
+                    running.append((path, task))
+                elif error := task.exception():
+                    failed.append((path, error))
+            self._running = running
         if failed:
             path, error = failed[-1]
             names = ", ".join(str(path) for path, _ in failed)

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fusedstep._checks import as_flag
@@ -24,7 +23,7 @@ from fusedstep.checkpoint._content import (
     encode,
 )
 from fusedstep.checkpoint._file import read, write
-from fusedstep.checkpoint._layout import Held
+from fusedstep.checkpoint._layout import Held, as_numbers
 
 __all__ = ["Checkpoint", "LoadResult", "as_path", "load", "save", "wait"]
 
@@ -156,10 +155,11 @@ def load(path: PathLike) -> Checkpoint:
 
     Raises
     ------
-    CheckpointError
-        It is no checkpoint of this library, or one of a newer version.
     CheckpointDamagedError
-        The file is not as it was written; the message says where. It is a CheckpointError.
+        It is no checkpoint of this library, or not as it was written; the message says where. It is
+        a CheckpointError.
+    CheckpointError
+        It is one of a newer version.
     OSError
         The file cannot be read.
     """
@@ -206,12 +206,12 @@ class Checkpoint:
         bfloat16 is that of ``ml_dtypes`` if it has been imported, and else its bits as uint16.
         """
         params = self._content.optimizer.snapshot.params or {}
-        return MappingProxyType({name: _as_numbers(*own) for name, own in params.items()})
+        return MappingProxyType({name: as_numbers(*own) for name, own in params.items()})
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """All arrays by the names that they have in the file: ``state.w.exp_avg``, ``param.w``."""
-        return MappingProxyType({name: held.array for name, held in self._arrays.items()})
+        return MappingProxyType({name: held.numbers() for name, held in self._arrays.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """The ``state_dict()`` of the optimizer that was saved."""
@@ -286,10 +286,3 @@ class Checkpoint:
     def __repr__(self) -> str:
         names = [*self._content.optimizer.snapshot.state]
         return f"Checkpoint({self.rule}, step {self.step_count}, {len(names)} parameters, {str(self.path)!r})"
-
-
-def _as_numbers(values: NDArray[Any], own_format: str) -> NDArray[Any]:
-    try:
-        return values.view(np.dtype(own_format))
-    except TypeError:  # NumPy has no bfloat16
-        return values

@@ -14,7 +14,7 @@ from fusedstep._checks import is_integer
 from fusedstep._core import __version__
 from fusedstep._errors import CheckpointDamagedError, CheckpointError
 from fusedstep._formats import scales_name
-from fusedstep._messages import shown
+from fusedstep._messages import printable, shown
 from fusedstep._snapshot import Parameter, Snapshot
 from fusedstep.checkpoint._layout import Held
 
@@ -98,7 +98,7 @@ def encode(content: Content) -> tuple[str, dict[str, Held]]:
             arrays[f"state.{name}.{key}"] = _held(f"state of {shown(name)}", value)
     for name, (values, own_format) in (snapshot.params or {}).items():
         arrays[f"param.{name}"] = Held(values, _CODES[own_format])
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
         "optimizer": {
@@ -113,9 +113,17 @@ def encode(content: Content) -> tuple[str, dict[str, Held]]:
             "axes": axes,
             "has_params": snapshot.params is not None,
         },
-        "data": _tree("data", content.data, arrays),
-        "extra": _tree("extra", content.extra, arrays),
     }
+    for what, value in {"data": content.data, "extra": content.extra}.items():
+        try:
+            document[what] = _tree(what, value, arrays)
+        except RecursionError:
+            raise ValueError(f"{what}: expected less deep nesting") from None
+    for name in arrays:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{shown(name)}: expected a name that UTF-8 can hold") from None
     return json.dumps(document), arrays
 
 
@@ -154,23 +162,56 @@ def _tree(what: str, value: object, arrays: dict[str, Held]) -> Any:
 
 
 def decode(document: str, arrays: Mapping[str, Held]) -> Content:
-    """The inverse of :func:`encode`, of an intact file."""
-    found = json.loads(document)
-    if not (isinstance(found, dict) and is_integer(found.get("format"))):
-        raise CheckpointDamagedError(f"document: expected a format, got {shown(found)}")
-    if found["format"] > FORMAT:
-        raise CheckpointError(
-            f"format: expected at most {FORMAT}, got {found['format']}: it was saved by fusedstep "
-            f"{found.get('version')}, this is {__version__}: a newer version is needed to load it"
-        )
+    """The inverse of :func:`encode`; CheckpointError for what it cannot have written."""
     try:
+        found = json.loads(document)
+        version = _entries("document", found, {"format": int, "version": str})
+        if version["format"] > FORMAT:
+            raise CheckpointError(
+                f"format: expected at most {FORMAT}, got {shown(found['format'])}: it was saved by "
+                f"fusedstep {printable(found['version'])}, this is {__version__}: a newer version is "
+                "needed to load it"
+            )
         return _content(found, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointDamagedError(f"document: {type(error).__name__}: {error}") from None
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        what = printable(f"document: {type(error).__name__}: {error}", 300)
+        raise CheckpointDamagedError(what) from None
+
+
+_PARTS = {"optimizer": dict, "extra": dict}
+_OPTIMIZER = {
+    "format": int,
+    "rule": str,
+    "step_count": int,
+    "groups": list,
+    "steps": dict,
+    "policy": dict,
+    "frozen": list,
+    "schedules": dict,
+    "axes": dict,
+    "has_params": bool,
+}
+
+
+def _entries(where: str, found: object, kinds: Mapping[str, type]) -> Mapping[str, Any]:
+    """A mapping, or CheckpointDamagedError where it has not all of these entries."""
+    if not isinstance(found, dict):
+        raise CheckpointDamagedError(f"{where}: expected an object, got {shown(found)}")
+    for name, kind in kinds.items():
+        if type(found.get(name)) is not kind:
+            raise CheckpointDamagedError(
+                f"{where}: {name}: expected {kind.__name__}, got {shown(found.get(name))}"
+            )
+    return found
 
 
 def _content(found: Mapping[str, Any], arrays: Mapping[str, Held]) -> Content:
-    optimizer = found["optimizer"]
+    _entries("document", found, _PARTS)
+    optimizer = _entries("document: optimizer", found["optimizer"], _OPTIMIZER)
+    for i, group in enumerate(optimizer["groups"]):
+        _entries(f"document: groups.{i}", group, {"params": list})
     state: dict[str, dict[str, Any]] = {
         name: {"step": step} for name, step in optimizer["steps"].items()
     }
@@ -183,6 +224,16 @@ def _content(found: Mapping[str, Any], arrays: Mapping[str, Held]) -> Content:
         elif kind == "state":
             name, _, own = rest.rpartition(".")
             state[name][own] = array.transpose(np.argsort(axes[key])) if key in axes else array
+    named = {
+        "groups": [name for group in optimizer["groups"] for name in group["params"]],
+        "frozen": [*state, *optimizer["frozen"]],
+        "parameters": [*params] if optimizer["has_params"] else [*state],
+    }
+    for where, names in named.items():
+        if {*names} != {*state}:
+            raise CheckpointDamagedError(
+                f"document: {where}: expected the names {shown([*state])}, got {shown(names)}"
+            )
     snapshot = Snapshot(
         rule=optimizer["rule"],
         step_count=optimizer["step_count"],
@@ -210,5 +261,5 @@ def _untree(value: Any, arrays: Mapping[str, Held]) -> Any:
     if not isinstance(value, dict):
         return value
     if _ARRAY in value:
-        return arrays[value[_ARRAY]].array
+        return arrays[value[_ARRAY]].numbers()
     return {key: _untree(item, arrays) for key, item in value.items()}

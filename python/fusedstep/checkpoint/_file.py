@@ -5,9 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,17 +36,42 @@ class Contents(NamedTuple):
 def write(path: Path, document: str, arrays: Mapping[str, Held]) -> None:
     """Write a file in place of the one that is there, once it is wholly on the disk."""
     places = _layout.places_of(arrays)
-    checksums: dict[str, int] = {}
-    with replacing(path) as file, ThreadPoolExecutor(1) as beside:
-        file.seek(len(_layout.encode(document, places, checksums)))
+
+    def checksums() -> dict[str, int]:
+        return {name: _layout.checksum_of(_layout.parts_of(arrays[name].array)) for name in places}
+
+    with replacing(path) as file, _beside(checksums) as result:
+        file.seek(len(_layout.encode(document, places, {})))
         for name in places:
-            array = arrays[name].array
-            checksum = beside.submit(_layout.checksum_of, _layout.parts_of(array))
-            for part in _layout.parts_of(array):
+            for part in _layout.parts_of(arrays[name].array):
                 file.write(part)
-            checksums[name] = checksum.result()
         file.seek(0)
-        file.write(_layout.encode(document, places, checksums))
+        file.write(_layout.encode(document, places, result()))
+
+
+@contextmanager
+def _beside(call: Callable[[], dict[str, int]]) -> Iterator[Callable[[], dict[str, int]]]:
+    """Make a call on another thread, and give a function that waits for its result.
+
+    No executor, which could no longer be used while the interpreter ends and waits for the file.
+    """
+    future: Future[dict[str, int]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - for the other thread
+            future.set_exception(error)
+
+    thread = Thread(target=run, name="fusedstep-checksums")
+    try:
+        thread.start()
+    except RuntimeError:  # no thread can start
+        run()
+    try:
+        yield future.result
+    finally:
+        future.exception()  # the arrays are the caller's again
 
 
 def read(path: Path) -> Contents:
@@ -53,7 +80,7 @@ def read(path: Path) -> Contents:
     Raises
     ------
     CheckpointError
-        It is no checkpoint, or (CheckpointDamagedError) it is not as it was written.
+        It is no checkpoint, or not as it was written (CheckpointDamagedError), or no file.
     """
     try:
         return _read(path)
@@ -77,18 +104,18 @@ def _read(path: Path) -> Contents:
         os.close(descriptor)
     length = int.from_bytes(file[:8], "little")
     if not 2 <= length <= min(size - 8, _layout.MAX_HEADER):
-        raise CheckpointError(
+        raise CheckpointDamagedError(
             f"length at byte 0: expected that of a safetensors header, got {length} in a file of "
             f"{size} bytes: this is no checkpoint, or it is damaged"
         )
     start = 8 + length
     metadata, places = _layout.parse(file[8:start], size - start)
     if "fusedstep" not in metadata:
-        raise CheckpointError(
+        raise CheckpointDamagedError(
             "header: expected an entry 'fusedstep' in __metadata__, got none: this is another safetensors file"
         )
     document = _layout.document_in(metadata, places)
-    expected = _layout.checksums_in(metadata)
+    expected = _layout.checksums_in(metadata, places)
     damaged = [
         f"{name} at byte {start + place.begin}"
         for name, place in places.items()
@@ -118,6 +145,6 @@ def _checksum(file: mmap.mmap, start: int, place: Place) -> int:
 def _view(file: mmap.mmap, start: int, place: Place) -> NDArray[Any]:
     dtype = DTYPES[place.dtype]
     if place.begin == place.end:  # which may be the end of the file
-        return np.empty(place.shape, dtype)
+        return np.frombuffer(b"", dtype).reshape(place.shape)
     count = (place.end - place.begin) // dtype.itemsize
     return np.frombuffer(file, dtype, count, start + place.begin).reshape(place.shape)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ __all__ = [
     "DTYPES",
     "Held",
     "Place",
+    "as_numbers",
     "checksum_of",
     "checksums_in",
     "document_in",
@@ -34,6 +37,7 @@ __all__ = [
 ]
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library has it
+_MAX_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32  # of NumPy
 _PART = 1 << 24  # bytes of an array that are written at a time
 
 # Of each format in a file, NumPy's dtype; of bfloat16, which NumPy does not have, its bits.
@@ -65,6 +69,18 @@ class Held(NamedTuple):
             return cls(array.view(np.uint16), "BF16")
         name = _NAMES.get(array.dtype.newbyteorder("<"))
         return None if name is None or not array.dtype.isnative else cls(array, name)
+
+    def numbers(self) -> NDArray[Any]:
+        """The array; of bfloat16 as ``ml_dtypes`` has it if that has been imported, or its bits."""
+        return as_numbers(self.array, "bfloat16") if self.dtype == "BF16" else self.array
+
+
+def as_numbers(values: NDArray[Any], own_format: str) -> NDArray[Any]:
+    """The values in the dtype of a format, or their bits where NumPy does not have it."""
+    try:
+        return values.view(np.dtype(own_format))
+    except TypeError:  # bfloat16
+        return values
 
 
 class Place(NamedTuple):
@@ -102,6 +118,11 @@ def encode(document: str, places: Mapping[str, Place], checksums: Mapping[str, i
     )
     raw = header.encode()
     raw += b" " * (-len(raw) % 8)
+    if len(raw) > MAX_HEADER:
+        raise ValueError(
+            f"header: expected at most {MAX_HEADER} bytes, got {len(raw)}: numbers in NumPy arrays "
+            "take no room there, those in lists do"
+        )
     return len(raw).to_bytes(8, "little") + raw
 
 
@@ -171,9 +192,8 @@ def parse(raw: bytes, data_bytes: int) -> tuple[dict[str, str], dict[str, Place]
 def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} twice")
+        names = Counter(name for name, _ in pairs)
+        raise ValueError(f"{shown(names.most_common(1)[0][0])} twice")
     return found
 
 
@@ -192,6 +212,8 @@ def _place(name: str, entry: object) -> Place:
         raise CheckpointDamagedError(f"{what}: shape: expected lengths, got {shown(shape)}")
     if not (_are_counts(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1]):
         raise CheckpointDamagedError(f"{what}: data_offsets: expected two, got {shown(offsets)}")
+    if math.prod(n or 1 for n in shape) * DTYPES[dtype].itemsize >= 2**63:  # NumPy's, also empty
+        raise CheckpointDamagedError(f"{what}: shape: expected one of memory, got {shown(shape)}")
     size = math.prod(shape) * DTYPES[dtype].itemsize
     if size != offsets[1] - offsets[0]:
         raise CheckpointDamagedError(
@@ -204,7 +226,7 @@ def _place(name: str, entry: object) -> Place:
 def _are_counts(numbers: object) -> bool:
     return (
         isinstance(numbers, list)
-        and len(numbers) <= 64  # axes of NumPy
+        and len(numbers) <= _MAX_AXES
         and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
     )
 
@@ -220,6 +242,19 @@ def document_in(metadata: Mapping[str, str], places: Mapping[str, Place]) -> str
     return metadata["fusedstep"]
 
 
-def checksums_in(metadata: Mapping[str, str]) -> dict[str, int]:
-    """The checksums of the arrays by name, of an intact header."""
-    return {name: int(text, 16) for name, text in json.loads(metadata["crc32"]).items()}
+def checksums_in(metadata: Mapping[str, str], places: Mapping[str, Place]) -> dict[str, int]:
+    """The checksums of the arrays by name."""
+    text = metadata.get("crc32")
+    try:
+        found = json.loads(text or "")
+    except (ValueError, RecursionError):
+        found = None
+    if not (isinstance(found, dict) and found.keys() == places.keys() and _are_hex(found.values())):
+        raise CheckpointDamagedError(
+            f"header: crc32: expected eight hexadecimal digits for each array, got {shown(text)}"
+        )
+    return {name: int(digits, 16) for name, digits in found.items()}
+
+
+def _are_hex(texts: Iterable[object]) -> bool:
+    return all(isinstance(one, str) and re.fullmatch("[0-9a-f]{8}", one) for one in texts)
