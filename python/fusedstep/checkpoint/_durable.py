@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 __all__ = ["NewFile", "remove_leftovers", "replacing"]
 
 _SUFFIX = ".tmp"
-_numbers = itertools.count()
 
 
 class NewFile:
@@ -40,12 +40,13 @@ def replacing(path: Path) -> Iterator[NewFile]:
     leaves the old file, which stays also in the memory of those who have mapped it.
     """
     path = Path(os.path.realpath(path))  # of a link, what it refers to
-    name = f".{path.name}.{os.getpid()}-{next(_numbers)}{_SUFFIX}"
-    temporary = path.with_name(name)
+    remove_leftovers(path.parent, re.escape(path.name))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed: see remove_leftovers
+            with suppress(OSError):  # of file systems without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed: see remove_leftovers
             yield NewFile(descriptor)
             os.fsync(descriptor)
         finally:
@@ -67,13 +68,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writers have left that were killed: the lock of a living one still holds."""
-    for leftover in folder.glob(f".*{_SUFFIX}"):
-        with suppress(OSError):
-            descriptor = os.open(leftover, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
-            finally:
-                os.close(descriptor)
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Remove what writers have left that were killed: the lock of a living one still holds.
+
+    `names` is the pattern of the names of the files that they were writing.
+    """
+    pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{8}}{re.escape(_SUFFIX)}")
+    with suppress(OSError):
+        for leftover in [path for path in folder.iterdir() if pattern.fullmatch(path.name)]:
+            _remove_unlocked(leftover)
+
+
+def _remove_unlocked(leftover: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(leftover, os.O_WRONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+        finally:
+            os.close(descriptor)

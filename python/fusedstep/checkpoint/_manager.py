@@ -37,7 +37,8 @@ class CheckpointManager:
     directory
         The folder; it is made where it is missing. One training writes to it at a time.
     keep : int, default 3
-        How many checkpoints to keep, >= 1. Older ones are removed once a newer one is on the disk.
+        How many checkpoints to keep, >= 1. Older ones are removed once a newer one is on the disk;
+        those of later steps, which a run that began anew has not reached again, are left.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class CheckpointManager:
         self._folder = as_path(directory)
         self._keep = as_integer("keep", keep, 1)
         self._folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self._folder)
+        remove_leftovers(self._folder, _NAME.pattern)
 
     def save(
         self,
@@ -77,20 +78,23 @@ class CheckpointManager:
             The file, ``step-000000001000.safetensors``.
         """
         path = self._folder / f"step-{as_integer('step', step, 0):012d}.safetensors"
-        save_then(path, self._remove_old, opt, data, extra, include_params, background)
+        then = partial(self._remove_older, step)
+        save_then(path, then, opt, data, extra, include_params, background)
         return path
 
-    def _remove_old(self) -> None:
-        for path in self.checkpoints()[: -self._keep]:
+    def _remove_older(self, step: int) -> None:
+        """Of those up to this step, keep the newest; later ones are of a run that was given up."""
+        paths = [path for own, path in self._by_step() if own <= step]
+        for path in paths[: -self._keep]:
             path.unlink(missing_ok=True)
 
     def checkpoints(self) -> list[Path]:
         """The files, the oldest first."""
-        steps = {}
-        for path in self._folder.iterdir():
-            if match := _NAME.fullmatch(path.name):
-                steps[path] = int(match[1])
-        return sorted(steps, key=steps.__getitem__)
+        return [path for _, path in self._by_step()]
+
+    def _by_step(self) -> list[tuple[int, Path]]:
+        found = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
+        return sorted((int(match[1]), path) for match, path in found if match)
 
     def latest(self) -> Path | None:
         """The newest file, once all that is saved in the background is written; None without one."""
