@@ -63,9 +63,8 @@ class Setup:
     def with_policy(self, saved: Mapping[str, Any]) -> Setup:
         """With options of the whole optimizer that were saved, or TypeError or ValueError."""
         own = dict(saved)
-        if (
-            own.get("ema_decay") is None
-        ):  # then no averages were saved that another decay would suit
+        if (own.get("ema_decay") is None) != (self.policy.ema_decay is None):
+            # Averages are only here, or only there, where no decay would go with them.
             own |= {
                 name: getattr(self.policy, name) for name in ("ema_decay", "ema_bias_correction")
             }
