@@ -51,14 +51,14 @@ def run(*command):
 class Tree:
     """A folder that the sources are built in, target by target."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, *options):
+        self.folder, self.options = folder, options or OPTIONS
 
     def build(self, *targets):
         """Build these where they are not built yet."""
         with one_process_at_a_time(self.folder):
             if not (self.folder / "build.ninja").exists():
-                run("cmake", "-S", SOURCES, "-B", self.folder, "-G", "Ninja", *OPTIONS)
+                run("cmake", "-S", SOURCES, "-B", self.folder, "-G", "Ninja", *self.options)
             run("cmake", "--build", self.folder, "-j2", "--target", *targets)
 
     def module(self):

@@ -77,6 +77,12 @@ class States(dict):
             numbers = like(numbers, decode_blocks(codec, codes, scales))
         super().__setitem__(name, numbers)
 
+    def __deepcopy__(self, memo):
+        other = States(self.codecs, {})
+        other.codes = {name: codes.copy() for name, codes in self.codes.items()}
+        dict.update(other, {name: numbers.copy() for name, numbers in self.items()})  # as they are
+        return other
+
 
 class NarrowRun(Run):
     """One array of any format followed through its steps, with the options of its group.
