@@ -220,7 +220,7 @@ def _content(found: Mapping[str, Any], arrays: Mapping[str, Held]) -> Content:
     for key, (array, code) in arrays.items():
         kind, _, rest = key.partition(".")
         if kind == "param":
-            params[rest] = Parameter(array, _FORMATS[code])
+            params[rest] = Parameter(array.view("u2") if code == "F16" else array, _FORMATS[code])
         elif kind == "state":
             name, _, own = rest.rpartition(".")
             state[name][own] = array.transpose(np.argsort(axes[key])) if key in axes else array
