@@ -11,6 +11,8 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -72,6 +74,14 @@ def finite_or_not(rng, grads):
 
 class Sequences(RuleBasedStateMachine):
     """An optimizer beside its reference."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = TemporaryDirectory()
+
+    def teardown(self):
+        fs.checkpoint.wait()
+        self.folder.cleanup()
 
     @initialize(
         name=st.sampled_from(RULES),
@@ -258,31 +268,43 @@ class Sequences(RuleBasedStateMachine):
 
     # Saving --------------------------------------------------------------------------------------
 
-    @rule()
-    def save(self):
+    @rule(how=st.sampled_from(["dict", "flat dict", "file", "background"]))
+    def save(self, how):
         params = {name: param.copy() for name, param in self.opt.params.items()}
-        self.saved.append((self.opt.state_dict(), params, copy.deepcopy(self.model)))
+        if "dict" in how:
+            saved = self.opt.state_dict(flat="flat" in how)
+        else:
+            saved = Path(self.folder.name, f"{len(self.saved)}.safetensors")
+            self.opt.save(saved, include_params=True, background=how == "background")
+        self.saved.append((saved, params, copy.deepcopy(self.model)))
 
     @precondition(lambda self: self.saved)
     @rule(data=st.data(), is_fresh=st.booleans())
     def load(self, data, is_fresh):
-        state, params, model = data.draw(st.sampled_from(self.saved))
-        built = self.built[: len(model.groups)]
+        """Into the same optimizer or a new one; a file has parameters and which are frozen, too."""
+        fs.checkpoint.wait()
+        saved, params, model = data.draw(st.sampled_from(self.saved))
+        built, is_file = self.built[: len(model.groups)], isinstance(saved, Path)
         if is_fresh:
             groups = [
-                {**group, "params": {name: params[name].copy() for name in group["params"]}}
+                {**group, "params": {name: np.zeros_like(params[name]) for name in group["params"]}}
                 for group in built
             ]
             self.opt, self.built = fs.create(self.rule, groups, **self.policy), built
-        elif len(built) < len(self.built):
-            with refused(self.opt, ValueError, f"groups: expected {len(self.built)}, got"):
-                self.opt.load_state_dict(state)
+        load = self.opt.load if is_file else self.opt.load_state_dict
+        if len(built) < len(self.built):
+            error = fs.CheckpointError if is_file else ValueError
+            with refused(self.opt, error, f"p{len(params)}"):
+                load(saved)
             return
-        for name, param in params.items():
-            self.opt.params[name][...] = param
-        self.opt.load_state_dict(state)
+        if not is_file:
+            for name, param in params.items():
+                self.opt.params[name][...] = param
+        load(saved)
         self.model = copy.deepcopy(model)
-        self.model.frozen = {*self.opt.frozen}
+        if not is_file:
+            self.model.frozen = {*self.opt.frozen}
+        assert self.opt.frozen == self.model.frozen
 
     @precondition(lambda self: self.policy["ema_decay"])
     @rule()
@@ -322,7 +344,7 @@ def sequences(count):
 
 @pytest.mark.exhaustive  # 30 s
 def test_any_sequence():
-    sequences(50)
+    sequences(400)
 
 
 @pytest.mark.long  # minutes
