@@ -128,8 +128,8 @@ class Members {
     return true;
   }
 
-  void check_param(std::size_t tensor) const {
-    space.check_unchanged(params[tensor], subject_of(tensor), /*writeable=*/true);
+  void check_param(std::size_t tensor, bool writeable = true) const {
+    space.check_unchanged(params[tensor], subject_of(tensor), writeable);
   }
 
   // Looks at what a step writes, except states of which nobody can take the memory away.
@@ -163,45 +163,13 @@ class Members {
     for (std::size_t i = 0; i < states.size(); ++i) check_state(i, /*writeable=*/true);
   }
 
-  // NumPy arrays over the memory of what is saved, as it is now; on a device, copies.
-  std::vector<py::array> views_of_states() const {
-    std::vector<py::array> views;
-    for (std::size_t i = 0; i < states.size(); ++i) {
-      check_state(i, /*writeable=*/false);
-      views.push_back(space.view_of(states[i]));
-    }
-    return views;
+  void check_state(std::size_t number, bool writeable) const {
+    const std::string role = role_of(owners_[number] % kSlots);
+    const Subject subject{role.c_str(), engine.tensors()[owners_[number] / kSlots].name};
+    space.check_unchanged(states[number], subject, writeable);
   }
-  std::vector<py::array> views_of_params() const {
-    ask();
-    std::vector<py::array> views;
-    for (std::size_t i = 0; i < params.size(); ++i) {
-      space.check_unchanged(params[i], subject_of(i), /*writeable=*/false);
-      views.push_back(space.view_of(params[i]));
-    }
-    return views;
-  }
-
-  // Values to be loaded, made ready so that assigning them cannot fail: in the dtypes and orders of
-  // their targets, and copied where they overlap memory that is written first.
-  std::vector<py::array> ready_states(const std::vector<py::array>& values) const {
-    if (values.size() != states.size())
-      throw std::invalid_argument("restore: expected one value per state");
-    std::vector<py::array> ready;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      if (info_of(states[i].format).block != 1) check_blocks(i, values[i]);
-      ready.push_back(ready_value(states[i], values[i]));
-    }
-    return ready;
-  }
-  std::vector<py::array> ready_params(const std::vector<py::array>& values) const {
-    if (values.size() != params.size())
-      throw std::invalid_argument("restore: expected one value per parameter");
-    std::vector<py::array> ready;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      ready.push_back(ready_value(params[i], values[i]));
-    return ready;
-  }
+  // In messages.
+  std::string text_of_state(std::size_t number) const { return text_of_owner(owners_[number], {}); }
 
   // What the garbage collector sees of the arrays.
   void visit(Visitor& visitor) const {
@@ -249,40 +217,6 @@ class Members {
 
   Subject subject_of(std::size_t tensor) const {
     return {target_.c_str(), engine.tensors()[tensor].name};
-  }
-
-  // The array of a state: what it is of which tensor, in messages.
-  std::string state_text(std::size_t number) const {
-    const std::string role = role_of(owners_[number] % kSlots);
-    return Subject{role.c_str(), engine.tensors()[owners_[number] / kSlots].name}.text();
-  }
-
-  void check_state(std::size_t number, bool writeable) const {
-    const std::string role = role_of(owners_[number] % kSlots);
-    const Subject subject{role.c_str(), engine.tensors()[owners_[number] / kSlots].name};
-    space.check_unchanged(states[number], subject, writeable);
-  }
-
-  // Scales belong to blocks of elements as they lie in memory.
-  void check_blocks(std::size_t number, const py::array& value) const {
-    const Model target = model_of(states[number]);
-    const Sizes strides(value.strides(), value.strides() + value.ndim());
-    const auto item = static_cast<std::size_t>(value.itemsize());
-    if (are_alike(target.shape, strides, item, target.strides, target.item)) return;
-    throw py::value_error(state_text(number) + ": expected its 8-bit numbers in " +
-                          order_text(target.shape, target.strides, target.item) +
-                          " as here, since scales belong to blocks in memory, got " +
-                          order_text(target.shape, strides, item));
-  }
-
-  py::array ready_value(const Checked& target, const py::array& value) const {
-    py::array result =
-        in_order_of(model_of(target).strides, value, py::cast(held_dtype(target.format)));
-    const auto size = static_cast<std::size_t>(result.size());
-    if (size != target.size) throw std::invalid_argument("a value has its array's shape");
-    const Extent extent{result.data(), size * target.item};
-    if (occupied.find(extent) != nullptr) result = result.attr("copy")("K");
-    return result;
   }
 
   void check_spec(const TensorSpec& spec, Addition& addition) const {

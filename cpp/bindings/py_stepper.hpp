@@ -11,6 +11,7 @@
 #include "gradients.hpp"
 #include "members.hpp"
 #include "rows.hpp"
+#include "saved.hpp"
 #include "swapped.hpp"
 #include "unlocked.hpp"
 
@@ -34,7 +35,7 @@ class PyStepper {
            const Assignments& assignments) {
     const Entered lock(*this);
     std::vector<Group> groups;
-    for (const GroupOptions& own : options) groups.push_back(make_group(own));
+    for (const GroupOptions& own : options) groups.push_back(group_of(engine_.rule(), own));
     members_.add(groups, options, specs);
     assign_all(assignments);
     bound_.reset();
@@ -45,7 +46,7 @@ class PyStepper {
 
   void set_group(std::size_t index, const GroupOptions& options, const Assignments& assignments) {
     const Entered lock(*this);
-    const Group group = make_group(options);
+    const Group group = group_of(engine_.rule(), options);
     members_.check_group(group, index, engine_.tensors());
     engine_.groups().at(index) = group;
     members_.space.groups_changed(engine_);
@@ -221,12 +222,11 @@ class PyStepper {
   // device, copies). `params_for`: what their own values are for, where they may hold others.
   py::object hold(const Read& read, const std::string& params_for) {
     const Entered lock(*this);
-    std::vector<py::array> params;
-    if (!params_for.empty()) {
-      swapped_.refuse(params_for.c_str(), members_);
-      params = members_.views_of_params();
-    }
-    return read(engine_.step_count(), engine_.steps(), members_.views_of_states(), params);
+    const Saved<Space> saved(members_);
+    if (params_for.empty())
+      return read(engine_.step_count(), engine_.steps(), saved.states(), std::vector<py::array>());
+    swapped_.refuse(params_for.c_str(), members_);
+    return read(engine_.step_count(), engine_.steps(), saved.states(), saved.params());
   }
 
   // Loads counters, values for the states, for the parameters unless None, and the options of all
@@ -240,10 +240,11 @@ class PyStepper {
       throw std::invalid_argument("restore: expected one counter per parameter");
     if (params) swapped_.refuse("load parameters", members_);
     std::vector<Group> groups = options.empty() ? engine_.groups() : make_groups(options);
-    const std::vector<py::array> new_states = members_.ready_states(states);
+    const Saved<Space> saved(members_);
+    const std::vector<py::array> new_states = saved.ready_states(states);
     std::vector<py::array> new_params;
     if (params) {
-      new_params = members_.ready_params(*params);
+      new_params = saved.ready_params(*params);
       members_.ask();
       members_.check_written();
     }
@@ -327,27 +328,12 @@ class PyStepper {
     Gradients<Space>& gradients_;
   };
 
-  Group make_group(const GroupOptions& options) const {
-    const RuleInfo& rule = engine_.rule();
-    if (options.scalars.size() != rule.scalars.size() || options.variant >= rule.variants)
-      throw std::invalid_argument("options: expected the scalars and a variant of the rule");
-    Group group;
-    std::copy(options.scalars.begin(), options.scalars.end(), group.scalars.begin());
-    group.variant = options.variant;
-    group.weight_decay = options.coupled_weight_decay;
-    group.maximize = options.maximize;
-    group.max_norm = options.max_grad_norm;
-    if (options.max_grad_value) group.max_value = *options.max_grad_value;
-    group.rounding = options.rounding;
-    return group;
-  }
-
   std::vector<Group> make_groups(const std::vector<GroupOptions>& options) const {
     if (options.size() != engine_.groups().size())
       throw std::invalid_argument("options: expected one per group");
     std::vector<Group> groups;
     for (std::size_t i = 0; i < options.size(); ++i) {
-      groups.push_back(make_group(options[i]));
+      groups.push_back(group_of(engine_.rule(), options[i]));
       members_.check_group(groups[i], i, engine_.tensors());
     }
     return groups;

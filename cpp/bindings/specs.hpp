@@ -6,12 +6,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/roster.hpp"
 #include "formats/rounding.hpp"
 #include "messages.hpp"
 
@@ -37,6 +39,20 @@ struct TensorSpec {
   std::size_t group = 0;
   py::object average, copy, correction;  // or None
 };
+
+inline Group group_of(const RuleInfo& rule, const GroupOptions& options) {
+  if (options.scalars.size() != rule.scalars.size() || options.variant >= rule.variants)
+    throw std::invalid_argument("options: expected the scalars and a variant of the rule");
+  Group group;
+  std::copy(options.scalars.begin(), options.scalars.end(), group.scalars.begin());
+  group.variant = options.variant;
+  group.weight_decay = options.coupled_weight_decay;
+  group.maximize = options.maximize;
+  group.max_norm = options.max_grad_norm;
+  if (options.max_grad_value) group.max_value = *options.max_grad_value;
+  group.rounding = options.rounding;
+  return group;
+}
 
 // A name that is made once, not for each of many parameters; never freed.
 inline py::handle interned(const char* name) {

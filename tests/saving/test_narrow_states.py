@@ -140,3 +140,22 @@ def test_what_can_be_read():
     assert double.master("w").dtype == double.decoded_state("w")["exp_avg"].dtype == np.float64
     assert double.master("w") is not w
     assert double.master("w").flags.f_contiguous
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_of_8_bits_are_loaded_in_their_own_order_of_memory_alone(order):
+    """Their scales would be those of other elements."""
+
+    def over(order):
+        opt = fs.Adam({"w": np.asarray(numbers(1, "float32"), order=order)}, state_dtype="8bit")
+        opt.step({"w": np.asarray(numbers(2, "float32"), order=order)})
+        return opt
+
+    opt, same, other = over(order), over(order), over("CF"[order == "C"])
+    with refused(
+        other, ValueError, "exp_avg of 'w'", "8-bit numbers in a contiguous array in", "scales"
+    ):
+        other.load_state_dict(opt.state_dict())
+    same.load_state_dict(opt.state_dict())
+    for name, array in opt.decoded_state("w").items():
+        assert np.array_equal(array, same.decoded_state("w")[name])

@@ -100,6 +100,7 @@ def save_then(
 ) -> None:
     """As :func:`save`, and call `then` once the file is there."""
     file = as_path(path)
+    check_savable(opt)
     if not file.parent.is_dir():
         raise FileNotFoundError(f"path: expected a folder that exists, got {str(file.parent)!r}")
     include_params = as_flag("include_params", include_params)
@@ -121,6 +122,15 @@ def save_then(
     opt._hold(put, include_params=include_params)
     if then is not None and not background:
         then()
+
+
+def check_savable(opt: object) -> None:
+    """Raise TypeError for what is no optimizer of ours."""
+    if not hasattr(opt, "_resume"):
+        raise TypeError(
+            f"opt: expected an optimizer of fusedstep, such as fs.Adam, got {shown(opt)}: its "
+            "state_dict is saved as its own library does"
+        )
 
 
 def wait() -> None:
@@ -262,6 +272,7 @@ class Checkpoint:
             It does not fit: the message lists every missing, unexpected, misshaped and mistyped
             entry (of many the first; ``error.differences`` has all), and nothing has changed.
         """
+        check_savable(opt)
         strict = as_flag("strict", strict)
         content = self._content.optimizer
         try:

@@ -154,7 +154,10 @@ def _tree(what: str, value: object, arrays: dict[str, Held]) -> Any:
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str) or key == _ARRAY]:
             raise TypeError(f"{what}: expected strings as keys, got {shown(wrong[0])}")
-        return {key: _tree(f"{what}.{key}", item, arrays) for key, item in value.items()}
+        return {
+            key: _tree(f"{what}.{key}" if key else what, item, arrays)
+            for key, item in value.items()
+        }
     raise TypeError(
         f"{what}: expected numbers, strings, NumPy arrays, and lists and mappings of them, got "
         f"{shown(value)}"
