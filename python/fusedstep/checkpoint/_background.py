@@ -7,9 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,9 @@ from numpy.typing import NDArray
 from fusedstep._errors import CheckpointError
 from fusedstep.checkpoint._file import write
 from fusedstep.checkpoint._layout import Held
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["WRITER"]
 
@@ -65,6 +67,8 @@ class _Writer:
 
     def _begin(self, *file: Any) -> Future[None]:
         """Let the thread write a file after those before it."""
+        from concurrent.futures import Future, ThreadPoolExecutor  # 5 ms of an import
+
         try:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "fusedstep-checkpoint")

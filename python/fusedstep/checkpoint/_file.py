@@ -6,7 +6,6 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -55,6 +54,8 @@ def _beside(call: Callable[[], dict[str, int]]) -> Iterator[Callable[[], dict[st
 
     No executor, which could no longer be used while the interpreter ends and waits for the file.
     """
+    from concurrent.futures import Future
+
     future: Future[dict[str, int]] = Future()
 
     def run() -> None:
