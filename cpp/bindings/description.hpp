@@ -6,18 +6,12 @@
 
 #include <cstddef>
 #include <string>
-#include <vector>
 
 #include "exchange.hpp"
 #include "messages.hpp"
+#include "strides.hpp"
 
 namespace fusedstep::bindings {
-
-using Sizes = std::vector<py::ssize_t>;
-
-// Memory orders, as NumPy's flags. An array may be contiguous in both, or without gaps in neither:
-// with its axes in another order, as torch's channels_last. Then its strides say in which.
-constexpr int kC = py::array::c_style, kFortran = py::array::f_style, kOrders = kC | kFortran;
 
 // How the array was read: `numpy` on the host, all others on a CUDA device.
 enum class Origin : unsigned char { numpy, torch, cupy, interface, dlpack };
@@ -44,22 +38,9 @@ struct Description {
   std::string layout_text() const;
 };
 
-Sizes c_strides(const Sizes& shape, std::size_t item);
-// Of an array without gaps whose axes are in memory in the order that these strides have them.
-Sizes dense_strides(const Sizes& shape, const Sizes& strides, std::size_t item);
-// Whether such arrays of `shape`, of items of any size, have all elements in the same places.
-bool are_alike(const Sizes& shape, const Sizes& strides, std::size_t item, const Sizes& others,
-               std::size_t other_item);
-// Whether an array has no gaps, whatever the order of its axes.
-bool is_dense(const py::ssize_t* shape, const py::ssize_t* strides, std::size_t ndim,
-              std::size_t item);
 // A value of the same shape in a dtype, without gaps, its axes in memory in the order of these
 // strides; copied where it is not so already.
 py::array in_order_of(const Sizes& strides, const py::array& value, const py::object& dtype);
-// Of what has `shape` and elements of `item` bytes.
-Sizes strides_of(const dlpack::Tensor& tensor, const Sizes& shape, std::size_t item);
-// As NumPy's flags: both for one dimension, for empty arrays, and where no other dimension is > 1.
-int order_of(const Sizes& shape, const Sizes& strides, std::size_t item);
 // For messages: "a contiguous array in C order", or with which strides.
 std::string order_text(const Sizes& shape, const Sizes& strides, std::size_t item);
 

@@ -1,6 +1,5 @@
 #include "exchange.hpp"
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -187,22 +186,6 @@ std::string dtype_name(const Tensor& tensor) {
     default:
       return "DLPack type code " + std::to_string(tensor.code);
   }
-}
-
-bool has_form(const Tensor& tensor, std::uint8_t code, std::size_t item, const py::ssize_t* shape,
-              const py::ssize_t* strides, std::size_t ndim) {
-  const py::ssize_t* const end = shape + ndim;
-  const bool alike = tensor.code == code && tensor.lanes == 1 && tensor.bits == 8 * item &&
-                     static_cast<std::size_t>(tensor.ndim) == ndim &&
-                     std::equal(shape, end, tensor.shape);
-  if (!alike) return false;
-  if (std::find(shape, end, 0) != end) return true;  // nothing lies anywhere
-  std::int64_t in_c_order = 1;
-  for (std::size_t i = ndim; i-- > 0; in_c_order *= shape[i]) {
-    const std::int64_t stride = tensor.strides != nullptr ? tensor.strides[i] : in_c_order;
-    if (shape[i] != 1 && stride * static_cast<std::int64_t>(item) != strides[i]) return false;
-  }
-  return true;
 }
 
 }  // namespace dlpack

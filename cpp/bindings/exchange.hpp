@@ -58,9 +58,5 @@ inline void* address(const Tensor& tensor) {
   return static_cast<std::byte*>(tensor.data) + tensor.byte_offset;
 }
 
-// Whether these are numbers of `item` bytes in this shape and with these strides, in bytes.
-bool has_form(const Tensor& tensor, std::uint8_t code, std::size_t item, const py::ssize_t* shape,
-              const py::ssize_t* strides, std::size_t ndim);
-
 }  // namespace dlpack
 }  // namespace fusedstep::bindings
