@@ -226,7 +226,7 @@ def _content(found: Mapping[str, Any], arrays: Mapping[str, Held]) -> Content:
             params[rest] = Parameter(array.view("u2") if code == "F16" else array, _FORMATS[code])
         elif kind == "state":
             name, _, own = rest.rpartition(".")
-            state[name][own] = array.transpose(np.argsort(axes[key])) if key in axes else array
+            state[name][own] = _transposed(array, axes[key]) if key in axes else array
     named = {
         "groups": [name for group in optimizer["groups"] for name in group["params"]],
         "frozen": [*state, *optimizer["frozen"]],
@@ -255,6 +255,13 @@ def _content(found: Mapping[str, Any], arrays: Mapping[str, Held]) -> Content:
         _untree(found["data"], arrays),
         _untree(found["extra"], arrays),
     )
+
+
+def _transposed(array: NDArray[Any], order: list[int]) -> NDArray[Any]:
+    """The array whose axes are in this order in the one given."""
+    if sorted(order) != [*range(array.ndim)]:
+        raise ValueError(f"axes: expected each of {array.ndim}, got {shown(order)}")
+    return np.transpose(array, [order.index(i) for i in range(array.ndim)])
 
 
 def _untree(value: Any, arrays: Mapping[str, Held]) -> Any:
