@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fusedstep._group import Group
+from fusedstep._messages import shown
 
 __all__ = ["flattened", "is_flat", "nested"]
 
@@ -45,7 +46,7 @@ def nested(flat: Mapping[str, Any], groups: Sequence[Group]) -> dict[str, Any]:
             found.setdefault(number, {})[name] = _number(value)
         else:
             result[key] = _number(value)
-    for i, number in enumerate(found):
+    for i, number in enumerate(sorted(found, key=_place)):
         # What is None is not in it.
         absent = dict.fromkeys(groups[i]) if i < len(groups) else {}
         result["groups"].append(absent | found[number])
@@ -55,3 +56,10 @@ def nested(flat: Mapping[str, Any], groups: Sequence[Group]) -> dict[str, Any]:
 def _number(value: Any) -> Any:
     """An array of npz as the number, string or list that it was."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _place(number: str) -> int:
+    """The place of a group: other formats sort their keys as text."""
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError(f"groups: expected keys like 'groups.0.lr', got a group {shown(number)}")
+    return int(number)
