@@ -11,7 +11,7 @@ from native_tree import native_tree  # noqa: F401
 
 # Failed assertions of these show their values too.
 pytest.register_assert_rewrite(
-    "narrow_modes", "optimizers", "support_proofs", "torch_runs", "ways_to_step"
+    "narrow_modes", "optax_runs", "optimizers", "support_proofs", "torch_runs", "ways_to_step"
 )
 
 hypothesis.settings.register_profile("fusedstep", deadline=None, print_blob=True)

@@ -107,7 +107,7 @@ NEW = ["layer.w", "layer.b", "new"]
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_what_does_not_fit_is_refused_and_changes_nothing(message):
+def test_fault_29_what_does_not_fit_is_refused_and_changes_nothing(message):
     ours = Ours("Adam")
     ours.step(0)
     before = saved_bits(ours.opt)
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(message):
     assert saved_bits(ours.opt) == before
 
 
-def test_every_difference_is_in_one_error():
+def test_fault_29_every_difference_is_in_one_error():
     ours = Ours("Adam")
 
     def change(at):
@@ -137,7 +137,7 @@ def test_every_difference_is_in_one_error():
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("RAdam", "Adam"), ("Adam", "RAdam"), ("AdamW", "Adam"), ("SGD", "Adam")]
 )
-def test_state_dicts_of_another_rule_are_refused(theirs, ours):
+def test_fault_29_state_dicts_of_another_rule_are_refused(theirs, ours):
     other = Theirs(theirs)
     other.step(0)
     run = Ours(ours)

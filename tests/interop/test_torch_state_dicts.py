@@ -247,9 +247,11 @@ def test_subclasses_are_of_the_rule():
     class Mine(fs.Adam):
         pass
 
-    ours = Ours("Adam")
+    theirs, ours = Theirs("Adam"), Ours("Adam")
+    theirs.step(0)
     ours.opt = Mine(ours.params)
-    ft.from_torch_state_dict(ours.opt, ft.to_torch_state_dict(ours.opt))
+    ft.from_torch_state_dict(ours.opt, theirs.opt.state_dict())
+    assert ours.opt.step_count == 1
 
 
 def test_the_optimizers_of_this_package_take_and_give_them_too():
