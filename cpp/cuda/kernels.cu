@@ -5,6 +5,7 @@
 #include <string>
 
 #include "launch.hpp"
+#include "rules/rules.hpp"
 #include "sweeps.hpp"
 
 namespace fusedstep::cuda {
@@ -57,14 +58,14 @@ RuleLaunches launches() {
 
 const RuleKinds& launches_of(const RuleInfo& rule) {
   static const auto all = [] {
-    std::array<RuleKinds, kRules> list;
+    std::array<RuleKinds, rule_count(AllRules{})> list;
     for_each_rule(AllRules{}, [&](std::size_t i, auto tag) {
       using Tag = decltype(tag);
       list[i] = {launches<Tag, false>(), launches<Tag, true>()};
     });
     return list;
   }();
-  for (std::size_t i = 0; i < kRules; ++i)
+  for (std::size_t i = 0; i < all.size(); ++i)
     if (&registry()[i] == &rule) return all[i];
   throw std::invalid_argument(std::string(rule.name) + ": no kernel for CUDA devices");
 }

@@ -6,7 +6,7 @@
 
 namespace fusedstep {
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(FUSEDSTEP_BASELINE_ONLY)
 extern const KernelTable kernel_table_baseline;
 extern const KernelTable kernel_table_avx2;
 extern const KernelTable kernel_table_avx512;

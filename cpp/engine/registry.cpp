@@ -8,6 +8,7 @@
 
 #include "dispatch.hpp"
 #include "numeric/float_environment.hpp"
+#include "rules/rules.hpp"
 
 namespace fusedstep {
 namespace {
@@ -91,9 +92,9 @@ RuleInfo describe(std::size_t index, std::index_sequence<Variant...>) {
 
 }  // namespace
 
-const std::array<RuleInfo, kRules>& registry() {
-  static const std::array<RuleInfo, kRules> rules = [] {
-    std::array<RuleInfo, kRules> list;
+const std::vector<RuleInfo>& registry() {
+  static const std::vector<RuleInfo> rules = [] {
+    std::vector<RuleInfo> list(rule_count(AllRules{}));
     for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
       using Tag = decltype(tag);
       list[index] = describe<Tag>(index, std::make_index_sequence<Tag::kVariants>{});

@@ -40,8 +40,9 @@ struct RuleInfo {
   std::vector<const RuleSweeps*> sweeps;
 };
 
-// Every rule, in the order of AllRules. Addresses are stable.
-const std::array<RuleInfo, kRules>& registry();
+// Every rule, in the order of AllRules. Addresses are stable. What includes this is not compiled
+// anew where a rule changes.
+const std::vector<RuleInfo>& registry();
 
 // Throws std::invalid_argument if no rule has this name.
 const RuleInfo& rule_called(const std::string& name);

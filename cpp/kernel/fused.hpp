@@ -9,6 +9,9 @@
 #include <utility>
 
 #include "kernel_table.hpp"
+#include "rules/adam.hpp"
+#include "rules/sgd.hpp"
+#include "rules/sign.hpp"
 #include "streams.hpp"
 
 namespace fusedstep {

@@ -2,12 +2,11 @@
 // them over a tensor.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "gradient.hpp"
-#include "rules/rules.hpp"
+#include "rules/rule.hpp"
 #include "tensor.hpp"
 
 namespace fusedstep {
@@ -84,12 +83,10 @@ struct Driver {
                        std::size_t first, std::size_t last, double* sums, unsigned char* finite);
 };
 
-constexpr std::size_t kRules = rule_count(AllRules{});
-
 struct KernelTable {
   const char* isa;
   Driver driver[kComputes];
-  RuleSweeps rules[kRules];  // in the order of AllRules
+  const RuleSweeps* rules;  // in the order of AllRules
 };
 
 }  // namespace fusedstep

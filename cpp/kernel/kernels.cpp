@@ -1,8 +1,10 @@
 // Compiled once per instruction set, named by FUSEDSTEP_ISA (CMakeLists.txt).
+#include <array>
 #include <cfloat>
 
 #include "driver.hpp"
 #include "named_rows.hpp"
+#include "rules/rules.hpp"
 #include "sweeps.hpp"
 
 #ifdef __FAST_MATH__
@@ -23,19 +25,20 @@ constexpr Driver driver_of() {
   return {update_bare<T>, update<T>, measure<T>, probe<T>, update_rows<T>, measure_rows<T>};
 }
 
-constexpr KernelTable make_kernel_table(const char* isa) {
-  KernelTable table{isa, {driver_of<float>(), driver_of<double>()}, {}};
+constexpr auto make_sweeps() {
+  std::array<RuleSweeps, rule_count(AllRules{})> sweeps{};
   for_each_rule(AllRules{}, [&](std::size_t index, auto tag) {
-    table.rules[index] =
+    sweeps[index] =
         sweeps_of_rule<decltype(tag)>(std::make_index_sequence<decltype(tag)::kVariants>{});
   });
-  return table;
+  return sweeps;
 }
+constexpr auto kSweeps = make_sweeps();
 
 }  // namespace
 
 extern const KernelTable FUSEDSTEP_JOIN(kernel_table_, FUSEDSTEP_ISA);
-constexpr KernelTable FUSEDSTEP_JOIN(kernel_table_, FUSEDSTEP_ISA) =
-    make_kernel_table(FUSEDSTEP_TEXT(FUSEDSTEP_ISA));
+constexpr KernelTable FUSEDSTEP_JOIN(kernel_table_, FUSEDSTEP_ISA) = {
+    FUSEDSTEP_TEXT(FUSEDSTEP_ISA), {driver_of<float>(), driver_of<double>()}, kSweeps.data()};
 
 }  // namespace fusedstep
