@@ -128,8 +128,10 @@ def _compare_state(saved: object, expected: Expected, found: list[str]) -> None:
     found += [f"{target} {shown(name)}: missing" for name in names if name not in saved]
     found += [f"{target} {shown(name)}: unexpected" for name in saved if name not in names]
     for name, arrays in names.items():
+        own: list[str] = []
         if name in saved:
-            _compare_arrays(f"{target} {shown(name)}", saved[name], arrays, found)
+            _compare_arrays(saved[name], arrays, own)
+        found += [f"{target} {shown(name)}: {difference}" for difference in own]
 
 
 def _compare_params(saved: Mapping[str, Parameter], expected: Expected, found: list[str]) -> None:
@@ -145,31 +147,28 @@ def _compare_params(saved: Mapping[str, Parameter], expected: Expected, found: l
             found.append(f"{what}: expected shape {kind.shape}, got {values.shape}")
 
 
-def _compare_arrays(
-    what: str, saved: object, expected: Mapping[str, Kind], found: list[str]
-) -> None:
+def _compare_arrays(saved: object, expected: Mapping[str, Kind], found: list[str]) -> None:
     if not isinstance(saved, Mapping):
-        found.append(f"{what}: expected a mapping of its state, got {type(saved).__name__}")
+        found.append(f"expected a mapping of its state, got {type(saved).__name__}")
         return
     names = {"step", *expected}
-    found += [
-        f"{what}: state {shown(name)} missing" for name in sorted(names - set(saved), key=shown)
-    ]
-    found += [
-        f"{what}: state {shown(name)} unexpected" for name in sorted(set(saved) - names, key=shown)
-    ]
+    found += [f"state {shown(name)} missing" for name in sorted(names - set(saved), key=shown)]
+    found += [f"state {shown(name)} unexpected" for name in sorted(set(saved) - names, key=shown)]
     if "step" in saved:
-        _compare_counter(f"{what}: step", saved["step"], found)
+        _compare_counter("step", saved["step"], found)
     for name, kind in expected.items():
         if name not in saved:
             continue
-        value, state = saved[name], f"{what}: state {shown(name)}"
+        value = saved[name]
         if not isinstance(value, np.ndarray):
-            found.append(f"{state}: expected an array, got {type(value).__name__}")
+            wrong = f"expected an array, got {type(value).__name__}"
         elif value.dtype != kind.dtype:
-            found.append(f"{state}: expected dtype {kind.dtype}, got {printable(str(value.dtype))}")
+            wrong = f"expected dtype {kind.dtype}, got {printable(str(value.dtype))}"
         elif value.shape != kind.shape:
-            found.append(f"{state}: expected shape {kind.shape}, got {value.shape}")
+            wrong = f"expected shape {kind.shape}, got {value.shape}"
+        else:
+            continue
+        found.append(f"state {shown(name)}: {wrong}")
 
 
 def _compare_groups(

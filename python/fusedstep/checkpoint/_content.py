@@ -90,12 +90,12 @@ def encode(content: Content) -> tuple[str, dict[str, Held]]:
         for key, value in own.items():
             if key == "step":
                 continue
+            what = f"state.{name}.{key}"
             if scales_name(key) in own and not value.flags.c_contiguous:
                 # Scales are those of blocks in memory, whose order is kept.
-                order = sorted(range(value.ndim), key=lambda i: -value.strides[i])
-                axes[f"state.{name}.{key}"] = order
-                value = value.transpose(order)
-            arrays[f"state.{name}.{key}"] = _held(f"state of {shown(name)}", value)
+                axes[what] = sorted(range(value.ndim), key=lambda i: -value.strides[i])
+                value = value.transpose(axes[what])
+            arrays[what] = _held(what, value)
     for name, (values, own_format) in (snapshot.params or {}).items():
         arrays[f"param.{name}"] = Held(values, _CODES[own_format])
     document: dict[str, Any] = {

@@ -65,7 +65,7 @@ class Held(NamedTuple):
     @classmethod
     def of(cls, array: NDArray[Any]) -> Held | None:
         """With the format that goes with its dtype; None where there is none."""
-        if array.dtype.name == "bfloat16":
+        if array.dtype.kind == "V" and array.dtype.name == "bfloat16":
             return cls(array.view(np.uint16), "BF16")
         name = _NAMES.get(array.dtype.newbyteorder("<"))
         return None if name is None or not array.dtype.isnative else cls(array, name)
@@ -199,25 +199,31 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _place(name: str, entry: object) -> Place:
     """Where one entry of a header says that its array is."""
+    try:
+        return _checked(entry)
+    except CheckpointDamagedError as error:
+        raise CheckpointDamagedError(f"header: {shown(name)}: {error}") from None
+
+
+def _checked(entry: object) -> Place:
     keys = ("dtype", "shape", "data_offsets")
-    what = f"header: {shown(name)}"
     if not (isinstance(entry, dict) and {*entry} == {*keys}):
-        raise CheckpointDamagedError(f"{what}: expected {', '.join(keys)}, got {shown(entry)}")
+        raise CheckpointDamagedError(f"expected {', '.join(keys)}, got {shown(entry)}")
     dtype, shape, offsets = (entry[key] for key in keys)
     if not (isinstance(dtype, str) and dtype in DTYPES):
         raise CheckpointDamagedError(
-            f"{what}: dtype: expected {printable(', '.join(DTYPES))}, got {shown(dtype)}"
+            f"dtype: expected {printable(', '.join(DTYPES))}, got {shown(dtype)}"
         )
     if not _are_counts(shape):
-        raise CheckpointDamagedError(f"{what}: shape: expected lengths, got {shown(shape)}")
+        raise CheckpointDamagedError(f"shape: expected lengths, got {shown(shape)}")
     if not (_are_counts(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1]):
-        raise CheckpointDamagedError(f"{what}: data_offsets: expected two, got {shown(offsets)}")
+        raise CheckpointDamagedError(f"data_offsets: expected two, got {shown(offsets)}")
     if math.prod(n or 1 for n in shape) * DTYPES[dtype].itemsize >= 2**63:  # NumPy's, also empty
-        raise CheckpointDamagedError(f"{what}: shape: expected one of memory, got {shown(shape)}")
+        raise CheckpointDamagedError(f"shape: expected one of memory, got {shown(shape)}")
     size = math.prod(shape) * DTYPES[dtype].itemsize
     if size != offsets[1] - offsets[0]:
         raise CheckpointDamagedError(
-            f"{what}: data_offsets: expected {size} bytes for {dtype} of shape {shown(tuple(shape))}, "
+            f"data_offsets: expected {size} bytes for {dtype} of shape {shown(tuple(shape))}, "
             f"got {shown(offsets)}"
         )
     return Place(dtype, tuple(shape), *offsets)
