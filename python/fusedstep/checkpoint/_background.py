@@ -67,9 +67,11 @@ class _Writer:
 
     def _begin(self, *file: Any) -> Future[None]:
         """Let the thread write a file after those before it."""
-        from concurrent.futures import Future, ThreadPoolExecutor  # 5 ms of an import
+        from concurrent.futures import Future  # 5 ms of an import
 
         try:
+            from concurrent.futures import ThreadPoolExecutor  # also refused by an end
+
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "fusedstep-checkpoint")
             return self._thread.submit(self._write, *file)
