@@ -5,16 +5,16 @@ import mmap
 import os
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fusedstep as fs
-from cases import (
-    every_dtype,
-    every_rule,
-    same_bits,
-)
+from cases import every_dtype, every_rule, same_bits
+from formats import Bfloat16, decode, encode
+from narrow import NarrowRun
 from optimizers import numbers, richest
+from rounding import random_bits
 
 
 class VirtualArray:
@@ -114,5 +114,63 @@ def test_fault_11_more_elements_than_32_bits_count(threads):
     assert all(same_bits(param.array[p], e) for p, e in zip(pieces, expected, strict=True))
     assert not param.beyond.any()
     assert (param.array[page // 4 : 2**20] == 1).all()
+    param.close()
+    grad.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memfd_create and MAP_FIXED are Linux's")
+def test_fault_11_random_bits_of_more_elements_than_32_bits_count():
+    """Stochastic rounding goes by the number of an element."""
+    size, page, half = 2**32 + 37, 4096, 2**32
+    windows = [(0, page), (half - page, half + page), (2 * half - page, 2 * half + page)]
+    param = VirtualArray(size, "uint16", windows, fill=0x3F80)
+    grad = VirtualArray(size, "uint16", windows)
+    rng, expected = np.random.default_rng(1), []
+    pieces = [slice(start // 2, min(stop // 2, size)) for start, stop in windows]
+    for piece in pieces:
+        p, g = rng.standard_normal((2, piece.stop - piece.start)).astype("float32")
+        param.array[piece], grad.array[piece] = encode(Bfloat16, p), encode(Bfloat16, g)
+        exact = decode(Bfloat16, param.array[piece])
+        exact = exact - np.float32(0.001) * decode(Bfloat16, grad.array[piece])
+        elements = np.arange(piece.start, piece.stop, dtype=np.uint64)
+        expected.append(encode(Bfloat16, exact, random_bits(7, 1, 0, elements)))
+    numbers_of = ml_dtypes.bfloat16
+    opt = fs.SGD({"w": param.array.view(numbers_of)}, lr=0.001, rounding="stochastic", seed=7)
+    opt.step({"w": grad.array.view(numbers_of)})
+    assert all(np.array_equal(param.array[p], e) for p, e in zip(pieces, expected, strict=True))
+    assert not param.beyond.any()
+    del opt
+    param.close()
+    grad.close()
+
+
+@pytest.mark.long  # 9 GB of memory for the state
+@pytest.mark.skipif(sys.platform != "linux", reason="memfd_create and MAP_FIXED are Linux's")
+def test_fault_11_more_blocks_of_8_bits_than_32_bits_count():
+    size, page, half = 2**32 + 4 * 128, 4096, 2**32
+    windows = [(0, page), (half - page, half + page), (2 * half - page, 2 * half + page)]
+    param = VirtualArray(size, "uint16", windows, fill=0x3F80)
+    grad = VirtualArray(size, "uint16", windows)
+    pieces = [slice(start // 2, min(stop // 2, size)) for start, stop in windows]
+    rng, runs = np.random.default_rng(1), []
+    numbers_of = ml_dtypes.bfloat16
+    for piece in pieces:
+        for array in (param.array, grad.array):
+            numbers = rng.standard_normal(piece.stop - piece.start).astype("float32")
+            array[piece] = encode(Bfloat16, numbers)
+        run = NarrowRun("adam", {}, param.array[piece].view(numbers_of), 0, "8bit", 0)
+        run.elements = np.arange(piece.start, piece.stop, dtype=np.uint64)
+        run.step(decode(Bfloat16, grad.array[piece]))
+        runs.append(run)
+    opt = fs.Adam({"w": param.array.view(numbers_of)}, state_dtype="8bit")
+    opt.step({"w": grad.array.view(numbers_of)})
+    for piece, run in zip(pieces, runs, strict=True):
+        assert np.array_equal(param.array[piece], run.bits)
+        blocks = slice(piece.start // 128, piece.stop // 128)
+        for name, stored in run.stored().items():
+            at = blocks if name.endswith("_scale") else piece
+            assert same_bits(opt.state["w"][name][at], stored), name
+    assert not param.beyond.any()
+    del opt
     param.close()
     grad.close()
