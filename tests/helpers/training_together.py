@@ -325,3 +325,34 @@ def fresh(cases):
         train(model, whole, optimizer)
         result.append((untouched, all(v.isfinite().all() for v in values_of(model))))
     return result
+
+
+def not_finite_in_one():
+    """The message of each process where one has an infinite gradient, which all are told of."""
+    whole, parallel = Model(), DistributedDataParallel(Model())
+    optimizer = made(("AdamW", {"error_if_nonfinite": True}), parallel.parameters())
+    train(parallel, whole, optimizer, range(1))
+    before = values_of(parallel.module), state_of(optimizer)
+    gradients = gradients_of(whole, 1, dist.get_rank())
+    if dist.get_rank() == 1:
+        gradients[-1][0, 1, 2] = torch.inf
+    optimizer.zero_grad()
+    parallel(gradients).backward()
+    with pytest.raises(FloatingPointError) as caught:
+        optimizer.step()
+    assert_same((values_of(parallel.module), state_of(optimizer)), before)
+    return str(caught.value)
+
+
+def refused_in_one():
+    """One process asks for what shards cannot do; the other goes on."""
+    model = sharded(Model())
+    options = {"skip_nonfinite": True} if dist.get_rank() == 0 else {}
+    try:
+        optimizer = made(("AdamW", options), model.parameters())
+    except ValueError as error:
+        return str(error)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return "stepped"

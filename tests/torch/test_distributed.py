@@ -4,11 +4,13 @@ import copy
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from crew import LIMIT, Crew
+from interpreters import environment
 
 torch = pytest.importorskip("torch")
 if not torch.distributed.is_available():
@@ -225,3 +227,64 @@ def test_the_example_goes_on_in_another_number_of_processes(tmp_path):
     (first, before), (last, after) = (line.split(": loss ") for line in lines)
     assert (first, last) == ("step 20", "step 40")
     assert float(after) < float(before)
+
+
+# Processes that fail or disagree ---------------------------------------------------------------
+
+
+def test_fault_32_an_error_that_all_share(crew):
+    first, second = crew(2, together.not_finite_in_one)
+    assert first == second
+    assert "error_if_nonfinite" in first
+
+
+def test_fault_32_an_error_of_one_holds_up_no_other(crew):
+    refused, other = crew(2, together.refused_in_one)
+    assert "each process has a shard" in refused
+    assert other == "stepped"
+
+
+KILLED = """
+import os, sys
+from datetime import timedelta
+import torch.distributed as dist
+from training_together import Model, gradients_of, made, sharded
+rank = int(sys.argv[1])
+dist.init_process_group(
+    "gloo", init_method=sys.argv[2], rank=rank, world_size=2, timeout=timedelta(seconds=60)
+)
+model = sharded(Model())
+optimizer = made(("AdamW", {}), model.parameters())
+model(gradients_of(Model(), 0, rank)).backward()
+print("ready", flush=True)
+input()
+optimizer.step()
+print("stepped", flush=True)
+try:
+    dist.barrier()
+except RuntimeError as error:
+    print("told:", error, flush=True)
+os._exit(0)
+"""
+
+
+def test_fault_32_a_process_that_is_killed_before_its_step(tmp_path):
+    """A step waits for nobody; torch's next barrier says that one is missing."""
+    command, store = [sys.executable, "-c", KILLED], (tmp_path / "store").as_uri()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(
+                subprocess.Popen([*command, str(rank), store], env=environment(), **pipes)
+            )
+            for rank in range(2)
+        )
+        stack.callback(first.kill)
+        stack.callback(second.kill)
+        assert [one.stdout.readline() for one in (first, second)] == ["ready\n"] * 2
+        second.kill()
+        second.wait(LIMIT)
+        printed, _ = first.communicate("go\n", LIMIT)
+    stepped, told = printed.split("\n", 1)
+    assert stepped == "stepped"
+    assert told.startswith("told:")
