@@ -107,8 +107,10 @@ class Setup:
         for what, given in (("working_copy", copies), ("state", state)):
             if unknown := [name for name in given if name not in new]:
                 raise ValueError(f"{what}: {no_parameter(unknown, new)}")
-        counters = [None] * here + [counter_of(name, state.get(name, {})) for name in new]
-        has_counters = any(count is not None for count in counters)  # now: memory may run out
+        counters = [counter_of(name, state.get(name, {})) for name in new]
+        has_counters = any(count is not None for count in counters)
+        if has_counters:  # now: memory may run out
+            counters = [*([None] * here), *counters]
         groups: list[Group] = []
         buffers: list[dict[str, Any]] = [{}] * len(new)
         for own, numbers in self._parts(tree, overrides):

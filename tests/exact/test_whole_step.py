@@ -45,6 +45,30 @@ def test_everything_at_once(rule, options, dtype):
                 assert same_bfloat16(copies[name], bfloat16_bits(run.param)), (isa, threads, name)
 
 
+@pytest.mark.each_value_once  # 0.3 s a case
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+def test_fault_18_clipping_on_any_number_of_threads(rule, dtype):
+    rng = np.random.default_rng(9)
+    sizes = {"a": 400_003, "b": 7, "c": 65_537}
+    start, *grads = (
+        {name: rng.standard_normal(size).astype(dtype) for name, size in sizes.items()}
+        for _ in range(3)
+    )
+    options = {"max_grad_norm": 0.7, "weight_decay": 0.01}
+    world = World(rule, options, start)
+    norms = [world.step(grad)[0] for grad in grads]
+    for threads in (1, 2, 3, 7, 64):
+        fs.set_num_threads(threads)
+        arrays = {name: param.copy() for name, param in start.items()}
+        opt = fs.create(rule, arrays, **options)
+        assert [opt.step(grad).grad_norm for grad in grads] == norms, threads
+        for name, run in world.runs.items():
+            assert same_bits(arrays[name], run.param), (threads, name)
+            for state, value in run.state.items():
+                assert same_bits(opt.state[name][state], value), (threads, name, state)
+
+
 CHOICES = {
     "grad_scale": (1.0, 3.0, 0.25),
     "max_grad_norm": (None, 0.5, 1e9, math.inf),
