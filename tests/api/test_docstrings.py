@@ -11,6 +11,8 @@ import fusedstep as fs
 from cases import every_rule
 from fusedstep._definition import registry
 from fusedstep._docstring import described
+from fusedstep._formats import STORAGE_OPTIONS
+from fusedstep._options import Choice
 from fusedstep._pipeline import GROUP_OPTIONS, Pipeline, Policy
 
 COUPLED = "is added to the gradient (L2\nregularisation)"
@@ -32,6 +34,13 @@ def test_every_option_is_described_in_the_order_of_the_signature(rule):
     assert head("lr", cls.__doc__).startswith("float >= 0 or schedule, ")
     assert "function of the number of completed steps" in texts["lr"]
     assert all(name in texts["**pipeline"] for name in Pipeline.__annotations__)
+
+
+def test_choices_are_described_as_they_are_checked():
+    for name, option in STORAGE_OPTIONS.items():
+        if isinstance(option.kind, Choice):
+            choices = option.kind.documented.replace("None, ", "").replace("'", '"')
+            assert head(name, inspect.getdoc(fs.Optimizer)).startswith(choices)
 
 
 @every_rule

@@ -64,6 +64,8 @@ def step_all(opt):
     return opt.step({n: np.ones(p.shape, "f4") for n, p in opt.params.items()})
 grads = ones(SHAPES)
 saved = make().state_dict()
+file = sys.argv[2]
+make().save(file, include_params=True)
 indices, rows = np.arange(20)[::-1] // 2, np.ones((20, 10), "f4")
 CALLS = {
     "construct": lambda opt: make(),
@@ -76,6 +78,10 @@ CALLS = {
     "step_rows": lambda opt: opt.step_rows(A, indices, rows),
     "state_dict": lambda opt: opt.state_dict(),
     "load_state_dict": lambda opt: opt.load_state_dict(saved),
+    "save": lambda opt: opt.save(file, include_params=True),
+    "load": lambda opt: opt.load(file),
+    "set_counters": lambda opt: opt.set_counters(5, {A: 3}),
+    "option": lambda opt: opt.groups[0].update({"eps": 1e-3, "betas": (0.5, 0.6)}),
     "freeze": lambda opt: opt.freeze(A),
     "lr": lambda opt: setattr(opt, "lr", 0.2),
 }
@@ -120,11 +126,17 @@ def shim(tmp_path_factory):
         "step_rows": 5,
         "state_dict": 2,
         "load_state_dict": 5,
+        "save": 2,
+        "load": 5,
+        "set_counters": 1,
+        "option": 1,
         "freeze": 0,
         "lr": 1,
     }.items(),
 )
-def test_fault_25_every_allocation_may_fail(shim, call, at_least):
-    done = python(PROGRAM, call, LD_PRELOAD=str(shim), FUSEDSTEP_NUM_THREADS="2")
+def test_fault_25_every_allocation_may_fail(shim, call, at_least, tmp_path):
+    done = python(
+        PROGRAM, call, str(tmp_path / "saved"), LD_PRELOAD=str(shim), FUSEDSTEP_NUM_THREADS="2"
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) >= at_least

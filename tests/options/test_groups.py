@@ -27,6 +27,12 @@ def test_groups_can_be_added():
     assert set(opt.ema) == {"a", "b"}
 
 
+def test_a_group_is_a_mapping_of_its_options():
+    group = fs.Adam({"w": np.ones(3)}, amsgrad=True).groups[0]
+    assert len(group) == len(dict(group)) == len([*group])
+    assert group.state_names == ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
+
+
 def test_a_list_of_arrays_takes_a_list_of_arrays_as_another_group():
     arrays = [np.ones(3), np.ones(2), np.ones(4)]
     opt = fs.SGD(arrays[:2], lr=1.0)

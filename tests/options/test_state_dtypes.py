@@ -1,12 +1,13 @@
 """How arrays are stored: combinations that are refused, in which words, and what there is to read."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep._formats import STORAGE_OPTIONS
+from fusedstep._formats import STORAGE_OPTIONS, check_together
 from optimizers import everything, refused
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed (extra: peers)")
@@ -122,6 +123,15 @@ def test_bad_combinations(bad):
         make()
     is_of_array = words.startswith("parameter") or "whole optimizer" in words
     assert caught.type is (TypeError if is_of_array else ValueError)
+
+
+def test_8_bits_are_refused_where_no_state_can_do_with_them():
+    """Every rule of today has a state that can, or none that may lose bits."""
+    info = SimpleNamespace(rowwise=False, contents=[["number", "exact"]])
+    values = dict(fs.Adam(zeros("float32")).groups[0])
+    check_together(values | {"state_dtype": "bfloat16"}, "Rule", info, 0)
+    with pytest.raises(ValueError, match="8 bits are too few for any state of Rule, got '8bit'"):
+        check_together(values | {"state_dtype": "8bit"}, "Rule", info, 0)
 
 
 def test_a_group_that_is_added_is_refused_whole():

@@ -1,5 +1,6 @@
 """Calls beside a thread that steps: they wait for their turn, and only a second step is refused."""
 
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import pytest
 import fusedstep as fs
 from interpreters import python
 from lent import IN_USE, Lent
+from native_programs import NATIVE, ROOT, compiled, lines_of
 from optimizers import needs_dlpack
 
 SIZE = 1 << 19
@@ -139,3 +141,13 @@ print(opt.lr, opt.params["w"][0])
 def test_ctrl_c_ends_a_wait():
     done = python(WAITS)
     assert (done.returncode, done.stdout) == (0, "interrupted 1.0\n3.0 0.0\n"), done.stderr
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiles a C++ program")
+def test_turns_have_no_data_race(tmp_path):
+    sources = [
+        NATIVE / "turnstile_stress.cpp",
+        *(ROOT / f"cpp/threads/{name}.cpp" for name in ("turnstile", "process")),
+    ]
+    program = compiled(tmp_path, sources, "-I", ROOT / "cpp", "-fsanitize=thread")
+    assert lines_of(program) == ["every call alone"]
