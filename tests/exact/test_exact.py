@@ -163,6 +163,34 @@ def test_functional_is_the_same_rule(rule, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_nadam_when_its_momentum_no_longer_rises(dtype):
+    rng, options = np.random.default_rng(6), {"momentum_decay": 30.0}  # to beta1, in 34 steps
+    param = rng.standard_normal(5).astype(dtype)
+    run = Run("nadam", options, param)
+    opt = fs.NAdam(param, **options)
+    for _ in range(50):
+        grad = rng.standard_normal(5).astype(dtype)
+        run.step(grad)
+        opt.step(grad)
+        assert same_bits(param, run.param), opt.step_count
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_centered_variance_does_not_fall_below_0(dtype):
+    rng, options = np.random.default_rng(7), {"centered": True, "alpha": 0.5}
+    param, grad = rng.standard_normal((2, 1_000)).astype(dtype)
+    run = Run("rmsprop", options, param)
+    opt = fs.RMSprop(param, **options)
+    for _ in range(80):
+        run.step(grad)
+        opt.step(grad)
+    variance = run.state["square_avg"] - run.state["grad_avg"] ** 2
+    assert variance.min() < 0, "what the test is about"
+    assert same_bits(param, run.param)
+    assert np.all(np.isfinite(param))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_moving_average(dtype):
     rng = np.random.default_rng(5)
     values = {"a": np.zeros(100_003, dtype), "b": np.zeros((3, 5), dtype)}

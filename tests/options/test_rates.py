@@ -40,6 +40,23 @@ def test_each_group_has_its_own():
     assert [group["lr"] for group in opt.groups] == [0.5, 0.5]
 
 
+def test_each_group_has_its_own_schedule():
+    rising, falling = (lambda step: 1.0 + step), (lambda step: 4.0 - step)
+    rates = [rising, falling, rising]
+    opt = fs.SGD([{"params": np.zeros(1), "lr": lr} for lr in rates])
+    for steps in ([-1.0, -4.0, -1.0], [-3.0, -7.0, -3.0]):
+        opt.step([np.ones(1)] * 3)
+        assert [float(p[0]) for p in opt.params.values()] == steps
+
+
+def test_a_number_in_place_of_a_schedule_needs_nothing_to_advance():
+    opt = fs.SGD({"w": np.zeros((2, 1))}, lr=fs.schedules.Constant(1.0))
+    opt.lr = 0.5
+    for _ in range(2):
+        opt.step_rows("w", [0], np.ones((1, 1)))
+    assert opt.params["w"].tolist() == [[-1.0], [0.0]]
+
+
 BAD = {
     "negative": (-1.0, ValueError, "lr: expected"),
     "infinite": (float("inf"), ValueError, "lr: expected"),
