@@ -110,7 +110,7 @@ def _read(path: Path) -> Contents:
             f"{size} bytes: this is no checkpoint, or it is damaged"
         )
     start = 8 + length
-    metadata, places = _layout.parse(file[8:start], size - start)
+    metadata, places = _layout.parse(memoryview(file)[8:start], size - start)
     if "fusedstep" not in metadata:
         raise CheckpointDamagedError(
             "header: expected an entry 'fusedstep' in __metadata__, got none: this is another safetensors file"

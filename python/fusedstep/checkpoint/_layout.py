@@ -138,11 +138,13 @@ def parts_of(array: NDArray[Any]) -> Iterator[memoryview]:
         raw = array.reshape(-1).view(np.uint8).data
         for begin in range(0, array.nbytes, _PART):
             yield raw[begin : begin + _PART]
+    elif array.nbytes <= _PART:
+        yield from parts_of(np.ascontiguousarray(array))
     else:
-        rows = max(1, _PART * array.shape[0] // array.nbytes)
-        for begin in range(0, array.shape[0], rows):
-            part = np.ascontiguousarray(array[begin : begin + rows])
-            yield part.reshape(-1).view(np.uint8).data
+        rows = max(1, _PART * len(array) // array.nbytes)
+        for begin in range(0, len(array), rows):
+            part = array[begin : begin + rows]
+            yield from parts_of(part if rows > 1 or part.ndim == 1 else part[0])
 
 
 def checksum_of(parts: Iterator[memoryview]) -> int:
@@ -153,7 +155,7 @@ def checksum_of(parts: Iterator[memoryview]) -> int:
     return checksum
 
 
-def parse(raw: bytes, data_bytes: int) -> tuple[dict[str, str], dict[str, Place]]:
+def parse(raw: bytes | memoryview, data_bytes: int) -> tuple[dict[str, str], dict[str, Place]]:
     """The metadata of a header, and the places of its arrays in so many bytes of data.
 
     Raises
@@ -162,7 +164,7 @@ def parse(raw: bytes, data_bytes: int) -> tuple[dict[str, str], dict[str, Place]
         It is none of a safetensors file of this size.
     """
     try:
-        header = json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
+        header = json.loads(str(raw, "utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise CheckpointDamagedError(f"header at byte 8: expected JSON, got {error}") from None
     if not isinstance(header, dict):
