@@ -116,6 +116,7 @@ HEADERS = {
     "a list": (file_of([]), "header at byte 8: expected an object"),
     "a number": (file_of(b"12"), "header at byte 8: expected an object"),
     "no JSON": (file_of(b"{]"), "header at byte 8: expected JSON"),
+    "numbers": (file_of(b'{"a' + bytes(5)), "header at byte 11: expected JSON, got b'\\x00'"),
     "no UTF-8": (file_of(b'{"\xff": 1}'), "header at byte 8: expected JSON"),
     "more after it": (file_of(b"{} {}"), "header at byte 8: expected JSON"),
     "a deep nest": (file_of(b"[" * 100_000), "header at byte 8: expected JSON"),

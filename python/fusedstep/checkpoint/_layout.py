@@ -38,6 +38,7 @@ __all__ = [
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library has it
 _MAX_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32  # of NumPy
+_NO_JSON = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]")  # control characters but white space
 _PART = 1 << 24  # bytes of an array that are written at a time
 
 # Of each format in a file, NumPy's dtype; of bfloat16, which NumPy does not have, its bits.
@@ -163,6 +164,9 @@ def parse(raw: bytes | memoryview, data_bytes: int) -> tuple[dict[str, str], dic
     CheckpointDamagedError
         It is none of a safetensors file of this size.
     """
+    if match := _NO_JSON.search(raw):  # such as numbers: they need not be decoded
+        at = 8 + match.start()
+        raise CheckpointDamagedError(f"header at byte {at}: expected JSON, got {shown(match[0])}")
     try:
         header = json.loads(str(raw, "utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
