@@ -281,14 +281,17 @@ def _keyed(spec: Spec) -> dict[str, Spec]:
 
 
 def _merge(into: dict[str, Spec], spec: Mapping[str, Spec]) -> None:
-    """Add the branches of another mapping; mappings that both have are merged too."""
+    """Add the branches of another mapping; mappings that both have are merged too.
+
+    A leaf hides no branch of the same key.
+    """
     for key, branch in spec.items():
         present = into.get(key)
         if isinstance(present, dict) and isinstance(branch, dict):
             into[key] = merged = dict(present)
             _merge(merged, branch)
-        else:
-            into.setdefault(key, branch)
+        elif present is None or isinstance(present, int):
+            into[key] = branch
 
 
 def _has_no_axes(leaf: object) -> bool:

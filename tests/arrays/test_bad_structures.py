@@ -75,3 +75,38 @@ def test_a_numpy_scalar_where_it_cannot_serve():
         opt.bind([np.float64(1), np.ones(2)])
     with refused(opt, ValueError, "gradient of '0'", "read-only"):
         opt.step([np.float64(1), np.ones(2)], zero_grads=True)
+
+
+def test_keys_that_are_no_names():
+    with pytest.raises(TypeError, match=r"params: expected names \(str\) as keys .* got 3"):
+        fs.SGD({"a": {3: np.ones(2)}})
+
+
+@pytest.mark.parametrize("first", ["a", "a.b"])
+def test_a_name_that_is_also_the_start_of_others(first):
+    """What the gradient is decides for which it is."""
+    a, b = np.ones(2), np.ones(2)
+    groups = {"a": {"params": {"a": a}}, "a.b": {"params": {"a": {"b": b}}}}
+    opt = fs.SGD(sorted(groups.values(), key=lambda one: one is not groups[first]), lr=1.0)
+    assert next(iter(opt.params)) == first
+    opt.step({"a": np.ones(2)})
+    assert (a[0], b[0]) == (0.0, 1.0)
+    opt.step({"a": {"b": np.ones(2)}})
+    assert (a[0], b[0]) == (0.0, 0.0)
+
+
+def test_nested_gradients_that_are_none():
+    a, b = np.ones(2), np.ones(2)
+    opt = fs.SGD({"layer": {"a": a}, "other": [b]}, lr=1.0)
+    opt.step({"layer": None, "other": [np.ones(2)]})
+    assert (a[0], b[0]) == (1.0, 0.0)
+    with refused(opt, TypeError, "gradients['layer']: expected a mapping", "got a list"):
+        opt.step({"layer": [np.ones(2)], "other": None})
+
+
+def test_a_list_and_a_mapping_of_one_name():
+    a, b = np.ones(2), np.ones(2)
+    opt = fs.SGD([{"params": {"a": [a]}}, {"params": {"a": {"k": b}}}], lr=1.0)
+    opt.step({"a": [np.ones(2)]})
+    opt.step({"a.k": np.ones(2)})
+    assert (a[0], b[0]) == (0.0, 0.0)

@@ -105,3 +105,12 @@ def test_an_average_only_here_or_only_there(bias, tmp_path):
     assert "ema" not in opt.state["w"]
     opt.save(tmp_path / "b", include_params=True)
     assert without().load(tmp_path / "b") == ([], [])
+
+
+def test_without_parameters_in_the_checkpoint(tmp_path):
+    theirs = trained({"a": np.ones(2), "b": np.ones(3)})
+    saved = save(tmp_path / "a", theirs, include_params=False)
+    opt = fs.Adam({"a": np.ones(2), "c": np.ones(3)})
+    assert saved.restore(opt, strict=False) == (["c"], ["b"])
+    assert same_bits(opt.state["a"]["exp_avg"], theirs.state["a"]["exp_avg"])
+    assert same_bits(opt.params["a"], np.ones(2))

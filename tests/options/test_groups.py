@@ -31,6 +31,18 @@ def test_a_group_is_a_mapping_of_its_options():
     group = fs.Adam({"w": np.ones(3)}, amsgrad=True).groups[0]
     assert len(group) == len(dict(group)) == len([*group])
     assert group.state_names == ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
+    assert repr(group).startswith("Group(1 parameters, lr=0.001, ")
+
+
+def test_groups_share_a_schedule_or_have_their_own():
+    lines = [lambda step: 1.0 + step, lambda step: 10.0 * step]
+    params = [{"params": [np.ones(1)], "lr": lines[i]} for i in (0, 0, 1)]
+    opt = fs.SGD(params, lr=1.0)
+    for expected in ([1.0, 1.0, 0.0], [2.0, 2.0, 10.0]):
+        before = [float(own[0]) for own in opt.params.values()]
+        opt.step([[np.ones(1)]] * 3)
+        moved = [a - float(b[0]) for a, b in zip(before, opt.params.values(), strict=True)]
+        assert moved == expected
 
 
 def test_a_list_of_arrays_takes_a_list_of_arrays_as_another_group():

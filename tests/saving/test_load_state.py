@@ -101,3 +101,19 @@ def test_what_is_no_number_and_no_name():
 def test_an_average_takes_a_switch():
     with pytest.raises(TypeError, match="bias_correction: expected True or False, got 'yes'"):
         fs.EMA(np.ones(3), bias_correction="yes")
+
+
+def test_the_state_says_what_it_has():
+    opt = fs.Adam({"w": np.ones(3)})
+    assert repr(opt.state) == "State({'w': ['exp_avg', 'exp_avg_sq']})"
+
+
+def test_master_of_a_parameter_that_is_its_own():
+    w = np.ones(3)
+    opt = fs.Adam({"w": w}, ema_decay=0.5)
+    master = opt.master("w")
+    assert master is not w
+    assert (master == w).all()
+    opt.step({"w": np.ones(3)})
+    with opt.ema.swapped_in(), pytest.raises(RuntimeError, match=r"cannot read master\(\)"):
+        opt.master("w")
