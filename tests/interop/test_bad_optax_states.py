@@ -27,6 +27,16 @@ def test_what_optax_does_not_have_is_refused(rule, options, message):
     assert error.match(message)
 
 
+def test_a_state_of_other_shapes_is_not_filled():
+    state = optax.adam(RATE).init(jax.tree.map(np.transpose, nest()))
+    with pytest.raises(fs.CheckpointError) as error:
+        to_optax_state(Ours("Adam").opt, state)
+    assert error.value.differences == tuple(
+        f"state[0].{field}['layer']['w']: expected float32, (7, 5), got float32, (5, 7)"
+        for field in ("mu", "nu")
+    )
+
+
 def test_counters_that_optax_cannot_have():
     ours = Ours("Adam")
     ours.opt.set_counters(steps=2**31)

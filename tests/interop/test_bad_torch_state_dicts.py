@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses.fake_tensor import FakeTensorMode
+
 import fusedstep as fs
 import fusedstep.torch as ft
 from torch_runs import Ours, Theirs, saved_bits
@@ -100,6 +102,12 @@ BAD = {
     ),
     "'exp_avg': expected an array, got Tensor": (
         lambda at: at.own.update(exp_avg=at.own["exp_avg"].to_sparse())
+    ),
+    "'exp_avg': expected an array, got Parameter": (
+        lambda at: at.own.update(exp_avg=torch.nn.Parameter(at.own["exp_avg"].to("meta")))
+    ),
+    "'exp_avg': expected an array, got FakeTensor": (
+        lambda at: at.own.update(exp_avg=FakeTensorMode().from_tensor(at.own["exp_avg"]))
     ),
     "'exp_avg_sq': expected an array, got str": lambda at: at.own.update(exp_avg_sq="x"),
 }

@@ -9,6 +9,7 @@ jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
 
 import fusedstep as fs
+from emulated_cuda import on_device
 from fusedstep.optax import from_optax_state, to_optax_state
 from optax_runs import (
     RATE,
@@ -195,6 +196,15 @@ def test_shapes_are_enough_of_a_state_to_be_filled():
     from_optax_state(ours.opt, theirs.state)
     shapes = jax.eval_shape(theirs.rule.init, theirs.params)
     assert_same_tree(to_optax_state(ours.opt, shapes), theirs.state)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_parameters_on_a_device():
+    theirs, device = Theirs(optax.adam(RATE)), Ours("Adam")
+    steps(range(3), theirs)
+    device.opt = fs.Adam(on_device(device.params))
+    from_optax_state(device.opt, theirs.state)
+    assert_same_tree(to_optax_state(device.opt, theirs.rule.init(theirs.params)), theirs.state)
 
 
 def test_arrays_go_where_those_of_the_state_were_put():

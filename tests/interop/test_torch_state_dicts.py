@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 import fusedstep as fs
 import fusedstep.torch as ft
+from emulated_cuda import on_device
 from torch_runs import (
     SHAPES,
     Ours,
@@ -208,8 +209,9 @@ def test_how_torch_runs_its_steps_does_not_matter(how):
     theirs.step(1)
 
 
-def test_rates_may_be_tensors_and_schedulers_leave_their_notes():
-    theirs, ours = Theirs("Adam", lr=torch.tensor(0.5)), Ours("Adam")
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5), torch.tensor([0.5])])
+def test_rates_may_be_tensors_and_schedulers_leave_their_notes(rate):
+    theirs, ours = Theirs("Adam", lr=rate), Ours("Adam")
     scheduler = torch.optim.lr_scheduler.ExponentialLR(theirs.opt, 0.5)
     theirs.step(0)
     scheduler.step()
@@ -303,6 +305,29 @@ def test_any_order_of_axes():
     assert torch.equal(saved, theirs.opt.state_dict()["state"][0]["exp_avg"])
     steps(range(3, 6), ours, theirs)
     assert_close(ours, theirs, TOLERANCE[np.float32])
+
+
+@pytest.mark.usefixtures("emulated")
+def test_parameters_on_a_device():
+    theirs, ours, device = Theirs("Adam"), Ours("Adam"), Ours("Adam")
+    steps(range(3), theirs)
+    device.opt = fs.Adam(on_device(device.params))
+    for run in (ours, device):
+        ft.from_torch_state_dict(run.opt, theirs.opt.state_dict())
+    assert saved_bits(device.opt) == saved_bits(ours.opt)
+    one, other = (ft.to_torch_state_dict(run.opt)["state"] for run in (ours, device))
+    assert {i: bits(own["exp_avg"]) for i, own in one.items()} == {
+        i: bits(own["exp_avg"]) for i, own in other.items()
+    }
+
+
+def test_state_that_autograd_follows():
+    theirs, ours = Theirs("Adam"), Ours("Adam")
+    theirs.step(0)
+    saved = theirs.opt.state_dict()
+    saved["state"][0]["exp_avg"].requires_grad_()
+    ft.from_torch_state_dict(ours.opt, saved)
+    assert bits(ours.opt.state["layer.w"]["exp_avg"]) == bits(saved["state"][0]["exp_avg"].detach())
 
 
 def test_what_is_saved_is_a_copy():

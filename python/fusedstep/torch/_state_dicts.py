@@ -289,7 +289,9 @@ def _start(kinds: Mapping[str, Kind], start: Mapping[str, float]) -> dict[str, A
 
 def _array(value: Any, kind: Kind | None) -> Any:
     """The numbers of a tensor, in the dtype that they have here where it holds them all."""
-    if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout != torch.strided:
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return value
+    if value.layout != torch.strided or value.is_meta:
         return value
     tensor = value.detach().cpu().resolve_conj().resolve_neg()
     if kind is not None and (dtype := _NATIVE.get(kind.dtype.name)):
