@@ -26,6 +26,7 @@ ARITHMETIC = [
         *("maximum-loses-nan", "host_device.hpp"),
         "return ((a > b) | (a != a)) ? a : b;",
         "return a > b ? a : b;",
+        ("tests/exact/test_exact.py", "-k", "every_length and [adamax-"),
     ),
     numeric(
         *("sign-of-nan-is-0", "host_device.hpp"),
