@@ -5,6 +5,7 @@ from mutant import Mutant
 DAMAGE = ("tests/checkpoint/test_damage.py",)
 FILE = ("tests/checkpoint/test_file.py",)
 ROUND_TRIP = ("tests/checkpoint/test_round_trip.py",)
+DISKS = ("tests/checkpoint/test_failing_disks.py",)
 TRAINING = ("tests/checkpoint/test_training.py",)
 
 
@@ -77,7 +78,7 @@ MUTANTS = [
         *("seed-not-saved", "_content.py"),
         '"policy": dict(optimizer.policy),',
         '"policy": {**optimizer.policy, "seed": 0},',
-        ("tests/checkpoint",),
+        TRAINING,
     ),
     checkpoint(
         *("order-of-the-axes-lost", "_content.py"),
@@ -89,13 +90,13 @@ MUTANTS = [
         *("newer-format-read", "_content.py"),
         'if version["format"] > FORMAT:',
         "if False:",
-        ("tests/checkpoint", "tests/saving/test_sealed_checkpoints.py"),
+        ("tests/checkpoint/test_misfit.py",),
     ),
     checkpoint(
         *("live-arrays-written-in-the-background", "_background.py"),
         "np.copyto(copies[name].array, array)",
         "copies[name] = Held(array, dtype)",
-        ("tests/checkpoint",),
+        ("tests/checkpoint/test_background.py",),
     ),
     checkpoint(
         *("written-in-place", "_durable.py"),
@@ -103,50 +104,50 @@ MUTANTS = [
         "    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL",
         "temporary = path\n"
         "    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC",
-        ("tests/checkpoint",),
+        DISKS,
     ),
     checkpoint(
         *("not-brought-to-the-disk", "_durable.py"),
         "yield NewFile(descriptor)\n            os.fsync(descriptor)",
         "yield NewFile(descriptor)",
-        ("tests/checkpoint",),
+        (*DISKS, "-k", "what_is_tried"),
     ),
     checkpoint(
         *("name-not-brought-to-the-disk", "_durable.py"),
         "    _sync_folder(path.parent)\n",
         "",
-        ("tests/checkpoint",),
+        (*DISKS, "-k", "what_is_tried"),
     ),
     checkpoint(
         *("one-write-for-all", "_durable.py"),
         "while rest:\n",
         "if rest:\n",
-        ("tests/checkpoint",),
+        DISKS,
     ),
     checkpoint(
         *("newest-removed", "_manager.py"),
         "for path in paths[: -self._keep]:",
         "for path in paths[self._keep :]:",
-        ("tests/checkpoint",),
+        ("tests/checkpoint/test_manager.py",),
     ),
     checkpoint(
         *("oldest-restored", "_manager.py"),
         "for path in reversed(self.checkpoints()):",
         "for path in self.checkpoints():",
-        ("tests/checkpoint",),
+        ("tests/checkpoint/test_manager.py",),
     ),
     Mutant(
         "checkpoint-parts-loaded-where-one-fails",
         "python/fusedstep/_resume.py",
         "for part, state in reversed(before):",
         "for part, state in []:",
-        ("tests/checkpoint",),
+        ("tests/checkpoint/test_all_or_nothing.py",),
     ),
     Mutant(
         "checkpoint-frozen-names-not-renamed",
         "python/fusedstep/_resume.py",
         "frozen=tuple(new[name] for name in content.frozen),",
         "frozen=content.frozen,",
-        ("tests/checkpoint",),
+        ("tests/checkpoint/test_partly.py",),
     ),
 ]

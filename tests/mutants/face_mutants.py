@@ -2,10 +2,10 @@
 
 from mutant import Mutant
 
-COUNTERS = ("tests/saving/test_counters.py", "-k", "resumed or their_end")
+COUNTERS = ("tests/saving/test_counters.py", "-k", "resumed")
 SCHEDULES = ("tests/options/test_schedules.py",)
 ALL_CASES = ("tests/exact/test_exact.py", "-m", "not long")
-OPTIONS = ("tests/options/test_bad_options.py",)
+OPTIONS = ("tests/options/test_bad_options.py", "-k", "bad_values")
 BATCHES = ("tests/api/test_minibatches.py",)
 STANDARDIZER = ("tests/api/test_standardizer.py",)
 SAVED = ("tests/saving/test_bad_saved_states.py",)
@@ -86,7 +86,7 @@ MUTANTS = [
         *("unknown-options-ignored", "_setup.py"),
         "rule.refuse_unknown(given, {**rule.defaults, **vars(Policy())})",
         "given = {name: given[name] for name in given if name in {**rule.defaults, **vars(Policy())}}",
-        (*OPTIONS, "-k", "does_not_have"),
+        ("tests/options/test_bad_options.py", "-k", "does_not_have"),
     ),
     face(
         *("seed-ignored", "_setup.py"),
@@ -158,7 +158,7 @@ MUTANTS = [
         *("rate-of-a-schedule-below-0", "_options.py"),
         "if isinstance(rate, float) and 0.0 <= rate < math.inf:",
         "if isinstance(rate, float) and rate < math.inf:",
-        ("tests/options/test_bad_schedules.py",),
+        ("tests/options/test_bad_schedules.py", "-k", "negative"),
     ),
     face(
         *("integer-as-flag", "_checks.py"),
@@ -170,7 +170,12 @@ MUTANTS = [
         *("small-state-of-8-bits", "_formats.py"),
         'size < values["min_8bit_size"]:',
         'size <= values["min_8bit_size"]:',
-        ("tests/options/test_state_dtypes.py", "tests/formats/test_exact.py"),
+        (
+            "tests/options/test_state_dtypes.py",
+            "tests/formats/test_exact.py",
+            "-k",
+            "small or min_8bit",
+        ),
     ),
     face(
         *("state-of-another-rule-loaded", "_snapshot.py"),

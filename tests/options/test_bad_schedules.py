@@ -17,6 +17,7 @@ def breaks(exception):
 BAD_RATES = {
     "nan": (lambda: math.nan, ValueError, "got nan"),
     "negative": (lambda: -1, ValueError, "got -1"),
+    "negative float": (lambda: -0.5, ValueError, "got -0.5"),  # as almost all rates are
     "infinite": (lambda: math.inf, ValueError, "got inf"),
     "str": (lambda: "x", TypeError, "got 'x'"),
     "None": (lambda: None, TypeError, "got None"),
