@@ -91,11 +91,25 @@ def rules_with_options(draw):
 FORMS = ("nested", "flat", "by name", "as one of several groups")
 
 
-@settings(max_examples=400)
-@given(
+any_case = given(
     tree=trees, case=rules_with_options(), seed=st.integers(0, 2**32), form=st.sampled_from(FORMS)
 )
+
+
+@settings(max_examples=400)
+@any_case
 def test_any_structure_any_options(tree, case, seed, form):
+    equals_the_reference(tree, case, seed, form)
+
+
+@pytest.mark.exhaustive  # 10 s
+@settings(max_examples=2_000)
+@any_case
+def test_more_structures_and_options(tree, case, seed, form):
+    equals_the_reference(tree, case, seed, form)
+
+
+def equals_the_reference(tree, case, seed, form):
     rule, options = case
     rng = np.random.default_rng(seed)
     orders = "C" if rule in ROWWISE else "CF"
