@@ -110,3 +110,12 @@ def test_a_list_and_a_mapping_of_one_name():
     opt.step({"a": [np.ones(2)]})
     opt.step({"a.k": np.ones(2)})
     assert (a[0], b[0]) == (0.0, 0.0)
+
+
+def test_a_mapping_for_a_list_and_another_name_for_a_single_array():
+    opt = fs.SGD({"layer": [np.ones(2)]})
+    with refused(opt, TypeError, "gradients['layer']: expected a list", "got a mapping"):
+        opt.step({"layer": {"w": np.ones(2)}})
+    opt = fs.SGD(np.ones(2))
+    with refused(opt, ValueError, "no parameter is named 'w'; there are param"):
+        opt.step({"w": np.ones(2)})

@@ -237,6 +237,43 @@ def test_where_no_thread_can_start(monkeypatch, tmp_path):
     assert [run.saved_at(tmp_path / path) for path in "abcd"] == [1, 2, 3, 3]
 
 
+def test_optimizers_of_other_sizes_one_after_another(tmp_path):
+    runs = {path: Run(size) for path, size in (("a", 10), ("b", 20), ("c", 10))}
+    for path, run in runs.items():
+        run.step()
+        save(tmp_path / path, run, background=True)
+        finish()
+    assert [run.saved_at(tmp_path / path) for path, run in runs.items()] == [1, 1, 1]
+
+
+def test_an_error_that_nobody_was_told_is_printed(monkeypatch, tmp_path, capsys):
+    """As at the end of a program."""
+    run = Run()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        save(tmp_path / "a", run, background=True)
+        finish()
+    WRITER.tell()
+    assert f"{tmp_path / 'a'}: saving in the background has failed" in capsys.readouterr().err
+    WRITER.tell()
+    assert capsys.readouterr().err == ""
+
+
+def test_memory_runs_out_on_the_thread_of_checksums(monkeypatch, tmp_path):
+    run = Run()
+    save(tmp_path / "a", run)
+    run.step()
+
+    def none_left(_):
+        raise MemoryError
+
+    monkeypatch.setattr("fusedstep.checkpoint._layout.checksum_of", none_left)
+    with refused(run.opt, MemoryError, ""):
+        save(tmp_path / "a", run)
+    monkeypatch.undo()
+    assert run.saved_at(tmp_path / "a") == 0
+
+
 def test_ctrl_c_while_a_file_is_written(monkeypatch, tmp_path):
     def interrupted(_):
         raise KeyboardInterrupt

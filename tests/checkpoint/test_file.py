@@ -13,6 +13,7 @@ import pytest
 
 import fusedstep as fs
 from cases import same_bits
+from fusedstep.checkpoint import _layout
 from optimizers import NAMES, numbers, refused, richest, running, same_everywhere
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed (extra: test)")
@@ -178,3 +179,21 @@ def test_fault_28_nothing_here_can_unpickle():
             elif isinstance(node, ast.Call):
                 assert not {k.arg for k in node.keywords} & {"allow_pickle"}, path
                 assert getattr(node.func, "id", "") not in {"eval", "exec", "__import__"}, path
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 40), (3, 4, 5)])
+def test_large_arrays_in_other_orders_are_written_in_parts(shape, monkeypatch, tmp_path):
+    monkeypatch.setattr("fusedstep.checkpoint._layout._PART", 64)
+    w = np.asfortranarray(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+    opt = fs.Adam({"w": w})
+    opt.step({"w": w.copy(order="F")})
+    fs.checkpoint.save(tmp_path / "a", opt=opt, extra={"reversed": w[::-1]})
+    saved = fs.load(tmp_path / "a")
+    assert same_bits(saved.params["w"], w)
+    assert same_bits(saved.extra["reversed"], w[::-1])
+
+
+def test_numbers_of_a_format_that_numpy_does_not_have():
+    """As bfloat16 is until ml_dtypes is imported."""
+    bits = np.ones(3, np.uint16)
+    assert _layout.as_numbers(bits, "a format that NumPy does not have") is bits
