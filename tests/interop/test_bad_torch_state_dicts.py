@@ -142,6 +142,16 @@ def test_fault_29_every_difference_is_in_one_error():
     assert all(part in str(error.value) for part in parts)
 
 
+@pytest.mark.parametrize("rule", ["Adam", "SGD"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_averages_are_not_made_up(rule, count):
+    theirs, ours = Theirs(rule), Ours(rule, ema_decay=0.9)
+    for i in range(count):
+        theirs.step(i)
+    with pytest.raises(fs.CheckpointError, match=r"'layer.w': state 'ema' missing"):
+        ft.from_torch_state_dict(ours.opt, theirs.opt.state_dict())
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("RAdam", "Adam"), ("Adam", "RAdam"), ("AdamW", "Adam"), ("SGD", "Adam")]
 )

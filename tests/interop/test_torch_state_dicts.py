@@ -296,6 +296,15 @@ def test_narrow_moments_are_widened(dtype):
             ft.from_torch_state_dict(stored, saved)
 
 
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "8bit"])
+def test_narrow_state_that_has_made_no_step(state_dtype):
+    options = {"state_dtype": state_dtype, "min_8bit_size": 1}
+    ours, fresh = Ours("Adam", **options), Ours("Adam", **options)
+    steps(range(3), ours)
+    ft.from_torch_state_dict(ours.opt, Theirs("Adam").opt.state_dict())
+    assert saved_bits(ours.opt) == saved_bits(fresh.opt)
+
+
 def test_any_order_of_axes():
     ours, theirs = Ours("Adam", order="F"), Theirs("Adam")
     steps(range(3), theirs)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from fusedstep import _formats
 from fusedstep._checks import is_integer, require_keys
 from fusedstep._definition import registry
 from fusedstep._errors import CheckpointError
@@ -196,9 +197,8 @@ def _read(opt: Optimizer, peer: _Peer, state: Any, saved_groups: Any, found: lis
             numbers = _names(what, saved, group, found)
             names = {name: rest.pop(number, None) for number, name in numbers.items()}
             options.append({**_options(what, saved, group, peer, found), "params": [*names]})
-        start = opt.initial_state(group)
         for name, own in names.items():
-            by_name[name] = _entry(opt.rule, name, own, kinds.get(name, {}), start, found)
+            by_name[name] = _entry(opt, group, name, own, kinds.get(name, {}), found)
     found += [f"state[{shown(number)}]: of no parameter" for number in rest]
     steps = [own.get("step", 0) for own in by_name.values() if isinstance(own, Mapping)]
     return Snapshot(opt.rule, max(steps, default=0), options, by_name)
@@ -251,12 +251,7 @@ def _options(
 
 
 def _entry(
-    rule: str,
-    name: str,
-    own: Any,
-    kinds: Mapping[str, Kind],
-    start: Mapping[str, float],
-    found: list[str],
+    opt: Optimizer, group: Group, name: str, own: Any, kinds: Mapping[str, Kind], found: list[str]
 ) -> Any:
     """The state of a parameter; at its start where torch has made none."""
     own = {} if own is None else own
@@ -264,7 +259,7 @@ def _entry(
         return own
     given = {n: v for n, v in own.items() if v is not None and n not in COMPUTED}
     arrays = {n: _array(v, kinds.get(n)) for n, v in given.items() if n != "step"}
-    if "step" not in given and arrays and rule != "sgd":
+    if "step" not in given and arrays and opt.rule != "sgd":
         return arrays
     step = plain(given.get("step", 0))
     if isinstance(step, (float, np.floating)) and step.is_integer():
@@ -272,18 +267,23 @@ def _entry(
     if not is_integer(step):
         found.append(f"parameter {shown(name)}: step: expected an integer, got {shown(step)}")
         step = 0
-    step = int(steps_made(rule, int(step), kinds, arrays))
+    step = int(steps_made(opt.rule, int(step), kinds, arrays))
     if step == 0:
-        arrays = {**_start(kinds, start), **arrays}
+        arrays = {**_start(opt, group, kinds), **arrays}
     return {"step": step, **arrays}
 
 
-def _start(kinds: Mapping[str, Kind], start: Mapping[str, float]) -> dict[str, Any]:
-    """The arrays of a parameter that has made no step, but those that start as codes."""
+def _start(opt: Optimizer, group: Group, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """The state of a parameter that has made no step, but what starts as the code of a number.
+
+    Averages and corrections, which start as the parameter, are not among it.
+    """
+    start = opt.initial_state(group)
+    states = {*group.state_names, *map(_formats.scales_name, group.state_names)}
     return {
         name: np.full(kind.shape, value, kind.dtype)
         for name, kind in kinds.items()
-        if (value := start.get(name, 0.0)) == 0.0 or kind.dtype.name in _NATIVE
+        if name in states and ((value := start.get(name, 0.0)) == 0.0 or kind.dtype.name in _NATIVE)
     }
 
 
