@@ -3,6 +3,7 @@
 import checkpoint_mutants
 import engine_mutants
 import face_mutants
+import interop_mutants
 import kernel_mutants
 import rule_mutants
 from mutant import Mutant
@@ -13,6 +14,7 @@ ALL: list[Mutant] = [
     *engine_mutants.MUTANTS,
     *face_mutants.MUTANTS,
     *checkpoint_mutants.MUTANTS,
+    *interop_mutants.MUTANTS,
 ]
 
 # One a stage: what is saved, options, schedules; a rule, the loop, a check.
