@@ -9,6 +9,7 @@ import pytest
 import fusedstep as fs
 from cases import CASE_IDS, CASES, DTYPES, RULES, same_bits, settings
 from fusedstep import _core
+from optimizers import numbers, refused
 from whole_step import World, bfloat16_bits, combine, draw, same_bfloat16
 
 SCALES = (1.0, 3.0, 1024.0)
@@ -149,6 +150,21 @@ def test_fault_14_a_step_is_skipped_as_if_it_had_not_been(rule, dtype, bad):
         assert same_bits(start[name], run.param)
         assert same_bits(opt.ema[name], world.ema[name])
         assert opt.state[name]["step"] == 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+def test_fault_14_a_step_is_refused_where_that_is_asked_for(rule, dtype, bad):
+    opt = fs.create(rule, numbers(1, dtype), ema_decay=0.9, error_if_nonfinite=True)
+    opt.step(numbers(2, dtype))
+    grads = numbers(3, dtype)
+    grads["last"][-1, -1] = bad
+    words = ["gradient of 'last'", "error_if_nonfinite"]
+    with refused(opt, FloatingPointError, *words, untouched=grads.values()):
+        opt.step(grads, zero_grads=True)
+    grads["last"][-1, -1] = 0.0
+    assert opt.step(grads).applied
 
 
 def test_unscaling_is_what_is_looked_at():

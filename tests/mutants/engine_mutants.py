@@ -54,6 +54,7 @@ ENGINE = [
         *("only-skipped-where-it-raises-nothing", "stepper.cpp"),
         "if (!finite && (policy_.skip_nonfinite || policy_.error_if_nonfinite)) {",
         "if (!finite && policy_.skip_nonfinite) {",
+        (*WHOLE, "-k", "refused_where"),
     ),
     engine(
         *("one-norm-for-all-groups", "stepper.cpp"),
