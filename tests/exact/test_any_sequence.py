@@ -88,14 +88,16 @@ class Sequences(RuleBasedStateMachine):
         ema_decay=st.sampled_from([None, 0.9]),
         is_skipping=st.booleans(),
         per_group=st.booleans(),
+        seed=st.sampled_from([0, 7]),
         data=st.data(),
     )
-    def construct(self, name, ema_decay, is_skipping, per_group, data):
+    def construct(self, name, ema_decay, is_skipping, per_group, seed, data):
         self.rule = name
         self.policy = {
             "ema_decay": ema_decay,
             "skip_nonfinite": is_skipping,
             "clip_per_group": per_group,
+            "seed": seed,
         }
         self.model = Training(name, ema_decay, is_skipping, per_group)
         self.built, self.saved = [], []
@@ -116,7 +118,7 @@ class Sequences(RuleBasedStateMachine):
         params = {
             f"p{first + i}": numbers(rng, shape, mode["param"]) for i, shape in enumerate(shapes)
         }
-        self.model.add_group(params, options, storage(mode))
+        self.model.add_group(params, options, storage(mode, seed=self.policy["seed"]))
         stored = storage(mode) if mode not in NATIVE else {}
         self.built.append({"params": [*params], **options, **stored})
         return {**self.built[-1], "params": params}
@@ -235,11 +237,14 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def freeze(self, data):
-        names = data.draw(st.sets(st.sampled_from([*self.opt.params])))
+        names = data.draw(st.sets(st.sampled_from([*self.opt.params]), min_size=1))
+        self.opt.freeze(*names)
+        self.model.frozen |= names
+
+    @rule()
+    def unfreeze(self):
         self.opt.unfreeze(*self.opt.params)
-        if names:
-            self.opt.freeze(*names)
-        self.model.frozen = names
+        self.model.frozen = set()
 
     @rule(threads=st.sampled_from(THREADS), isa=st.sampled_from(fs.available_isas()))
     def run_elsewhere(self, threads, isa):
@@ -290,7 +295,10 @@ class Sequences(RuleBasedStateMachine):
                 {**group, "params": {name: np.zeros_like(params[name]) for name in group["params"]}}
                 for group in built
             ]
-            self.opt, self.built = fs.create(self.rule, groups, **self.policy), built
+            # Those of a file take the place of these.
+            other = {"seed": 99, "skip_nonfinite": True} if is_file else {}
+            self.opt = fs.create(self.rule, groups, **{**self.policy, **other})
+            self.built = built
         load = self.opt.load if is_file else self.opt.load_state_dict
         if len(built) < len(self.built):
             error = fs.CheckpointError if is_file else ValueError
@@ -333,20 +341,23 @@ def assert_result(result, expected):
     assert norm is None or same_bits(np.float64(result.grad_norm), np.float64(norm))
 
 
-def sequences(count):
+def follow(sequences, calls):
     run_state_machine_as_test(
         Sequences,
         settings=settings(
-            max_examples=count, stateful_step_count=12, suppress_health_check=[*HealthCheck]
+            max_examples=sequences,
+            stateful_step_count=calls,
+            suppress_health_check=[*HealthCheck],
         ),
     )
 
 
 @pytest.mark.exhaustive  # 30 s
 def test_any_sequence():
-    sequences(400)
+    follow(200, 40)
 
 
-@pytest.mark.long  # minutes
-def test_ten_thousand_sequences():
-    sequences(10_000)
+@pytest.mark.long  # a quarter of an hour and more
+@pytest.mark.parametrize(("sequences", "calls"), [(10_000, 12), (1_000, 40)])
+def test_many_sequences(sequences, calls):
+    follow(sequences, calls)
