@@ -54,6 +54,19 @@ def test_fault_27_cut_at_every_byte(checkpoint):
         assert refuses(path)
 
 
+@pytest.mark.parametrize("at", [0, 1 << 24, -1], ids=["first", "second part", "last"])
+def test_fault_27_a_byte_of_an_array_in_several_parts(at, tmp_path):
+    """What is written and read at a time are 16 MiB."""
+    path, values = tmp_path / "a", np.arange(5_000_000, dtype=np.float32)
+    fs.checkpoint.save(path, opt=small(), extra={"values": values})
+    found = fs.load(path).extra["values"]
+    assert np.array_equal(found, values)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(values[:8].tobytes()) + at % values.nbytes] ^= 1
+    path.write_bytes(raw)
+    assert refuses(path)
+
+
 @pytest.mark.parametrize("part", range(8))
 def test_fault_27_every_bit_flipped(checkpoint, part):
     """Each byte once in eight bits: this one and those 8 further on."""

@@ -30,7 +30,7 @@ MUTANTS = [
         *("checksum-of-the-last-part", "_layout.py"),
         "checksum = zlib.crc32(part, checksum)",
         "checksum = zlib.crc32(part)",
-        ROUND_TRIP,
+        (*DAMAGE, "-k", "several_parts"),
     ),
     checkpoint(
         *("overlaps-and-gaps-read", "_layout.py"),

@@ -7,7 +7,7 @@ WHOLE = ("tests/exact/test_whole_step.py",)
 NORM = ("tests/exact/test_norm.py",)
 ROWS = ("tests/exact/test_rows.py",)
 NARROW = ("tests/formats/test_exact.py",)
-INPUT = ("tests/arrays/test_bad_input.py",)
+INPUT = ("tests/arrays/test_bad_input.py", "-k", "float32-adam] or float64-adam]")
 COUNTERS = ("tests/saving/test_counters.py",)
 LARGE = ("tests/exact/test_exact.py", "-k", "large_arrays")
 
