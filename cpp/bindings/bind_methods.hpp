@@ -31,7 +31,8 @@ void bind_methods(Class& c) {
       .def("set_counters", &Bound::set_counters, py::arg("step_count"), py::arg("steps"))
       .def("hold", &Bound::hold, py::arg("read"), py::arg("params_for") = "")
       .def("restore", &Bound::restore, py::arg("step_count"), py::arg("steps"), py::arg("states"),
-           py::arg("params"), py::arg("options"), assignments)
+           py::arg("params"), py::arg("options"), assignments, py::arg("policy") = py::none(),
+           py::arg("frozen") = py::none())
       .def("swap_in", &Bound::swap_in, py::arg("what"), py::arg("why"), py::arg("values"),
            py::arg("written"))
       .def("swap_out", &Bound::swap_out)

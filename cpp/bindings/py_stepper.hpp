@@ -84,6 +84,7 @@ class PyStepper {
     const Entered lock(*this);
     engine_.policy() = {skip_nonfinite, error_if_nonfinite, clip_per_group, ema_decay, seed};
   }
+  using PolicyOptions = std::tuple<bool, bool, bool, double, std::uint64_t>;  // as above
 
   void bind(py::handle gradients, const Assignments& assignments) {
     const Entered lock(*this);
@@ -229,15 +230,20 @@ class PyStepper {
     return read(engine_.step_count(), engine_.steps(), saved.states(), saved.params());
   }
 
-  // Loads counters, values for the states, for the parameters unless None, and the options of all
-  // groups unless empty: all or nothing. Values have the shapes of what they replace.
+  // Loads counters, values for the states, for the parameters unless None, the options of all
+  // groups unless empty, and unless None those of the whole and which parameters are frozen: all or
+  // nothing. Values have the shapes of what they replace.
   void restore(std::int64_t step_count, const std::vector<std::int64_t>& steps,
                const std::vector<py::array>& states,
                const std::optional<std::vector<py::array>>& params,
-               const std::vector<GroupOptions>& options, const Assignments& assignments) {
+               const std::vector<GroupOptions>& options, const Assignments& assignments,
+               const std::optional<PolicyOptions>& policy,
+               const std::optional<std::vector<bool>>& frozen) {
     const Entered lock(*this);
     if (steps.size() != members_.params.size())
       throw std::invalid_argument("restore: expected one counter per parameter");
+    if (frozen && frozen->size() != members_.params.size())
+      throw std::invalid_argument("restore: expected of each parameter whether it is frozen");
     if (params) swapped_.refuse("load parameters", members_);
     std::vector<Group> groups = options.empty() ? engine_.groups() : make_groups(options);
     const Saved<Space> saved(members_);
@@ -256,6 +262,8 @@ class PyStepper {
       members_.space.assign(members_.states[k], new_states[k]);
     engine_.set_counters(step_count, steps);
     replace_groups(std::move(groups));
+    if (policy) engine_.policy() = std::apply([](auto... own) { return Policy{own...}; }, *policy);
+    for (std::size_t i = 0; frozen && i < frozen->size(); ++i) engine_.freeze(i, (*frozen)[i]);
     assign_all(assignments);
   }
 

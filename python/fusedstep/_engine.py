@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -20,7 +20,7 @@ from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._messages import no_parameter, shown
 from fusedstep._snapshot import Expected, Parameter, ParameterKind, Snapshot, copied, misfit
 from fusedstep._spaces.space import Space
-from fusedstep._specs import GroupOptions, TensorSpec
+from fusedstep._specs import Assignment, GroupOptions, TensorSpec
 from fusedstep._tree import Tree
 
 __all__ = ["Engine", "HoldsEngine"]
@@ -277,10 +277,16 @@ class Engine:
         label: str,
         error: type[ValueError] = ValueError,
         others: Sequence[str] = (),
+        *,
+        policy: tuple[bool, bool, bool, float, int] | None = None,
+        frozen: Collection[str] | None = None,
+        assignments: Sequence[Assignment] = (),
     ) -> None:
         """Load a snapshot, or raise the error that lists why it does not fit this `label`.
 
-        `others` are differences that were found before.
+        `others` are differences that were found before. `policy` are the options of the whole,
+        `frozen` the names of all frozen parameters, and `assignments` attributes that are set where
+        it is loaded.
         """
         found = [*others]
         options = snapshot.compare(self.expected(), found)
@@ -293,16 +299,27 @@ class Engine:
             for array in own
         ]
         values = None if params is None else [params[name].values for name in self.tree.names]
-        apply = partial(
-            self.core.restore,
-            step_count,
-            [int(state[name]["step"]) for name in self.tree.names],
-            [] if self._averaging else arrays,
-            arrays if self._averaging else values,
-        )
-        if self.tensors is not None:
-            self.tensors.note_copies()
+        tensors = self.tensors
+        if tensors is not None:
+            tensors.note_copies()
             if values is not None:
                 note_written(tensors_among(self.tree.leaves))
+            if frozen is not None:
+                tensors = tensors.copy()
+                tensors.freeze(range(len(self.tree.names)), False)
+                tensors.freeze([self.tree.index[n] for n in frozen if n in self.tree.index], True)
+
+        def apply(options: list[GroupOptions], of_groups: list[Assignment]) -> None:
+            self.core.restore(
+                step_count,
+                [int(state[name]["step"]) for name in self.tree.names],
+                [] if self._averaging else arrays,
+                arrays if self._averaging else values,
+                options,
+                [*of_groups, *assignments, (self, "tensors", tensors)],
+                policy,
+                None if frozen is None else [name in frozen for name in self.tree.names],
+            )
+
         replace(self.groups, options, apply, step_count)
         self._until_check = 0

@@ -104,6 +104,11 @@ class Policy:
         """Those that are plain values, by name."""
         return {name: getattr(self, name) for name in self.saved_names()}
 
+    def of_core(self) -> tuple[bool, bool, bool, float, int]:
+        """Those that the core knows, in its order."""
+        switches = self.skip_nonfinite, self.error_if_nonfinite, self.clip_per_group
+        return *switches, self.ema_decay or 0.0, self.seed
+
     @classmethod
     def take(cls, options: dict[str, Any]) -> Policy:
         """Remove these options from `options`, or raise TypeError or ValueError."""

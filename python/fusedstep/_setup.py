@@ -21,12 +21,12 @@ from fusedstep._tree import Tree, split_groups
 __all__ = ["Setup"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setup:
     """The options of an optimizer, and how parameters are added under them."""
 
     rule: Rule
-    policy: Policy
+    policy: Policy  # which loading replaces
     defaults: Mapping[str, object]  # options of groups that do not set their own
 
     @classmethod
@@ -51,17 +51,10 @@ class Setup:
 
     def set_policy(self, engine: Engine) -> None:
         """Let the core have the options of the whole optimizer."""
-        policy = self.policy
-        engine.core.set_policy(
-            policy.skip_nonfinite,
-            policy.error_if_nonfinite,
-            policy.clip_per_group,
-            policy.ema_decay or 0.0,
-            policy.seed,
-        )
+        engine.core.set_policy(*self.policy.of_core())
 
-    def with_policy(self, saved: Mapping[str, Any]) -> Setup:
-        """With options of the whole optimizer that were saved, or TypeError or ValueError."""
+    def policy_from(self, saved: Mapping[str, Any]) -> Policy:
+        """The options of the whole optimizer with those that were saved, or TypeError or ValueError."""
         own = dict(saved)
         if (own.get("ema_decay") is None) != (self.policy.ema_decay is None):
             # Averages are only here, or only there, where no decay would go with them.
@@ -74,7 +67,7 @@ class Setup:
                 f"expected {', '.join(Policy.saved_names())}, got {listed(own)} beside"
             )
         given = {name: getattr(taken, name) for name in Policy.saved_names()}
-        return replace(self, policy=replace(self.policy, **given))
+        return replace(self.policy, **given)
 
     def extend(self, engine: Engine, group: object, working_copy: object, state: object) -> None:
         """Add one more group, all or nothing."""

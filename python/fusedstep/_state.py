@@ -286,9 +286,9 @@ class HasState(HoldsEngine):
             live = engine.hold(lambda now: now, params_for)
             snapshot, missing, unexpected = fitted(snapshot, live, engine.expected())
         found: list[str] = []
-        setup = self._setup
+        policy = self._setup.policy
         try:
-            setup = setup.with_policy(content.policy)
+            policy = self._setup.policy_from(content.policy)
         except (TypeError, ValueError) as error:
             found.append(f"options of the whole optimizer: {error}")
         schedules, states = schedules_of(engine), content.schedules
@@ -297,11 +297,13 @@ class HasState(HoldsEngine):
             found.append(f"schedules with a state: expected {shown(here)}, got {shown(saved)}")
         of_schedules = {place: (schedules[place], states[place]) for place in here if not found}
         with loaded({**of_schedules, **parts}):
-            engine.restore(snapshot, label, CheckpointError, found)
-        setup.set_policy(engine)
-        self._setup = setup
-        index, names = engine.tree.index, content.snapshot.state
-        for frozen in (True, False):
-            these = [n for n in names if n in index and (n in content.frozen) == frozen]
-            engine.set_frozen([index[name] for name in these], frozen)
+            engine.restore(
+                snapshot,
+                label,
+                CheckpointError,
+                found,
+                policy=policy.of_core(),
+                frozen=(self.frozen - content.snapshot.state.keys()).union(content.frozen),
+                assignments=[(self._setup, "policy", policy)],
+            )
         return missing, unexpected

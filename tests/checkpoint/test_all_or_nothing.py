@@ -9,7 +9,8 @@ import pytest
 import fusedstep as fs
 from checkpoints import changed, save, trained, zeros
 from fusedstep.schedules import Plateau
-from optimizers import numbers, refused, richest, running
+from interrupts import interrupted_everywhere
+from optimizers import numbers, refused, richest, running, same_everywhere
 
 
 class Data:
@@ -147,3 +148,30 @@ def test_parameters_that_are_not_there(tmp_path):
         opt.load(tmp_path / "a", include_params=True)
     assert re.search(r"step 1, 1 parameters", repr(fs.load(tmp_path / "a")))
     assert json.loads(json.dumps(fs.load(tmp_path / "a").extra)) == {}
+
+
+def test_fault_24_ctrl_c_anywhere_in_a_load(tmp_path):
+    """Arrays, counters, options of groups and of the whole, frozen names: all of them, or none."""
+    how = {"ema_decay": 0.5}
+    theirs = trained({"a": np.ones(2), "b": np.ones(3)}, lr=0.25, skip_nonfinite=True, **how)
+    theirs.freeze("a")
+    saved = save(tmp_path / "a", theirs)
+    seen = set()
+
+    def make():
+        opt = fs.Adam({"a": np.zeros(2), "b": np.zeros(3)}, **how)
+        opt.freeze("b")
+        return opt
+
+    def check(opt, is_done):
+        is_loaded = opt.step_count == 1
+        control = theirs if is_loaded else make()
+        assert same_everywhere(opt, control)
+        assert (opt.lr, opt.frozen) == (control.lr, control.frozen)
+        result = opt.step({name: np.full(p.shape, np.nan) for name, p in opt.params.items()})
+        assert result.applied == (not is_loaded)
+        assert is_loaded or not is_done
+        seen.add(is_loaded)
+
+    interrupted_everywhere(make, saved.restore, check)
+    assert seen == {True, False}

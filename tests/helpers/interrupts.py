@@ -12,6 +12,7 @@ FILES = {
         "_engine.py",
         "_group.py",
         "_setup.py",
+        "_state.py",
         "_steps.py",
         "ema.py",
         "optimizer.py",

@@ -89,9 +89,9 @@ MUTANTS = [
         ("tests/options/test_bad_options.py", "-k", "does_not_have"),
     ),
     face(
-        *("seed-ignored", "_setup.py"),
-        "policy.seed,",
-        "0,",
+        *("seed-ignored", "_pipeline.py"),
+        "self.ema_decay or 0.0, self.seed",
+        "self.ema_decay or 0.0, 0",
         ("tests/formats/test_exact.py", "tests/saving/test_narrow_states.py", "-k", "seed"),
     ),
     face(
