@@ -12,7 +12,10 @@ RATE = 1e-2
 def nest(seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
     return {
-        "layer": {"w": rng.standard_normal((7, 5)).astype(dtype), "b": np.ones(11, dtype)},
+        "layer": {
+            "w": rng.standard_normal((7, 5)).astype(dtype),
+            "b": rng.standard_normal(3).astype(dtype),
+        },
         "scales": [rng.standard_normal(3).astype(dtype), np.asarray(rng.standard_normal(), dtype)],
     }
 
