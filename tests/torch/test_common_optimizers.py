@@ -58,7 +58,7 @@ def test_results_are_torchs(name, given, dtype):
             for param in params:
                 grad = torch.randn_like(param)
                 is_sparse = OURS[name].only_supports_sparse_grads
-                param.grad = grad.to_sparse(1) if is_sparse else grad
+                param.grad = grad.to_sparse() if is_sparse else grad
             opt.step()
     for ours, theirs in zip(*(params for params, _ in sides), strict=True):
         # torch's SparseAdam adds eps before it corrects the root.

@@ -88,6 +88,23 @@ def test_results_are_torchs(name, options, dtype):
     assert_close(params, twins)
 
 
+def test_adam_goes_by_what_adamw_has_saved():
+    params = [torch.nn.Parameter(torch.ones(3))]
+    saved = ft.AdamW(params).state_dict()
+    for adam in (ft.Adam(params), torch.optim.Adam(params)):
+        adam.load_state_dict(saved)
+        assert adam.param_groups[0]["decoupled_weight_decay"] is True
+    coupled = ft.Adam(params).state_dict()
+    older = ft.AdamW(params).state_dict()
+    del older["param_groups"][0]["decoupled_weight_decay"]
+    for given in (coupled, older):
+        adamw = ft.AdamW(params)
+        adamw.load_state_dict(given)
+        assert adamw.param_groups[0]["decoupled_weight_decay"] is True
+    with pytest.raises(ValueError, match="decoupled_weight_decay: expected True, got False"):
+        ft.AdamW([{"params": params, "decoupled_weight_decay": False}])
+
+
 @each_case
 def test_state_dicts_go_both_ways(name, options):
     params, twins, ours, theirs = pair(name, options)
@@ -96,8 +113,7 @@ def test_state_dicts_go_both_ways(name, options):
     for key, own in other["state"].items():
         assert {n for n, v in own.items() if v is not None} <= saved["state"][key].keys()
     for group, twin in zip(saved["param_groups"], other["param_groups"], strict=True):
-        # Which torch's AdamW has from its Adam, and sets to True whatever is loaded.
-        assert twin.keys() - {"decoupled_weight_decay"} <= group.keys()
+        assert twin.keys() <= group.keys()
     ours.load_state_dict(other)
     theirs.load_state_dict(saved)
     steps(3, [(params, ours), (twins, theirs)], seed=2)

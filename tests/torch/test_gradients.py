@@ -144,6 +144,47 @@ def test_sparse_gradients(name, options):
     assert_close(params, others)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sparse_gradients_may_name_any_of_the_axes(layout):
+    torch.manual_seed(0)
+    params = [torch.nn.Parameter(LAYOUTS[layout]())]
+    others, ours, theirs = pair(params, "SparseAdam", eps=1e-30)
+    shape, count = params[0].shape, params[0].ndim
+    for i, left_out in enumerate([0, 1, 0, 0, 2, 1]):
+        for own, opt in ((params, ours), (others, theirs)):
+            torch.manual_seed(i)
+            grad = torch.randn(shape) * (torch.rand(shape) > 0.6)
+            own[0].grad = grad.to_sparse(max(count - left_out, min(count, 1)))
+            opt.step()
+    assert_close(params, others)
+    state, other = ours.state[params[0]], theirs.state[others[0]]
+    for name in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(state[name], other[name])
+    theirs.load_state_dict(ours.state_dict())
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    ours.step()
+    theirs.step()
+    assert_close(params, others)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant")
+@pytest.mark.parametrize(("name", "options"), [("Adagrad", {"lr_decay": 0.5}), ("SparseAdam", {})])
+def test_a_sparse_gradient_without_entries_counts(name, options):
+    params = [torch.nn.Parameter(torch.ones(10, 4)), torch.nn.Parameter(torch.ones(10, 4))]
+    others, ours, theirs = pair(params, name, **options)
+    for rows in ([[3, 7], [1]], [[], [1]], [[], []], [[3], []], [[7], [1, 3]]):
+        for own, opt in ((params, ours), (others, theirs)):
+            for param, named in zip(own, rows, strict=True):
+                indices = torch.tensor([named], dtype=torch.int64)
+                values = torch.full((len(named), 4), 0.5)
+                param.grad = torch.sparse_coo_tensor(indices, values, (10, 4))
+            opt.step()
+        for a, b in zip(params, others, strict=True):
+            assert ours.state[a]["step"] == theirs.state[b]["step"]
+        assert_close(params, others)
+
+
 def test_an_embedding_with_sparse_gradients_beside_dense_ones():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Embedding(50, 4, sparse=True), torch.nn.Linear(4, 2))

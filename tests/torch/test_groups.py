@@ -105,6 +105,17 @@ def test_options_may_change_between_steps():
         assert_close(params, others)
 
 
+@pytest.mark.parametrize("name", ["lr", "betas"])
+def test_a_tensor_of_several_numbers_is_a_wrong_value(name):
+    params, _ = twins()
+    several = torch.tensor([0.1, 0.2])
+    value = several if name == "lr" else (several, 0.99)
+    with pytest.raises(ValueError, match=f"{name}: expected one number"):
+        ft.Adam(params, **{name: value})
+    with pytest.raises(ValueError, match=f"{name}: expected one number"):
+        ft.Adam([{"params": params, name: value}])
+
+
 @pytest.mark.parametrize("value", [-1.0, float("nan"), "fast", None])
 def test_an_invalid_option_changes_nothing(value):
     params, _ = twins()

@@ -15,6 +15,7 @@ from fusedstep.torch import _rules
 from fusedstep.torch._deepspeed import DeepSpeedCPUAdam
 from fusedstep.torch._offload import CPUOffload
 from fusedstep.torch._optimizer import (
+    DecaysDecoupled,
     Optimizer,
     StepsOverRows,
     SwitchesToAverage,
@@ -31,7 +32,7 @@ AdaBelief = optimizer_class(fusedstep.AdaBelief)
 Adadelta = optimizer_class(fusedstep.Adadelta)
 Adagrad = optimizer_class(fusedstep.Adagrad)
 Adam = optimizer_class(_rules.Adam)
-AdamW = optimizer_class(fusedstep.AdamW)
+AdamW = optimizer_class(fusedstep.AdamW, DecaysDecoupled)
 Adamax = optimizer_class(fusedstep.Adamax)
 Adan = optimizer_class(fusedstep.Adan)
 Lion = optimizer_class(fusedstep.Lion)

@@ -37,8 +37,8 @@ class _Engine(Engine):
         super().__init__(cls, policy, groups, state, wanted)
         self._state = state
 
-    def _set_counters(self) -> None:
-        super()._set_counters()
+    def set_counters(self) -> None:
+        super().set_counters()
         group_of = self.inner._engine.tree.group_of
         steps = [
             int(step) if self.groups[group_of[i]].source["bias_correction"] else _FAR
@@ -49,7 +49,7 @@ class _Engine(Engine):
     def _follow_groups(self) -> bool:
         followed = super()._follow_groups()
         if followed:
-            self._set_counters()
+            self.set_counters()
         return followed
 
     def counted(self, grads: Sequence[Any], has_none: bool) -> None:

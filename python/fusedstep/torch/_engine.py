@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,6 +68,8 @@ class Engine:
     The arrays that it updates are the tensors in the state, which it makes where there are none.
     """
 
+    form_class: ClassVar[type[Form]] = Form
+
     def __init__(
         self,
         cls: type[Optimizer],
@@ -100,7 +102,7 @@ class Engine:
                     self.waiting.append(number)
                     continue
                 name = name_of(group, k, i)
-                form = Form.of(param)
+                form = self.form_class.of(param)
                 own[name] = form.array
                 self.numbers.append(number)
                 self.forms.append(form)
@@ -118,7 +120,7 @@ class Engine:
         self.tensors = self.inner._engine.tensors
         self.steps = np.array(counters, np.float32)
         self.is_plain = all(form.is_plain for form in self.forms)
-        self._set_counters()
+        self.set_counters()
         self._write_state(state, layouts)
         self.seen = [(entry, tuple(entry.values())) for entry in state.values()]
 
@@ -156,7 +158,7 @@ class Engine:
         if not (self.is_plain or all(form.is_where_it_was for form in self.forms)):
             return False
         if self._counted != self.steps.tobytes():
-            self._set_counters()
+            self.set_counters()
         for group in self.groups:  # not any(), whose generator costs more than the rest
             if group.has_changed():
                 return self._follow_groups()
@@ -187,7 +189,8 @@ class Engine:
             group.look()
         return True
 
-    def _set_counters(self) -> None:
+    def set_counters(self) -> None:
+        """Give the core the counters of the state."""
         steps = [int(step) for step in self.steps]
         self.core.set_counters(max(steps, default=0), steps)
         self._counted = self.steps.tobytes()

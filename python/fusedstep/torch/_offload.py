@@ -14,12 +14,12 @@ from fusedstep._engine import HoldsEngine
 from fusedstep._options import Number
 from fusedstep._pipeline import StepResult
 from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
-from fusedstep.torch._optimizer import Optimizer
+from fusedstep.torch._optimizer import DecaysDecoupled, Optimizer
 from fusedstep.torch._optimizer import optimizer_class as class_of
 
 __all__ = ["CPUOffload"]
 
-_AdamW = class_of(fusedstep.AdamW)
+_AdamW = class_of(fusedstep.AdamW, DecaysDecoupled)
 
 _MASTER = "master"
 # Options with which a step depends on all gradients.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -13,13 +14,14 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from fusedstep import _core
 from fusedstep._errors import ArrayChangedError
+from fusedstep._messages import shown
 from fusedstep._options import check_grad_scale
 from fusedstep._pipeline import Policy, StepResult
 from fusedstep.optimizer import Optimizer as Rules
 from fusedstep.torch._engine import Engine, plain
 from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
 from fusedstep.torch._shards import refuse_shards
-from fusedstep.torch._sparse import tables_of
+from fusedstep.torch._sparse import RowEngine, tables_of
 
 __all__ = ["REFUSED", "Optimizer", "optimizer_class"]
 
@@ -61,6 +63,8 @@ class Optimizer(torch.optim.Optimizer):
     is_sparse: ClassVar[bool] = False
     _signature: ClassVar[inspect.Signature]
     _engine_class: ClassVar[type[Engine]] = Engine
+    # What groups say of the rule, which has it as no option.
+    _fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     # GradScaler then unscales the gradients while it looks for infinity, in one sweep; otherwise it
     # would make that sweep all the same, and leave them scaled.
     _step_supports_amp_scaling = False
@@ -78,10 +82,8 @@ class Optimizer(torch.optim.Optimizer):
         self._engine: Engine | None = None
         self._is_odd = False
         self._result = StepResult(applied=False, grad_norm=None)
-        self.rule.definition.check(
-            {n: plain(v) for n, v in given.items() if n in self.rule.options}
-        )
-        super().__init__(params, given)
+        self._check(given)
+        super().__init__(params, {**given, **self._fixed})
 
     @classmethod
     def _bound(cls, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,12 +101,24 @@ class Optimizer(torch.optim.Optimizer):
         bound.apply_defaults()
         return {name: value for name, value in bound.arguments.items() if name != "params"}
 
+    def _check(self, values: Mapping[str, Any]) -> None:
+        """Raise where the options of a group are not valid."""
+        for name, fixed in self._fixed.items():
+            if values.get(name, fixed) != fixed:
+                raise ValueError(f"{name}: expected {fixed}, got {shown(values[name])}")
+        for name in self.rule.options:
+            value = values[name]
+            for one in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(one, torch.Tensor) and one.numel() != 1:
+                    raise ValueError(f"{name}: expected one number, got {shown(one)}")
+        self.rule.definition.check({name: plain(values[name]) for name in self.rule.options})
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """See ``torch.optim.Optimizer``; options are checked."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            self.rule.definition.check({name: plain(group[name]) for name in self.rule.options})
+            self._check(group)
             refuse_shards(self.rule.definition, self._policy, self.param_groups)
         except (TypeError, ValueError):
             del self.param_groups[-1]
@@ -222,6 +236,8 @@ class Optimizer(torch.optim.Optimizer):
         for form in engine.forms:
             form.write_back()
         self._take(engine, result, grads, True)
+        if any(len(rows) == 0 for rows, _ in tables.values()):
+            engine.set_counters()  # torch counts a gradient without entries; the core does not
         self._is_odd = (
             not engine.is_plain
             or any(
@@ -254,6 +270,7 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for name, default in self._defaults.items():
                 group.setdefault(name, default)
+            group.update(self._fixed)
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -268,6 +285,7 @@ class StepsOverRows(Optimizer):
     """Takes sparse gradients alone, and leaves the other rows, and their state, as they are."""
 
     is_sparse = True
+    _engine_class = RowEngine
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """See ``torch.optim.Optimizer``."""
@@ -279,6 +297,12 @@ class StepsOverRows(Optimizer):
                     "params: expected dense tensors of real numbers, got "
                     f"{param.layout}, {param.dtype}"
                 )
+
+
+class DecaysDecoupled(Optimizer):
+    """Says so in its groups, as torch's AdamW does: Adam goes by it where it loads them."""
+
+    _fixed = MappingProxyType({"decoupled_weight_decay": True})
 
 
 class SwitchesToAverage(Optimizer):
