@@ -23,7 +23,6 @@ SAMPLE = {
     "decay-both-coupled-and-decoupled",
     "seed-ignored",
     "schedule-read-one-step-late",
-    "average-corrected-one-update-late",
     "beta-of-1",
     "adam-bias-correction-one-step-late",
     "tail-of-the-loop-skipped",
