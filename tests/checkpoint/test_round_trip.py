@@ -185,3 +185,15 @@ def test_tensors(dtype, tmp_path):
         assert torch.equal(straight.params[name], resumed.params[name])
         for key, array in straight.state[name].items():
             assert np.array_equal(array, resumed.state[name][key])
+
+
+def test_the_state_dict_of_a_checkpoint(tmp_path):
+    opt, other = running("adam", "float32"), running("adam", "float32")
+    opt.save(tmp_path / "a")
+    opt.step(numbers(4, "float32"))
+    saved = fs.load(tmp_path / "a").state_dict()
+    assert saved.keys() == opt.state_dict().keys()
+    opt.load_state_dict(saved)
+    assert opt.step_count == other.step_count
+    for name, own in other.state.items():
+        assert all(same_bits(opt.state[name][key], own[key]) for key in own if key != "step")
