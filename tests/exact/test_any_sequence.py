@@ -281,16 +281,22 @@ class Sequences(RuleBasedStateMachine):
         else:
             saved = Path(self.folder.name, f"{len(self.saved)}.safetensors")
             self.opt.save(saved, include_params=True, background=how == "background")
-        self.saved.append((saved, params, copy.deepcopy(self.model)))
+        self.saved.append((saved, params, copy.deepcopy(self.model), [*self.built]))
 
     @precondition(lambda self: self.saved)
     @rule(data=st.data(), is_fresh=st.booleans())
     def load(self, data, is_fresh):
         """Into the same optimizer or a new one; a file has parameters and which are frozen, too."""
         fs.checkpoint.wait()
-        saved, params, model = data.draw(st.sampled_from(self.saved))
-        built, is_file = self.built[: len(model.groups)], isinstance(saved, Path)
-        if is_fresh:
+        saved, params, model, built = data.draw(st.sampled_from(self.saved))
+        is_file = isinstance(saved, Path)
+        # Groups that were added after another load have the names of those before it.
+        is_same = [*map(id, built)] == [*map(id, self.built)]
+        if not is_fresh and len(params) != len(self.opt.params):
+            with refused(self.opt, fs.CheckpointError if is_file else ValueError, "parameter"):
+                self.load_from(saved)
+            return
+        if is_fresh or not is_same:
             groups = [
                 {**group, "params": {name: np.zeros_like(params[name]) for name in group["params"]}}
                 for group in built
@@ -298,21 +304,18 @@ class Sequences(RuleBasedStateMachine):
             # Those of a file take the place of these.
             other = {"seed": 99, "skip_nonfinite": True} if is_file else {}
             self.opt = fs.create(self.rule, groups, **{**self.policy, **other})
-            self.built = built
-        load = self.opt.load if is_file else self.opt.load_state_dict
-        if len(built) < len(self.built):
-            error = fs.CheckpointError if is_file else ValueError
-            with refused(self.opt, error, f"p{len(params)}"):
-                load(saved)
-            return
+            self.built = [*built]
         if not is_file:
             for name, param in params.items():
                 self.opt.params[name][...] = param
-        load(saved)
+        self.load_from(saved)
         self.model = copy.deepcopy(model)
         if not is_file:
             self.model.frozen = {*self.opt.frozen}
         assert self.opt.frozen == self.model.frozen
+
+    def load_from(self, saved):
+        return (self.opt.load if isinstance(saved, Path) else self.opt.load_state_dict)(saved)
 
     @precondition(lambda self: self.policy["ema_decay"])
     @rule()
