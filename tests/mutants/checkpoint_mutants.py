@@ -78,7 +78,7 @@ MUTANTS = [
         *("seed-not-saved", "_content.py"),
         '"policy": dict(optimizer.policy),',
         '"policy": {**optimizer.policy, "seed": 0},',
-        TRAINING,
+        (*ROUND_TRIP, "-k", "each_way"),
     ),
     checkpoint(
         *("order-of-the-axes-lost", "_content.py"),

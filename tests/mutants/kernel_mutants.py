@@ -70,6 +70,7 @@ KERNELS = [
         *("tail-of-the-codes-skipped", "narrow_arrays.hpp"),
         "  if (i == n) return;\n  Code rest[kWidth];",
         "  if (i <= n) return;\n  Code rest[kWidth];",
+        NARROW,
     ),
     kernel(
         *("maximize-ignored", "adjustment.hpp"),
@@ -173,6 +174,7 @@ KERNELS = [
         *("scale-of-the-first-block", "narrow_arrays.hpp"),
         "const float scale = array.scales[(at + i) / kBlock];",
         "const float scale = array.scales[at / kBlock];",
+        NARROW,
     ),
     kernel(
         *("scale-stored-with-the-first-block", "narrow_arrays.hpp"),
