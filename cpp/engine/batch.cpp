@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "numeric/reduce.hpp"
@@ -85,7 +84,7 @@ bool Batch::measure() noexcept {
   for (const Task& task : tasks)
     for (std::size_t slot = 0, blocks = task.blocks_per_slot(); slot < task.slots(); ++slot)
       *sum++ = tree_sum(std::exchange(numbers, numbers + blocks), blocks);
-  return std::memchr(finite_.data(), 0, finite_.size()) == nullptr;
+  return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();
 }
 
 // Calls visit(task, cohort, from, to, offset) for each task's share of the blocks [first, last):
