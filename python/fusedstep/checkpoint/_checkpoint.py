@@ -80,7 +80,8 @@ def save(
     TypeError, ValueError
         Something in `data` or `extra` cannot be saved; the message names it.
     OSError
-        The file cannot be written. The one that was there is as it was.
+        The file cannot be written. The one that was there is as it was; only where bringing its
+        folder to the disk has failed is it the new one, which a power cut might still undo.
     RuntimeError
         The parameters hold other values: within ``ema.swapped_in()``, say.
     CheckpointError
