@@ -130,8 +130,8 @@ ENGINE = [
     ),
     engine(
         *("finite-where-the-first-is", "batch.cpp"),
-        "std::memchr(finite_.data(), 0, finite_.size()) == nullptr;",
-        "std::memchr(finite_.data(), 0, 1) == nullptr;",
+        "return std::find(finite_.begin(), finite_.end(), 0) == finite_.end();",
+        "return finite_.empty() || finite_.front() != 0;",
     ),
     engine(
         *("partial-overlap-not-seen", "overlap.hpp"),
