@@ -15,6 +15,7 @@ from fusedstep._autograd import (
     note_written,
     tensors_among,
 )
+from fusedstep._errors import CheckpointError
 from fusedstep._formats import fields
 from fusedstep._group import Group, follow_schedules, replace
 from fusedstep._messages import no_parameter, shown
@@ -291,7 +292,8 @@ class Engine:
         found = [*others]
         options = snapshot.compare(self.expected(), found)
         if found:
-            raise misfit(error, label, found)
+            what = "it" if error is CheckpointError else "state_dict"
+            raise misfit(error, f"{what} does not fit this {label}", found)
         step_count, state, params = int(snapshot.step_count), snapshot.state, snapshot.params
         arrays = [
             state[name][array]

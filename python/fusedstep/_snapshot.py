@@ -99,12 +99,10 @@ def copied(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, state=state)
 
 
-def misfit(error: type[ValueError], label: str, found: Sequence[str]) -> ValueError:
-    """The error that lists why something does not fit this `label`, of many reasons the first."""
-    lines = "".join(f"\n  {line}" for line in some(found, 20, 1500))
-    if issubclass(error, CheckpointError):
-        return error(f"it does not fit this {label}:{lines}", found)
-    return error(f"state_dict does not fit this {label}:{lines}")
+def misfit(error: type[ValueError], what: str, found: Sequence[str]) -> ValueError:
+    """The error that says `what` is wrong and lists why, of many reasons the first."""
+    message = what + ":" + "".join(f"\n  {line}" for line in some(found, 20, 1500))
+    return error(message, found) if issubclass(error, CheckpointError) else error(message)
 
 
 # The functions below append the differences that they find to `found`.

@@ -22,7 +22,7 @@ from optax_runs import RATE, Ours, Theirs, nest, saved_bits, steps
 )
 def test_what_optax_does_not_have_is_refused(rule, options, message):
     theirs = Theirs(optax.adam(RATE) if rule == "Adam" else optax.sgd(RATE, 0.9))
-    with pytest.raises(fs.CheckpointError, match=f"this {rule} does not fit the state") as error:
+    with pytest.raises(fs.CheckpointError, match=f"^this {rule} does not fit the state") as error:
         to_optax_state(Ours(rule, **options).opt, theirs.state)
     assert error.match(message)
 

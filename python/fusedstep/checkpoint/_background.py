@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WRITER"]
 
+_Blocks = dict[int, list[NDArray[np.uint8]]]  # by size
+
 
 class _Writer:
     """One thread that writes one file after another, in the order in which they come."""
@@ -33,7 +35,7 @@ class _Writer:
         """As in a new process: in a forked one the thread is gone, and the files are another's."""
         self._thread: ThreadPoolExecutor | None = None
         self._running: list[tuple[Path, Future[None]]] = []
-        self._memory: list[NDArray[np.uint8]] = []  # of the copies that were last written
+        self._memory: _Blocks = {}  # of the copies that were last written
         self._lock = threading.RLock()
 
     def submit(
@@ -45,25 +47,17 @@ class _Writer:
     ) -> None:
         """Copy the arrays, and write them later; `then` is called where they are written."""
         with self._lock:
-            self._submit(path, document, arrays, then)
-
-    def _submit(
-        self,
-        path: Path,
-        document: str,
-        arrays: Mapping[str, Held],
-        then: Callable[[], object] | None,
-    ) -> None:
-        # Copying to memory that is new to the process takes several times as long.
-        memory, self._memory = self._memory, []
-        blocks: list[NDArray[np.uint8]] = []
-        copies = {}
-        for name, (array, dtype) in arrays.items():
-            block = _taken(memory, array.nbytes)
-            blocks.append(block)
-            copies[name] = Held(np.ndarray(array.shape, array.dtype, buffer=block), dtype)
-            np.copyto(copies[name].array, array)
-        self._running.append((path, self._begin(path, document, copies, blocks, then)))
+            # Copying to memory that is new to the process takes several times as long.
+            memory, self._memory = self._memory, {}
+            blocks: _Blocks = {}
+            copies = {}
+            for name, (array, dtype) in arrays.items():
+                size = array.nbytes
+                block = memory[size].pop() if memory.get(size) else np.empty(size, np.uint8)
+                blocks.setdefault(size, []).append(block)
+                copies[name] = Held(np.ndarray(array.shape, array.dtype, buffer=block), dtype)
+                np.copyto(copies[name].array, array)
+            self._running.append((path, self._begin(path, document, copies, blocks, then)))
 
     def _begin(self, *file: Any) -> Future[None]:
         """Let the thread write a file after those before it."""
@@ -91,7 +85,7 @@ class _Writer:
         path: Path,
         document: str,
         copies: dict[str, Held],
-        blocks: list[NDArray[np.uint8]],
+        blocks: _Blocks,
         then: Callable[[], object] | None,
     ) -> None:
         try:
@@ -105,7 +99,7 @@ class _Writer:
     def wait(self) -> None:
         """Wait until all files are written, release the memory, and raise an error of any."""
         self._finish()
-        self._memory = []
+        self._memory = {}
         self.raise_errors()
 
     def _finish(self) -> None:
@@ -135,14 +129,6 @@ class _Writer:
             self.wait()
         except CheckpointError as error:
             print(f"fusedstep: {error}", file=sys.stderr)
-
-
-def _taken(memory: list[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
-    """A block of so many bytes, of those at hand if there is one."""
-    for i, block in enumerate(memory):
-        if block.nbytes == size:
-            return memory.pop(i)
-    return np.empty(size, np.uint8)
 
 
 WRITER = _Writer()
