@@ -176,7 +176,7 @@ def test_fault_26_a_small_disk_that_is_full(tmp_path):
     try:
         subprocess.run([*alone, mount], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"nothing can be mounted here: {error}")
+        pytest.skip(f"only root may mount, if at all: {error}")
     script = tmp_path.with_name("script.py")
     script.write_text(FULL)
     done = subprocess.run(
