@@ -39,15 +39,17 @@ for _ in range(steps):
 """
 
 
-# What is measured: tensors, their size, and how the gradients come.
+# What is measured: tensors, their size, how the gradients come, and the steps that the longer run has
+# more. What Python does varies by some hundred instructions a step, so that it takes many tensors to
+# count those of one.
 RUNS = {
-    "one": (1, 16, "bound"),
-    "many": (101, 16, "bound"),
-    "one, passed": (1, 16, "passed"),
-    "many, passed": (101, 16, "passed"),
-    "long": (1, 16 + 8000, "bound"),
+    "one": (1, 16, "bound", 1000),
+    "many": (1001, 16, "bound", 200),
+    "one, passed": (1, 16, "passed", 1000),
+    "many, passed": (1001, 16, "passed", 200),
+    "long": (1, 16 + 8000, "bound", 1000),
 }
-FEW, MANY = 100, 1100
+FEW = 100
 
 
 def instructions(folder, tensors, size, steps, how):
@@ -77,12 +79,12 @@ def per_step(tmp_path_factory):
     with ThreadPoolExecutor(2) as pool:
         counts = {
             (name, steps): pool.submit(instructions, folder, tensors, size, steps, how)
-            for name, (tensors, size, how) in RUNS.items()
-            for steps in (FEW, MANY)
+            for name, (tensors, size, how, more) in RUNS.items()
+            for steps in (FEW, FEW + more)
         }
         return {
-            name: (counts[name, MANY].result() - counts[name, FEW].result()) / (MANY - FEW)
-            for name in RUNS
+            name: (counts[name, FEW + more].result() - counts[name, FEW].result()) / more
+            for name, (*_, more) in RUNS.items()
         }
 
 
@@ -93,12 +95,12 @@ def test_a_step(per_step):
 
 def test_a_tensor(per_step):
     """What one more small tensor adds to a bound step (measured: 398)."""
-    assert (per_step["many"] - per_step["one"]) / 100 <= 400
+    assert (per_step["many"] - per_step["one"]) / 1000 <= 400
 
 
 def test_a_tensor_whose_gradient_is_passed_anew(per_step):
     """All checks of the gradient included (measured: 539)."""
-    assert (per_step["many, passed"] - per_step["one, passed"]) / 100 <= 680
+    assert (per_step["many, passed"] - per_step["one, passed"]) / 1000 <= 680
 
 
 def test_a_parameter(per_step):
