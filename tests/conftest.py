@@ -21,6 +21,9 @@ hypothesis.settings.load_profile("fusedstep")
 @pytest.hookimpl(tryfirst=True)  # before -m and -k choose
 def pytest_collection_modifyitems(items):
     lanes.mark(items)
+    for item in items:
+        if "native_tree" in item.fixturenames:  # else another worker waits for the build
+            item.add_marker(pytest.mark.xdist_group("native"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ themselves run under ThreadSanitizer in tests/threads. `--tests` runs others.
 """
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,8 @@ def check(sanitizer, is_long, tests):
         preloaded = [build.compiler_file(name) for name in sanitizer.libraries]
         variables = build.environment(package, LD_PRELOAD=" ".join(preloaded), **sanitizer.settings)
         arguments = tests or (sanitizer.long if is_long else sanitizer.quick)
+        if importlib.util.find_spec("xdist"):
+            arguments = ("-n", "2", "--dist", "loadgroup", *arguments)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         return subprocess.run(command, env=variables, check=False, cwd=build.ROOT).returncode == 0
 
