@@ -175,6 +175,21 @@ def test_nadam_when_its_momentum_no_longer_rises(dtype):
         assert same_bits(param, run.param), opt.step_count
 
 
+@pytest.mark.parametrize("beta1", [0.51, 0.69, 0.72, 0.99])
+def test_warm_up_takes_logarithms_of_any_number(beta1):
+    rng = np.random.default_rng(8)
+    options = {"betas": (beta1, 0.999, (1.0 + beta1) / 2.0), "warmup_steps": 20}
+    param = rng.standard_normal(50)
+    run = Run("ademamix", options, param)
+    opt = fs.AdEMAMix(param, **options)
+    for _ in range(20):
+        grad = rng.standard_normal(50)
+        run.step(grad)
+        opt.step(grad)
+    assert same_bits(param, run.param)
+    assert same_bits(opt.state["param"]["exp_avg_slow"], run.state["exp_avg_slow"])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_centered_variance_does_not_fall_below_0(dtype):
     rng, options = np.random.default_rng(7), {"centered": True, "alpha": 0.5}

@@ -141,3 +141,11 @@ def test_the_seed_matters_and_nothing_else_does():
     assert same_bits(after(seed=1), after(seed=1))
     assert same_bits(after(), after(seed=0))
     assert np.mean(after(seed=1) != after(seed=2)) > 0.1
+
+
+def test_a_square_that_is_small_in_its_block_does_not_become_0():
+    grad = np.full(4096, 1e-6, np.float32)
+    grad[::128] = 1.0
+    opt = fs.Adam({"w": np.zeros(4096, np.float32)}, state_dtype="8bit")
+    opt.step({"w": grad})
+    assert np.all(opt.decoded_state("w")["exp_avg_sq"] > 0)

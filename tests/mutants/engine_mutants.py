@@ -137,7 +137,7 @@ ENGINE = [
         *("partial-overlap-not-seen", "overlap.hpp"),
         "after->begin < wanted.end) return",
         "after->begin <= wanted.begin) return",
-        INPUT,
+        ("tests/arrays/test_overlaps.py",),
     ),
 ]
 
