@@ -182,14 +182,13 @@ class Engine:
 
     def freeze(self, names: Sequence[str]) -> None:
         """Leave these parameters out of every step."""
-        self.set_frozen(self._numbers_of("freeze", names), True)
+        self._set_frozen("freeze", names, True)
 
     def unfreeze(self, names: Sequence[str]) -> None:
         """Undo :meth:`freeze`."""
-        self.set_frozen(self._numbers_of("unfreeze", names), False)
+        self._set_frozen("unfreeze", names, False)
 
-    def _numbers_of(self, verb: str, names: Sequence[str]) -> list[int]:
-        """The numbers of the parameters that a call names, or TypeError or ValueError."""
+    def _set_frozen(self, verb: str, names: Sequence[str], frozen: bool) -> None:
         if not names:  # an empty selection must not mean all
             raise ValueError(
                 f"{verb}: expected at least one name, got none (of all: opt.{verb}(*opt.params))"
@@ -203,10 +202,7 @@ class Engine:
         index = self.tree.index
         if unknown := [name for name in names if name not in index]:
             raise ValueError(f"{verb}: {no_parameter(unknown, index)}")
-        return [index[name] for name in names]
-
-    def set_frozen(self, numbers: Sequence[int], frozen: bool) -> None:
-        """Leave these parameters out of every step, or not any more."""
+        numbers = [index[name] for name in names]
         tensors = None if self.tensors is None else self.tensors.copy()
         if tensors is not None:
             tensors.freeze(numbers, frozen)

@@ -11,7 +11,7 @@ from fusedstep._engine import Engine
 from fusedstep._errors import CheckpointError
 from fusedstep._messages import shown
 from fusedstep._snapshot import Expected, Snapshot
-from fusedstep.checkpoint._content import HasStateDict, OptimizerContent
+from fusedstep.checkpoint._content import HasStateDict, OptimizerContent, has_state_dict
 
 __all__ = ["fitted", "loaded", "renamed", "schedules_of"]
 
@@ -25,7 +25,7 @@ def schedules_of(engine: Engine) -> dict[str, HasStateDict]:
 
 
 def _parts(place: str, value: object) -> Iterator[tuple[str, HasStateDict]]:
-    if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
+    if has_state_dict(value):
         yield place, value
     if is_dataclass(value) and not isinstance(value, type):
         for part in fields(value):

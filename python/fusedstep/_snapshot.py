@@ -15,9 +15,10 @@ from fusedstep._group import Group
 from fusedstep._messages import listed, printable, shown, some
 from fusedstep._spaces.space import Kind
 
-__all__ = ["FORMAT", "MAX_STEP", "Expected", "Parameter", "ParameterKind", "Snapshot"]
+__all__ = ["FORMAT", "MAX_STEP", "SAVED", "Expected", "Parameter", "ParameterKind", "Snapshot"]
 
 FORMAT = 1  # of Snapshot, and of the dict that Optimizer.state_dict returns
+SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of that dict
 MAX_STEP = 2**63 - 1
 
 
@@ -66,6 +67,10 @@ class Snapshot:
     format: int = FORMAT
     params: Mapping[str, Parameter] | None = None
     """The parameters by name, where they are saved with it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``Optimizer.state_dict`` returns."""
+        return {key: getattr(self, key) for key in SAVED}
 
     def compare(self, expected: Expected, found: list[str]) -> list[dict[str, Any]]:
         """Return the options of each group once this is loaded, and append all differences."""

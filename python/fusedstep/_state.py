@@ -18,7 +18,7 @@ from fusedstep._messages import listed, no_parameter, shown
 from fusedstep._resume import NameMap, fitted, loaded, renamed, schedules_of
 from fusedstep._setup import Setup
 from fusedstep._slips import state_meant
-from fusedstep._snapshot import MAX_STEP, Snapshot
+from fusedstep._snapshot import MAX_STEP, SAVED, Snapshot
 from fusedstep.checkpoint import LoadResult, load, save
 from fusedstep.checkpoint._checkpoint import PathLike
 from fusedstep.checkpoint._content import HasStateDict, OptimizerContent
@@ -26,8 +26,6 @@ from fusedstep.checkpoint._content import HasStateDict, OptimizerContent
 __all__ = ["HasState", "StateView", "decoded_parameter"]
 
 T = TypeVar("T")
-
-_SAVED = ("format", "rule", "step_count", "groups", "state")  # the keys of a state_dict
 
 
 class _StateOfOne(dict[str, Any]):
@@ -190,8 +188,7 @@ class HasState(HoldsEngine):
             Lists are arrays in it, and options that are None are left out.
         """
         self._check_unswapped("state_dict")
-        saved = self._engine.snapshot()
-        nest = {key: getattr(saved, key) for key in _SAVED}
+        nest = self._engine.snapshot().as_dict()
         return flattened(nest) if as_flag("flat", flat) else nest
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -210,8 +207,8 @@ class HasState(HoldsEngine):
         self._check_unswapped("load_state_dict")
         if is_flat(state_dict):
             state_dict = nested(state_dict, self._engine.groups)
-        require_keys(state_dict, *_SAVED)
-        saved = Snapshot(**{key: state_dict[key] for key in _SAVED})
+        require_keys(state_dict, *SAVED)
+        saved = Snapshot(**{key: state_dict[key] for key in SAVED})
         self._engine.restore(saved, type(self).__name__)
 
     def save(

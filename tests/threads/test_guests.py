@@ -28,6 +28,12 @@ def optimizer(fs, seed=0):
 def digest(opt):
     arrays = opt.params["w"], *list(opt.state["w"].values())[1:]
     return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+def digest_in_a_worker(fs, seed):
+    signal.alarm(60)
+    opt = optimizer(fs, seed)
+    for _ in range(3):
+        opt.step()
+    return digest(opt)
 """
 
 
@@ -81,11 +87,7 @@ import multiprocessing
 import fusedstep as fs
 parents = optimizer(fs)
 def work(seed):
-    signal.alarm(60)
-    opt = optimizer(fs, seed)
-    for _ in range(3):
-        opt.step()
-    return digest(opt)
+    return digest_in_a_worker(fs, seed)
 if __name__ == "__main__":
     parents.step()
     with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
@@ -99,11 +101,7 @@ class Data(torch.utils.data.Dataset):
     def __len__(self):
         return 4
     def __getitem__(self, seed):
-        signal.alarm(60)
-        opt = optimizer(fs, seed)
-        for _ in range(3):
-            opt.step()
-        return digest(opt)
+        return digest_in_a_worker(fs, seed)
 if __name__ == "__main__":
     parents = optimizer(fs)
     parents.step()

@@ -21,6 +21,7 @@ from fusedstep.checkpoint._content import (
     Savable,
     decode,
     encode,
+    has_state_dict,
 )
 from fusedstep.checkpoint._file import read, write
 from fusedstep.checkpoint._layout import Held, as_numbers
@@ -150,7 +151,7 @@ def _parts(data: Any) -> Mapping[str, HasStateDict]:
     """The objects by name; a single one is called ""."""
     parts = data if isinstance(data, Mapping) else {"": data}
     for name, part in parts.items():
-        if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+        if not has_state_dict(part):
             where = f"data[{shown(name)}]" if isinstance(data, Mapping) else "data"
             raise TypeError(
                 f"{where}: expected an object with state_dict and load_state_dict, got {shown(part)}"
@@ -226,10 +227,7 @@ class Checkpoint:
 
     def state_dict(self) -> dict[str, Any]:
         """The ``state_dict()`` of the optimizer that was saved."""
-        saved = self._content.optimizer.snapshot
-        return {
-            key: getattr(saved, key) for key in ("format", "rule", "step_count", "groups", "state")
-        }
+        return self._content.optimizer.snapshot.as_dict()
 
     def restore(
         self,

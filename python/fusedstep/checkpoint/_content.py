@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,16 @@ from fusedstep._messages import printable, shown
 from fusedstep._snapshot import Parameter, Snapshot
 from fusedstep.checkpoint._layout import Held
 
-__all__ = ["FORMAT", "Content", "HasStateDict", "OptimizerContent", "Savable", "decode", "encode"]
+__all__ = [
+    "FORMAT",
+    "Content",
+    "HasStateDict",
+    "OptimizerContent",
+    "Savable",
+    "decode",
+    "encode",
+    "has_state_dict",
+]
 
 FORMAT = 1  # of the document
 _ARRAY = "__array__"  # the key of what stands for an array
@@ -63,6 +72,11 @@ class HasStateDict(Protocol):
 
     def load_state_dict(self, state: Any) -> object:
         """Go on from them."""
+
+
+def has_state_dict(value: object) -> TypeGuard[HasStateDict]:
+    """Whether this can be saved; also what has its attributes from another object."""
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
 
 
 class Savable(Protocol):
