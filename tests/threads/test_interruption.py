@@ -112,6 +112,7 @@ def test_a_saved_state_is_never_half_a_step():
 INTERRUPTED = """
 import os, signal, sys, threading
 import numpy as np, fusedstep as fs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a test run in the background
 fs.set_num_threads(1)
 opt = fs.Adam({"w": np.ones(1 << 23, "f4")})
 grads = {"w": np.full(1 << 23, 0.5, "f4")}

@@ -112,6 +112,7 @@ def test_a_call_from_within_a_call_is_refused_at_once():
 WAITS = """
 import os, signal, sys, threading, time
 import numpy as np, fusedstep as fs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a test run in the background
 opt = fs.SGD({"w": np.ones(3)}, lr=1.0)
 inside, go_on = threading.Event(), threading.Event()
 class Gradient:
