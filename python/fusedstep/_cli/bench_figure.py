@@ -9,9 +9,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import fusedstep as fs
 from fusedstep._bench.contestants import OURS
-from fusedstep._cli.figures import blank_figure, to_png
+from fusedstep._cli.figures import rendered
 from fusedstep._cli.measurement import Benchmark
 from fusedstep._cli.peers import IN_FLOAT32, IN_PLACE, ROOFLINE, TEXTBOOK
+from fusedstep.gallery import blank_figure
 
 __all__ = ["render"]
 
@@ -94,4 +95,4 @@ def render(result: Benchmark) -> bytes:
     threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
     ax.set_title(f"One step of {result.rule}: {result.mode}, {threads}, {fs.isa()}")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return to_png(figure)
+    return rendered(figure, "png")

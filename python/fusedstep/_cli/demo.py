@@ -1,43 +1,35 @@
-"""``fusedstep demo``: five rules train the same network on handwritten digits, and are compared."""
+"""``fusedstep demo``: compute a demo's numbers, draw its figure, and print what it shows."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
-from types import ModuleType
+from typing import cast
 
-import numpy as np
-
-import fusedstep as fs
 from fusedstep._bench.libraries import Unusable, library
 from fusedstep._bench.progress import progress_bar
+from fusedstep._cli.demos import DEMOS, Demo, DemoModule
 from fusedstep._cli.errors import CommandError, check_output, write_output
-from fusedstep._cli.figures import drawing
-from fusedstep._cli.training import (
-    BATCH_SIZE,
-    TRAINING_IMAGES,
-    Result,
-    initial_weights,
-    load_digits,
-    train,
-)
+from fusedstep._cli.figures import drawing, rendered
 
-__all__ = ["run"]
+__all__ = ["run", "show_list"]
 
 
-def load_libraries() -> ModuleType:
-    """What draws the picture; a CommandError that names every library that the demo cannot use."""
-    loaded, missing, reasons = [], [], []
-    for distribution, load in [
-        ("matplotlib", partial(drawing, "fusedstep._cli.demo_figure")),
-        ("scikit-learn", partial(library, "sklearn.datasets", "scikit-learn")),
-        ("tqdm", partial(library, "tqdm", "tqdm")),
-    ]:
+def load_libraries(demo: Demo, draws: bool) -> None:
+    """Raise a CommandError that names every library that the demo cannot use."""
+    missing, reasons = [], []
+    loads = [(name, partial(library, module, name)) for module, name in demo.needs]
+    if draws:
+        loads.insert(0, ("matplotlib", partial(drawing, "matplotlib.figure")))
+    for distribution, load in [*loads, ("tqdm", partial(library, "tqdm", "tqdm"))]:
         try:
-            loaded.append(load())
+            load()
         except Unusable as error:
             if error.installed:
                 reasons.append(f"{distribution}, but {error}")
@@ -49,67 +41,62 @@ def load_libraries() -> ModuleType:
         )
     if reasons:
         raise CommandError(f"demo needs {'; '.join(reasons)}")
-    return loaded[0]
 
 
-def counted(epochs: int, quiet: bool) -> Generator[int, None, None]:
-    """Count the epochs, reporting on standard error: a bar on a terminal, else ten lines."""
+@contextmanager
+def progress(title: str, total: int, unit: str, quiet: bool) -> Iterator[Callable[[], object]]:
+    """Yield what to call after each unit: on a terminal it moves a bar on, else prints ten lines."""
+    done = count(1)
+
+    def tick() -> None:
+        n = next(done)
+        if 10 * n // total > 10 * (n - 1) // total:
+            print(f"{unit} {n} of {total}", file=sys.stderr, flush=True)
+
     if quiet:
-        yield from range(epochs)
-        return
-    with progress_bar("training", epochs, "epoch") as advance:
-        for epoch in range(epochs):
-            yield epoch
-            if advance:
-                advance()
-            elif 10 * (epoch + 1) // epochs > 10 * epoch // epochs:
-                print(f"epoch {epoch + 1} of {epochs}", file=sys.stderr, flush=True)
+        yield lambda: None
+    else:
+        with progress_bar(title, total, unit) as advance:
+            yield advance or tick
 
 
-def print_results(results: list[Result], n_parameters: int, n_steps: int) -> None:
-    """Print the table, and below it what its timings mean."""
-    print(
-        f"{'rule':<10}{'lr':>7}{'train loss':>13}{'test accuracy':>16}"
-        f"{'updates/s':>12}{'ns/parameter':>15}"
-    )
-    for result in results:
-        print(
-            f"{result.rule.name:<10}{result.rule.lr:>7g}{result.losses[-1]:>13.2e}"
-            f"{result.accuracy:>16.1%}{1 / result.step_seconds:>12,.0f}"
-            f"{result.step_seconds / n_parameters * 1e9:>15.2f}"
-        )
-    print(
-        f"\nOnly opt.step is timed: the median of {n_steps:,} calls, on one thread ({fs.isa()}).\n"
-        f"With {n_parameters:,} parameters, few enough for the cache, that is mostly the overhead "
-        "of a call,\nnot memory bandwidth."
-    )
+def show_list(json_wanted: bool) -> None:
+    """Print the names of the demos and what they show."""
+    if json_wanted:
+        print(json.dumps({demo.name: demo.summary for demo in DEMOS}, indent=2))
+    else:
+        for demo in DEMOS:
+            print(f"{demo.name:<12}{demo.summary}")
 
 
-def run(epochs: int, seed: int, output: Path, quiet: bool) -> None:
-    """Train with every rule, print the comparison and write the picture to `output`.
+def run(
+    name: str, seed: int, folder: Path | None, file_format: str, json_wanted: bool, quiet: bool
+) -> None:
+    """Compute the demo of this name, draw its figure into a folder, and print report or JSON.
+
+    With JSON a figure is drawn only if a folder is named; otherwise the current one is meant.
 
     Raises
     ------
     CommandError
-        A library is missing, or `output` cannot be written (found out before the training if
+        A library is missing, or the figure cannot be written (found out before the work if
         possible).
     """
-    check_output(output)
-    figure = load_libraries()
-    rng = np.random.default_rng(seed)
-    digits = load_digits(rng)
-    start = initial_weights(rng, digits.x_train.shape[1], int(digits.y_train.max()) + 1)
-    n_parameters = sum(array.size for array in start.values())
-    n_batches = TRAINING_IMAGES // BATCH_SIZE
-    print(
-        f"Handwritten digits: {len(digits.x_train):,} images to train, {len(digits.x_test):,} to "
-        f"test; a network of {n_parameters:,} parameters (float32).\n"
-        f"{epochs} epochs of {n_batches} mini-batches of {BATCH_SIZE}, drawn without replacement; "
-        f"seed {seed}.\n",
-        flush=True,
-    )
-    with closing(counted(epochs, quiet)) as epoch_numbers:  # on Ctrl-C the bar goes first
-        results = train(start, digits, epoch_numbers, seed)
-    print_results(results, n_parameters, epochs * n_batches)
-    write_output(output, figure.render(results))
-    print(f"Picture: {output}")
+    [demo] = [demo for demo in DEMOS if demo.name == name]
+    if folder is None and not json_wanted:
+        folder = Path()
+    output = None if folder is None else folder / f"{name}.{file_format}"
+    if output:
+        check_output(output)
+    load_libraries(demo, draws=output is not None)
+    module = cast("DemoModule", importlib.import_module(demo.module))
+    with progress(name, module.N_UNITS, module.UNIT, quiet) as advance:
+        numbers = module.compute(seed, advance)
+    if output:
+        write_output(output, rendered(module.draw(numbers), file_format))
+    if json_wanted:
+        print(json.dumps(numbers, indent=2, allow_nan=False))
+    else:
+        print(module.report(numbers))
+        if output:
+            print(f"\nFigure: {output}")

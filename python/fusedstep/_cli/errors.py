@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fusedstep._cli.streams import discard_stdout, prepare_streams
 from fusedstep._messages import printable
+from fusedstep.checkpoint._durable import replacing
 
 __all__ = ["CommandError", "UsageError", "check_output", "exit_code_of", "write_output"]
 
@@ -72,9 +73,13 @@ def check_output(path: Path) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write the file. CommandError if that fails."""
+    """Write the file, wholly or not at all. CommandError if that fails."""
     try:
-        path.write_bytes(content)
+        if path.is_char_device():  # /dev/null, say, which shall remain one
+            path.write_bytes(content)
+        else:
+            with replacing(path) as file:
+                file.write(content)
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Figures as PNG, without pyplot: a library leaves no global state behind."""
+"""Figures as files, without pyplot: a library leaves no global state behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusedstep._bench.libraries import library
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["blank_figure", "drawing", "to_png"]
+__all__ = ["drawing", "rendered"]
 
 
 def drawing(module: str) -> ModuleType:
@@ -33,18 +33,12 @@ def drawing(module: str) -> ModuleType:
             os.environ["MPLBACKEND"] = backend
 
 
-def blank_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def rendered(figure: Figure, file_format: str) -> bytes:
+    """The figure as PNG or SVG."""
+    import matplotlib
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    metadata = {"Date": None} if file_format == "svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": "fusedstep"}):  # the same figure, the same file
+        figure.savefig(buffer, format=file_format, dpi=144, metadata=metadata)
     return buffer.getvalue()

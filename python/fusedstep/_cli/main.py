@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusedstep import __version__, available, show_config
+from fusedstep._cli.demos import DEMOS
 from fusedstep._cli.errors import exit_code_of
 from fusedstep._messages import shown, with_guess
 
@@ -25,8 +26,8 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 EPILOG = """\
 examples:
-  fusedstep demo                           train with five rules, compare them, draw a picture
-  fusedstep demo --epochs 5 -o quick.png   the same in less time, into another file
+  fusedstep demo                           train with five rules, compare them, draw a figure
+  fusedstep demo list                      what else there is to see
   fusedstep bench                          time a step on this machine, against NumPy and torch
   fusedstep bench --rule sgd --sizes 1M    another rule, at one size
   fusedstep bench --state 8bit             state of 8 bits, against float32 and 8-bit optimizers
@@ -50,13 +51,11 @@ exit codes:
 """
 
 DEMO = """\
-Train a small network on scikit-learn's handwritten digits with SGD, Momentum, Adagrad, RMSprop and
-Adam, from the same initial weights and on the same mini-batches, each with its own learning rate.
-Print how well each one learned and how long its step took, and draw one picture: the loss by epoch,
-and the path of each rule through a narrow ravine.
+Show what a rule does, in numbers and a figure. `fusedstep demo list` names the demos; without a
+name it is `digits`: five rules train a small network on scikit-learn's handwritten digits.
 
-Everything is computed on this machine; nothing is downloaded. It takes a few seconds and needs
-matplotlib, scikit-learn and tqdm: pip install matplotlib scikit-learn tqdm
+Everything is computed on this machine; nothing is downloaded. A demo takes a few seconds and needs
+matplotlib and tqdm, some also scikit-learn: pip install matplotlib scikit-learn tqdm
 """
 
 BENCH = """\
@@ -145,14 +144,37 @@ def _png(text: str) -> Path:
     return path
 
 
+def _demo_name(text: str) -> str:
+    names = ["list", *(demo.name for demo in DEMOS)]
+    if text not in names:
+        raise argparse.ArgumentTypeError(
+            f"no demo is named {with_guess(text, names)}; expected one of {', '.join(names)}"
+        )
+    return text
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-e",
-        "--epochs",
-        type=_whole_number(1),
-        default=30,
-        metavar="N",
-        help="passes over the training set, >= 1 (default: %(default)s)",
+        "name",
+        nargs="?",
+        type=_demo_name,
+        default="digits",
+        metavar="NAME",
+        help="a demo, or `list` for what there is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the folder for the figure, NAME.png (default: the current one; with --json no figure)",
+    )
+    parser.add_argument(
+        "-f",
+        "--format",
+        choices=("png", "svg"),
+        default="png",
+        help="of the figure (default: %(default)s)",
     )
     parser.add_argument(
         "-s",
@@ -160,16 +182,11 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         type=_whole_number(0),
         default=0,
         metavar="N",
-        help="seed of the split, the initial weights and the mini-batches, >= 0; the same seed gives "
-        "the same losses (default: %(default)s)",
+        help="seed of what is random, >= 0; the same seed gives the same numbers "
+        "(default: %(default)s)",
     )
     parser.add_argument(
-        "-o",
-        "--output",
-        type=_png,
-        default=Path("fusedstep-demo.png"),
-        metavar="PATH",
-        help="the PNG to write (default: %(default)s)",
+        "--json", action="store_true", help="print the numbers behind the figure as a JSON object"
     )
     parser.add_argument(
         "-q",
@@ -182,7 +199,10 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 def _demo(args: argparse.Namespace) -> None:
     from fusedstep._cli import demo
 
-    demo.run(args.epochs, args.seed, args.output, args.quiet)
+    if args.name == "list":
+        demo.show_list(args.json)
+    else:
+        demo.run(args.name, args.seed, args.output, args.format, args.json, args.quiet)
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -284,7 +304,7 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 COMMANDS = (
-    Command("demo", "train with five rules and draw a picture", DEMO, _demo_arguments, _demo),
+    Command("demo", "show what rules do, in figures", DEMO, _demo_arguments, _demo),
     Command("bench", "time a step against NumPy and torch", BENCH, _bench_arguments, _bench),
     Command("inspect", "show what a checkpoint holds", INSPECT, _inspect_arguments, _inspect),
     Command("info", "show what this installation runs on", INFO, _info_arguments, _info),

@@ -1,0 +1,53 @@
+"""What ``fusedstep demo`` can show: one module a demo, imported when it runs.
+
+To add one, write its module (see `DemoModule`) and its line of `DEMOS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DEMOS", "Demo", "DemoModule", "Numbers"]
+
+Numbers = dict[str, Any]  # what json.dumps takes, without NaN and infinity
+
+
+class DemoModule(Protocol):
+    """What a demo's module has. It imports matplotlib when it draws, and no sooner."""
+
+    UNIT: str  # what the progress counts, such as "epoch"
+    N_UNITS: int
+
+    def compute(self, seed: int, advance: Callable[[], object]) -> Numbers:
+        """The numbers behind the figure; `advance` is called once a unit.
+
+        The same seed gives the same numbers on every machine, but for those under ``"timings"``.
+        """
+
+    def draw(self, numbers: Numbers) -> Figure:
+        """The figure, from these numbers alone."""
+
+    def report(self, numbers: Numbers) -> str:
+        """What the terminal shows."""
+
+
+class Demo(NamedTuple):
+    """A demo: its name, what it shows, and what it needs beside matplotlib and tqdm."""
+
+    name: str
+    summary: str
+    needs: tuple[tuple[str, str], ...] = ()  # modules, each with its name for pip
+
+    @property
+    def module(self) -> str:
+        """The name of its module."""
+        return f"{__name__}.{self.name}"
+
+
+SKLEARN = ("sklearn.datasets", "scikit-learn")
+
+DEMOS = (Demo("digits", "five rules train the same network on handwritten digits", (SKLEARN,)),)

@@ -1,0 +1,46 @@
+"""Colours that everybody can tell apart, and figures without pyplot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "blank_figure", "style_of"]
+
+# Okabe & Ito 2008, https://jfly.uni-koeln.de/color/
+COLOURS = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "grey": "#7F7F7F",
+    "black": "#000000",
+}
+
+# Markers distinguish the lines in greyscale.
+STYLES: dict[str, dict[str, Any]] = {
+    "SGD": {"color": COLOURS["grey"], "marker": "o"},
+    "Momentum": {"color": COLOURS["orange"], "marker": "s"},
+    "Adagrad": {"color": COLOURS["green"], "marker": "^"},
+    "RMSprop": {"color": COLOURS["blue"], "marker": "D"},
+    "Adam": {"color": COLOURS["vermilion"], "marker": "v"},
+}
+
+
+def style_of(name: str) -> dict[str, Any]:
+    """Colour and marker of a rule's line."""
+    return STYLES[name]
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of this size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
