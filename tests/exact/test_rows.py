@@ -229,6 +229,7 @@ def test_a_frozen_table_stays_as_it_is():
 BAD = {
     "negative": (np.array([0, -1]), np.ones((2, 3)), IndexError, "got -1 at position 1"),
     "too large": (np.array([4, 3]), np.ones((2, 3)), IndexError, "0 <= index < 4, got 4"),
+    "int32": (np.array([3, 4], "i4"), np.ones((2, 3)), IndexError, "got 4 at position 1"),
     "uint64": (np.array([1], np.uint64), np.ones((1, 3)), TypeError, "int32 or int64"),
     "float": (np.array([1.0]), np.ones((1, 3)), TypeError, "int32 or int64"),
     "bool": (np.array([True]), np.ones((1, 3)), TypeError, "int32 or int64"),
