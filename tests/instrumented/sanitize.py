@@ -81,7 +81,8 @@ def check(sanitizer, is_long, tests):
         arguments = tests or (sanitizer.long if is_long else sanitizer.quick)
         if importlib.util.find_spec("xdist"):
             arguments = ("-n", "2", "--dist", "loadgroup", *arguments)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [*pytest, *NOT_WITH_LIBRARIES, *arguments]
         return subprocess.run(command, env=variables, check=False, cwd=build.ROOT).returncode == 0
 
 
