@@ -1,0 +1,59 @@
+"""Docstrings as help() shows them, in Markdown.
+
+Some are completed when their module is imported, so they are read off the imported objects.
+"""
+
+import inspect
+import re
+from importlib import import_module
+
+import griffe
+
+_ROLE = re.compile(r":(?:attr|class|func|meth|mod):`~?([\w.]+)`")
+_MATH = re.compile(r":math:`([^`]+)`")
+_MATH_BLOCK = re.compile(
+    r"^( *)\.\. math::((?: [^\n]*)?\n(?:\n|\1 +[^\n]*(?:\n|$))*)", re.MULTILINE
+)
+# Where names are looked up that a docstring gives without their module.
+_SCOPES = ("fusedstep", "fusedstep.Optimizer", "fusedstep.schedules", "fusedstep.checkpoint")
+
+
+class ShownByHelp(griffe.Extension):
+    """Replace the docstring of each object that is read from the source."""
+
+    def on_object(self, *, obj, **_):
+        """Take the one that the imported object has."""
+        imported = _imported(obj.path)
+        doc = inspect.getdoc(imported)
+        if doc and (obj.docstring or inspect.isclass(imported)):
+            scopes = (obj.path, obj.path.rpartition(".")[0], obj.module.path, *_SCOPES)
+            obj.docstring = griffe.Docstring(_as_markdown(doc, scopes), parent=obj)
+
+
+def _imported(path):
+    """The object at a path; None where there is none, as of annotations and instance attributes."""
+    module, *names = path.split(".")
+    here = import_module(module)
+    for name in names:
+        module = f"{module}.{name}"
+        if not hasattr(here, name) and inspect.ismodule(here):
+            try:
+                here = import_module(module)
+            except ImportError:
+                return None
+        else:
+            here = getattr(here, name, None)
+    return here
+
+
+def _as_markdown(doc, scopes):
+    doc = _MATH_BLOCK.sub(lambda found: f"{found[1]}$${' '.join(found[2].split())}$$\n\n", doc)
+    doc = _MATH.sub(r"$\1$", doc)
+    doc = _ROLE.sub(lambda found: _link(found[1], scopes), doc)
+    return re.sub(r"::$", ":", doc, flags=re.MULTILINE)
+
+
+def _link(name, scopes):
+    paths = [name] if name.startswith("fusedstep") else [f"{scope}.{name}" for scope in scopes]
+    path = next((path for path in paths if _imported(path) is not None), name)
+    return f'<autoref identifier="{path}" optional>`{name}`</autoref>'
