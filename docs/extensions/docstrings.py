@@ -21,13 +21,18 @@ _SCOPES = ("fusedstep", "fusedstep.Optimizer", "fusedstep.schedules", "fusedstep
 class ShownByHelp(griffe.Extension):
     """Replace the docstring of each object that is read from the source."""
 
-    def on_object(self, *, obj, **_):
+    def on_object(self, *, obj, loader, **_):
         """Take the one that the imported object has."""
         imported = _imported(obj.path)
         doc = inspect.getdoc(imported)
         if doc and (obj.docstring or inspect.isclass(imported)):
             scopes = (obj.path, obj.path.rpartition(".")[0], obj.module.path, *_SCOPES)
-            obj.docstring = griffe.Docstring(_as_markdown(doc, scopes), parent=obj)
+            obj.docstring = griffe.Docstring(
+                _as_markdown(doc, scopes),
+                parent=obj,
+                parser=loader.docstring_parser,
+                parser_options=loader.docstring_options,
+            )
 
 
 def _imported(path):
@@ -50,7 +55,9 @@ def _as_markdown(doc, scopes):
     doc = _MATH_BLOCK.sub(lambda found: f"{found[1]}$${' '.join(found[2].split())}$$\n\n", doc)
     doc = _MATH.sub(r"$\1$", doc)
     doc = _ROLE.sub(lambda found: _link(found[1], scopes), doc)
-    return re.sub(r"::$", ":", doc, flags=re.MULTILINE)
+    before, title, sources = doc.partition("\nReferences\n----------\n")
+    before = re.sub(r"::$", ":", before, flags=re.MULTILINE)
+    return before + title + sources.replace("\n", "  \n")  # one a line
 
 
 def _link(name, scopes):

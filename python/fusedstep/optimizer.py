@@ -81,7 +81,7 @@ class Optimizer(DefinesRule, HasState):
         How bfloat16 and float16 parameters are rounded. To nearest they lose updates that are small
         beside them; stochastic rounding is right on average; Kahan's keeps what was lost in another
         array of the same format. For groups of such parameters only.
-    master : {"split"}, optional
+    master : {"split"}, default None
         Keep the bits that such parameters lose in a `correction` beside the state: steps are then
         made on both together.
     master_bits : {32, 24}, default 32
