@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +11,16 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fusedstep._bench.libraries import Unusable, library
 from fusedstep._bench.progress import progress_bar
-from fusedstep._cli.demos import DEMOS, Demo, DemoModule
+from fusedstep._cli.demos import DEMOS, AnimatedDemo, Demo
 from fusedstep._cli.errors import CommandError, check_output, write_output
 from fusedstep._cli.figures import drawing, rendered
+
+if TYPE_CHECKING:
+    from fusedstep.gallery import Animation
 
 __all__ = ["run", "show_list"]
 
@@ -85,18 +89,32 @@ def run(
     [demo] = [demo for demo in DEMOS if demo.name == name]
     if folder is None and not json_wanted:
         folder = Path()
-    output = None if folder is None else folder / f"{name}.{file_format}"
-    if output:
-        check_output(output)
-    load_libraries(demo, draws=output is not None)
-    module = cast("DemoModule", importlib.import_module(demo.module))
+    suffixes = [] if folder is None else [file_format, *(["gif"] if demo.animated else [])]
+    files = [Path(folder or "", f"{name}.{suffix}") for suffix in suffixes]
+    for file in files:
+        check_output(file)
+    load_libraries(demo, draws=bool(files))
+    module = cast("AnimatedDemo", importlib.import_module(demo.module))
     with progress(name, module.N_UNITS, module.UNIT, quiet) as advance:
         numbers = module.compute(seed, advance)
-    if output:
-        write_output(output, rendered(module.draw(numbers), file_format))
+    for file in files:
+        if file.suffix == ".gif":
+            content = animated(module.animate(numbers), quiet)
+        else:
+            content = rendered(module.draw(numbers), file_format)
+        write_output(file, content)
     if json_wanted:
         print(json.dumps(numbers, indent=2, allow_nan=False))
     else:
         print(module.report(numbers))
-        if output:
-            print(f"\nFigure: {output}")
+        print()
+        for file in files:
+            print(f"{'Animation' if file.suffix == '.gif' else 'Figure'}: {file}")
+
+
+def animated(animation: Animation, quiet: bool) -> bytes:
+    """The animation as a GIF."""
+    buffer = io.BytesIO()
+    with progress("drawing", animation.n_frames, "frame", quiet) as advance:
+        animation.save(buffer, advance=advance)
+    return buffer.getvalue()

@@ -14,6 +14,6 @@ LECTURE: Mapping[str, Callable[..., fs.Optimizer]] = {
     "Momentum": fs.Momentum,
     # With eps inside the root, as the lecture writes them.
     "Adagrad": partial(fs.Adagrad, eps=1e-8, eps_inside_sqrt=True),
-    "RMSprop": partial(fs.RMSprop, eps_inside_sqrt=True),
+    "RMSprop": partial(fs.RMSprop, alpha=0.9, eps_inside_sqrt=True),
     "Adam": fs.Adam,
 }

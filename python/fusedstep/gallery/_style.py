@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "blank_figure", "style_of"]
+__all__ = ["COLOURS", "blank_figure", "style_of", "styles_of"]
 
 # Okabe & Ito 2008, https://jfly.uni-koeln.de/color/
 COLOURS = {
@@ -29,6 +31,30 @@ STYLES: dict[str, dict[str, Any]] = {
     "RMSprop": {"color": COLOURS["blue"], "marker": "D"},
     "Adam": {"color": COLOURS["vermilion"], "marker": "v"},
 }
+OTHERS: list[dict[str, Any]] = [
+    {"color": COLOURS["purple"], "marker": "P"},
+    {"color": COLOURS["sky"], "marker": "X"},
+    {"color": COLOURS["black"], "marker": "*"},
+]
+
+
+def styles_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker for each name: the same ones always for the rules of the lecture.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of lines in one figure.
+
+    Returns
+    -------
+    dict
+        For each name what ``Axes.plot`` takes.
+    """
+    names = list(names)
+    taken = [STYLES[name] for name in names if name in STYLES]
+    others = cycle([style for style in [*OTHERS, *STYLES.values()] if style not in taken] or OTHERS)
+    return {name: STYLES.get(name) or next(others) for name in names}
 
 
 def style_of(name: str) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEMOS", "Demo", "DemoModule", "Numbers"]
+    from fusedstep.gallery import Animation
+
+__all__ = ["DEMOS", "AnimatedDemo", "Demo", "DemoModule", "Numbers"]
 
 Numbers = dict[str, Any]  # what json.dumps takes, without NaN and infinity
 
@@ -25,7 +27,7 @@ class DemoModule(Protocol):
     def compute(self, seed: int, advance: Callable[[], object]) -> Numbers:
         """The numbers behind the figure; `advance` is called once a unit.
 
-        The same seed gives the same numbers on every machine, but for those under ``"timings"``.
+        The same seed gives the same numbers, but for those under ``"timings"``.
         """
 
     def draw(self, numbers: Numbers) -> Figure:
@@ -35,11 +37,19 @@ class DemoModule(Protocol):
         """What the terminal shows."""
 
 
+class AnimatedDemo(DemoModule, Protocol):
+    """A demo that can also show its figure in motion."""
+
+    def animate(self, numbers: Numbers) -> Animation:
+        """The animation, from these numbers alone."""
+
+
 class Demo(NamedTuple):
     """A demo: its name, what it shows, and what it needs beside matplotlib and tqdm."""
 
     name: str
     summary: str
+    animated: bool = False
     needs: tuple[tuple[str, str], ...] = ()  # modules, each with its name for pip
 
     @property
@@ -50,4 +60,11 @@ class Demo(NamedTuple):
 
 SKLEARN = ("sklearn.datasets", "scikit-learn")
 
-DEMOS = (Demo("digits", "five rules train the same network on handwritten digits", (SKLEARN,)),)
+DEMOS = (
+    Demo("ravine", "five rules where it is steep across and almost flat along", animated=True),
+    Demo("saddle", "five rules beside a saddle point: who leaves it first", animated=True),
+    Demo("plateau", "five rules where it is almost flat: who crosses it", animated=True),
+    Demo("ema", "a noisy series and its moving averages, with and without bias correction"),
+    Demo("rates", "why accumulated squares starve, and RMSprop does not"),
+    Demo("digits", "five rules train the same network on handwritten digits", needs=(SKLEARN,)),
+)
