@@ -55,7 +55,8 @@ Show what a rule does, in numbers and a figure. `fusedstep demo list` names the 
 name it is `digits`: five rules train a small network on scikit-learn's handwritten digits.
 
 Everything is computed on this machine; nothing is downloaded. A demo takes a few seconds and needs
-matplotlib and tqdm, some also scikit-learn: pip install matplotlib scikit-learn tqdm
+matplotlib and tqdm, some also scikit-learn or ml_dtypes:
+pip install matplotlib ml_dtypes scikit-learn tqdm
 """
 
 BENCH = """\

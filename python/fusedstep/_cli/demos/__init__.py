@@ -59,12 +59,20 @@ class Demo(NamedTuple):
 
 
 SKLEARN = ("sklearn.datasets", "scikit-learn")
+ML_DTYPES = ("ml_dtypes", "ml_dtypes")
 
 DEMOS = (
+    Demo("digits", "five rules train the same network on handwritten digits", needs=(SKLEARN,)),
     Demo("ravine", "five rules where it is steep across and almost flat along", animated=True),
     Demo("saddle", "five rules beside a saddle point: who leaves it first", animated=True),
     Demo("plateau", "five rules where it is almost flat: who crosses it", animated=True),
     Demo("ema", "a noisy series and its moving averages, with and without bias correction"),
     Demo("rates", "why accumulated squares starve, and RMSprop does not"),
-    Demo("digits", "five rules train the same network on handwritten digits", needs=(SKLEARN,)),
+    Demo("batches", "all samples, mini-batches, or one sample an update", needs=(SKLEARN,)),
+    Demo("standardise", "raw features and z-scores, and whose mean to take", needs=(SKLEARN,)),
+    Demo(
+        "precision",
+        "the same training with 32, 16 and 8 bits for parameters and state",
+        needs=(SKLEARN, ML_DTYPES),
+    ),
 )
