@@ -29,28 +29,26 @@ class Row(NamedTuple):
     is_same: bool
 
 
-def call_of(text):
-    """The name that a call has in the page, and its arguments: of those without default None."""
-    call = ast.parse(text, mode="eval").body
+def shown(arguments):
+    """The arguments that the page names, with their defaults; some have none."""
+    call = ast.parse(f"f({arguments})", mode="eval").body
     named = {argument.id: inspect.Parameter.empty for argument in call.args}
-    return ast.unparse(call.func), named | {
-        keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords
-    }
+    return named | {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
 
 
 def rows():
     if not PAGE.exists():
         return
     for library in VERSIONS:
-        table = PAGE.read_text().split(f"\n| {library} | Here | Note |\n")[1].split("\n\n")[0]
+        head = f"\n| {library} | Arguments and defaults | Here | Note |\n"
+        table = PAGE.read_text().split(head)[1].split("\n\n")[0]
         for line in table.splitlines()[1:]:
-            theirs, here, _ = (cell.strip() for cell in line.strip("|").split(" | "))
+            names, arguments, here, _ = (cell.strip() for cell in line[1:-1].split(" |"))
             if here == "no":
                 continue
-            (text,) = re.findall(r"`([^`]+)`", theirs)
+            name, arguments = names.strip("`"), arguments.strip("`")
             (ours,) = re.findall(r"`([^`]+)`", here)
-            name, shown = call_of(text)
-            yield Row(library, name, shown, ours, not here.startswith("nearly: "))
+            yield Row(library, name, shown(arguments), ours, not here.startswith("nearly: "))
 
 
 ROWS = list(rows())
