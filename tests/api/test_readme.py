@@ -19,59 +19,39 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_readmes_examples(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    first, narrow, model, saving, grouped, whole = blocks
+    first, model, saving, narrow = blocks
     names = {}
     exec(first, names)  # noqa: S102
     assert np.allclose(names["params"]["w"], [1, -2, 0.5], atol=1e-3)
     assert np.allclose(names["params"]["b"], 3, atol=1e-3)
     assert capsys.readouterr().out.startswith("{'w': array(")
-    own = dict(names)
-    exec(narrow, own)  # noqa: S102
-    assert own["opt"].groups[0]["state_dtype"] == "8bit"
     if importlib.util.find_spec("torch"):
         own = dict(names)
         exec(model, own)  # noqa: S102
         after = own["model"](own["torch"].from_numpy(own["x"])).squeeze(1).detach().numpy()
         assert np.mean((after - own["y"]) ** 2) < own["loss"].item()
-    before = names["opt"], names["params"]
-    exec(saving, names)  # noqa: S102
+    opt, params = names["opt"], names["params"]
+    # What the saving example calls another process.
+    names["params"] = {name: np.zeros_like(param) for name, param in params.items()}
+    names["opt"] = fs.Adam(names["params"], lr=names["schedule"])
+    save, load = saving.split("\n\n")
+    exec(save, {**names, "opt": opt})  # noqa: S102
+    exec(load, names)  # noqa: S102
     assert capsys.readouterr().out == f"{3 * len(names['batches'])} 0.25\n"
     grads = {"w": np.ones(3, np.float32), "b": np.ones(1, np.float32)}
-    for opt in (before[0], names["opt"]):
-        opt.step(grads)
+    for each in (opt, names["opt"]):
+        each.step(grads)
     assert names["opt"].step_count == 3 * len(names["batches"]) + 1
     for name, param in names["params"].items():
-        assert param is not before[1][name]
-        assert same_bits(param, before[1][name])
-    own = dict(names)
-    exec(grouped, own)  # noqa: S102
-    seen = [(group["lr"], group["weight_decay"]) for group in own["opt"].groups]
-    assert seen == [(0.001, 0.1), (0.001, 0.0), (0.01, 0.1), (0.01, 0.0)]
-    exec(whole, names)  # noqa: S102
-    assert names["result"].applied
-    assert names["result"].grad_norm > 0
-    assert names["opt"].step_count == len(names["batches"])
-    assert names["loss"] < 1e-5
-    assert not any(np.any(grad) for grad in names["grads"].values())
-    assert capsys.readouterr().out == ""
-    # The branch that no gradient of the example takes.
-    names["x"][0, 0] = np.nan
-    exec(whole, names)  # noqa: S102
-    assert "the norm is nan" in capsys.readouterr().out
-    assert names["opt"].step_count == len(names["batches"]) - 1
-    assert all(np.all(np.isfinite(param)) for param in names["params"].values())
+        assert param is not params[name]
+        assert same_bits(param, params[name])
+    exec(narrow, names)  # noqa: S102
+    assert names["opt"].groups[0]["state_dtype"] == "8bit"
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not here")
-def test_the_readme_has_a_row_for_every_rule():
-    rows = re.findall(r"^\| [\w -]+ \| `(\w+)` \|", README.read_text(), re.MULTILINE)
-    assert sorted(row.lower() for row in rows) == fs.available()
-
-
-@pytest.mark.skipif(not README.exists(), reason="the README is not here")
-@pytest.mark.parametrize("name", fs.schedules.__all__)
-def test_the_readme_names_every_schedule(name):
-    assert f"`{name}`" in README.read_text()
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize(
