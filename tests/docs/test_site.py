@@ -41,8 +41,8 @@ def browser():
 
 @pytest.fixture(scope="module")
 def server(folder):
-    server = site.serve(folder)
-    yield f"http://127.0.0.1:{server.server_port}/"
+    server, server.address = site.serve(folder)
+    yield server
     server.shutdown()
     server.server_close()
 
@@ -105,32 +105,37 @@ def test_the_site_shows_what_the_reference_names(folder):
 @in_a_browser
 @every_page
 def test_a_page_is_whole(page, browser, server):
-    for width in (1280, 390):
-        browser.set_width(width)
-        browser.open(server + address(page))
-        assert browser.complaints() == []
-        requests = browser.requests()
-        assert len(requests) > 5
-        for url, status in requests:
-            assert url.startswith((server, "data:", "blob:")), url
-            assert status in (200, 304), (url, status)
-        assert browser.run("return document.querySelector('h1').textContent")
-        wide = browser.run(
-            "const page = document.documentElement; return page.scrollWidth - page.clientWidth"
-        )
-        assert wide == 0, width
-        sizes = browser.run(
-            "return [...document.querySelectorAll('math')].map(formula => "
-            "{ const { width, height } = formula.getBoundingClientRect(); return [width, height] })"
-        )
-        assert all(width > 3 and height > 3 for width, height in sizes), sizes
-        assert bool(sizes) >= ("$$" in pages.prose(page))
-        images = browser.run(
-            "return [...document.querySelectorAll('article img')].map(image => "
-            "[image.src, image.complete && image.naturalWidth, image.getBoundingClientRect().width])"
-        )
-        assert all(natural > 50 and shown > 50 for _, natural, shown in images), images
-        assert len(images) == len(re.findall(r"!\[", pages.prose(page)))
+    server.answers.clear()
+    browser.set_width(1280)
+    browser.open(server.address + address(page))
+    assert_fits(page, browser)
+    browser.set_width(390)
+    assert_fits(page, browser)
+    assert browser.complaints() == []
+    requests = browser.requests()
+    assert len(requests) > 5
+    own = (server.address, "data:", "blob:")
+    assert [one for one in requests if one[1] or not one[0].startswith(own)] == []
+    assert [answer for answer in server.answers if answer[1] not in (200, 304)] == []
+
+
+def assert_fits(page, browser):
+    """Formulas and images are shown, and nothing is wider than the screen."""
+    assert browser.run("return document.querySelector('h1').getBoundingClientRect().width") > 0
+    overflow = "const { scrollWidth, clientWidth } = document.documentElement; "
+    assert browser.run(f"{overflow} return scrollWidth - clientWidth") == 0
+    formulas = browser.run(
+        "return [...document.querySelectorAll('math')].map(formula => "
+        "{ const { width, height } = formula.getBoundingClientRect(); return [width, height] })"
+    )
+    assert all(width > 3 and height > 3 for width, height in formulas), formulas
+    assert bool(formulas) >= ("$$" in pages.prose(page))
+    images = browser.run(
+        "return [...document.querySelectorAll('article img')].map(image => "
+        "[image.complete && image.naturalWidth, image.getBoundingClientRect().width])"
+    )
+    assert all(natural > 50 and shown > 50 for natural, shown in images), images
+    assert len(images) == len(re.findall(r"!\[", pages.prose(page)))
 
 
 @in_a_browser
@@ -139,7 +144,7 @@ def test_a_page_is_whole(page, browser, server):
 )
 def test_search_finds(words, found, browser, server):
     browser.set_width(1280)
-    browser.open(server)
+    browser.open(server.address)
     browser.type("[data-md-component=search-query]", words)
     results = browser.wait(
         "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"
@@ -151,11 +156,16 @@ def test_search_finds(words, found, browser, server):
 @in_a_browser
 def test_what_is_amiss_is_noticed(browser, tmp_path):
     (tmp_path / "index.html").write_text(
-        "<!doctype html><script>console.error('amiss')</script><img src='missing.png'>"
+        "<!doctype html><script>console.error('amiss')</script><img src=missing.png>"
+        "<img src=http://elsewhere.invalid/image.png>"
     )
-    server = site.serve(tmp_path)
-    browser.open(here := f"http://127.0.0.1:{server.server_port}/")
+    server, here = site.serve(tmp_path)
+    browser.open(here)
     server.shutdown()
     server.server_close()
     assert any("amiss" in complaint for complaint in browser.complaints())
-    assert (f"{here}missing.png", 404) in browser.requests()
+    assert (
+        "http://elsewhere.invalid/image.png",
+        "net::ERR_NAME_NOT_RESOLVED",
+    ) in browser.requests()
+    assert ("/missing.png", 404) in server.answers

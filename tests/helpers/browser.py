@@ -11,11 +11,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pages
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and says nothing about it."""
+class Files(SimpleHTTPRequestHandler):
+    """Serves files, and remembers with which status."""
 
-    def log_message(self, *_):
-        pass
+    def log_request(self, code="-", size="-"):  # noqa: ARG002
+        self.server.answers.append((self.path, int(code)))
 
 
 def build(folder):
@@ -26,10 +26,11 @@ def build(folder):
 
 
 def serve(folder):
-    """A server of a folder, which runs until it is shut down."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    """A server of a folder, which runs until it is shut down, and its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=folder))
+    server.answers = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return server, f"http://127.0.0.1:{server.server_port}/"
 
 
 class Browser:
@@ -77,15 +78,15 @@ class Browser:
         return [entry["message"] for entry in self._driver.get_log("browser")]
 
     def requests(self):
-        """The addresses requested since it was last asked, each with its status or its failure."""
-        found = {}
-        for entry in self._driver.get_log("performance"):
-            event = json.loads(entry["message"])["message"]
-            about, what = event["params"], event["method"].removeprefix("Network.")
-            if what == "requestWillBeSent":
-                found[about["requestId"]] = [about["request"]["url"], None]
-            elif what == "responseReceived" and about["requestId"] in found:
-                found[about["requestId"]][1] = about["response"]["status"]
-            elif what == "loadingFailed" and about["requestId"] in found:
-                found[about["requestId"]][1] = about["errorText"]
-        return [tuple(one) for one in found.values()]
+        """The addresses requested since it was last asked, each with what was wrong with it."""
+        events = [json.loads(e["message"])["message"] for e in self._driver.get_log("performance")]
+        wrong = {
+            event["params"]["requestId"]: event["params"]["errorText"]
+            for event in events
+            if event["method"] == "Network.loadingFailed"
+        }
+        return [
+            (event["params"]["request"]["url"], wrong.get(event["params"]["requestId"]))
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
