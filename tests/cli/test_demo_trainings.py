@@ -141,7 +141,8 @@ def test_what_it_does_to_take_the_test_sets_own_statistics(numbers):
     # a sample by itself becomes zeros,
     assert numbers["together"][0] == 1
     assert same["own"][0] < same["training"] - 0.2
-    assert same["own"] == sorted(same["own"])
+    assert same["own"][:5] == sorted(same["own"][:5])  # of 1, 2, 4, 8, 16 together
+    assert same["own"][-1] == pytest.approx(same["training"], abs=0.02)
     # and a drift is hidden.
     assert drifted["training"] < same["training"] - 0.1
     assert drifted["own"] == pytest.approx(same["own"], abs=0.005)
