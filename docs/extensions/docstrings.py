@@ -14,6 +14,8 @@ _MATH = re.compile(r":math:`([^`]+)`")
 _MATH_BLOCK = re.compile(
     r"^( *)\.\. math::((?: [^\n]*)?\n(?:\n|\1 +[^\n]*(?:\n|$))*)", re.MULTILINE
 )
+_MATH_WORD = re.compile(r"\\(?:begin|end|text)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{2,}(?:\\_[A-Za-z]+)*)")
+_SESSION = re.compile(r"^( *)>>> [^\n]*\n(?: *\S[^\n]*(?:\n|$))*", re.MULTILINE)
 # Where names are looked up that a docstring gives without their module.
 _SCOPES = ("fusedstep", "fusedstep.Optimizer", "fusedstep.schedules", "fusedstep.checkpoint")
 
@@ -52,12 +54,19 @@ def _imported(path):
 
 
 def _as_markdown(doc, scopes):
-    doc = _MATH_BLOCK.sub(lambda found: f"{found[1]}$${' '.join(found[2].split())}$$\n\n", doc)
-    doc = _MATH.sub(r"$\1$", doc)
+    doc = _MATH_BLOCK.sub(lambda found: f"{found[1]}$${_latex(found[2])}$$\n\n", doc)
+    doc = _MATH.sub(lambda found: f"${_latex(found[1])}$", doc)
+    doc = _SESSION.sub(r"\1```pycon\n\g<0>\n\1```\n", doc)
     doc = _ROLE.sub(lambda found: _link(found[1], scopes), doc)
     before, title, sources = doc.partition("\nReferences\n----------\n")
     before = re.sub(r"::$", ":", before, flags=re.MULTILINE)
     return before + title + sources.replace("\n", "  \n")  # one a line
+
+
+def _latex(formula):
+    """A formula on one line, whose names of several letters are words, not products."""
+    words = _MATH_WORD.sub(lambda f: rf"\mathrm{{{f[1]}}}" if f[1] else f[0], formula)
+    return " ".join(words.split())
 
 
 def _link(name, scopes):

@@ -13,6 +13,6 @@ def on_page_markdown(markdown, **_):
 
 def _help(asked):
     command = [sys.executable, "-m", "fusedstep", *asked[1].split(), "--help"]
-    environment = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return f"```text\n{text.stdout}```"
