@@ -18,10 +18,10 @@ from fusedstep._environment import interrupt_in_one_line as _interrupt_in_one_li
 _interrupt_in_one_line()
 try:
     from fusedstep._core import __version__
-except ImportError as error:
-    _end_command(error)
+except ImportError as _error:
+    _end_command(_error)
     raise
-from fusedstep import checkpoint, data, functional, schedules
+from fusedstep import checkpoint, data, functional, rules, schedules
 from fusedstep._config import (
     available_isas,
     get_num_threads,
@@ -38,9 +38,8 @@ from fusedstep.checkpoint import load
 from fusedstep.ema import EMA
 from fusedstep.optimizer import Optimizer
 from fusedstep.rules import *
-from fusedstep.rules import __all__ as _rules
 
-__all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
+__all__ = [
     "EMA",
     "ArrayChangedError",
     "CheckpointError",
@@ -61,8 +60,8 @@ __all__ = [  # noqa: PLE0604 - the rules' __all__ is a list of strings
     "schedules",
     "set_num_threads",
     "show_config",
-    *_rules,
 ]
+__all__ += rules.__all__
 
 # What private modules define is public as fusedstep's own, also for pickle and help().
 for _public in (

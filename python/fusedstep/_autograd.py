@@ -66,9 +66,11 @@ class BoundGradients:
         whole = len(arrays) == len(params)  # else the core refuses them
         triples = zip(names, params, arrays, strict=True) if whole else ()
         given = [(n, p, a) for n, p, a in triples if a is not None]
-        self.of_parameters = bool(given) and all(p is a and hasattr(a, "grad") for _, p, a in given)
+        self.of_parameters: bool = bool(given) and all(
+            p is a and hasattr(a, "grad") for _, p, a in given
+        )
         self._grads = [(n, p, a) for n, p, a in given if getattr(p, "grad", None) is a]
-        self.may_change = self.of_parameters or bool(self._grads)
+        self.may_change: bool = self.of_parameters or bool(self._grads)
 
     def present(self) -> Sequence[Any] | None:
         """The gradients of the next step; None where they are the arrays that were bound.

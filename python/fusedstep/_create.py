@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusedstep._definition import registry
 from fusedstep._messages import shown, with_guess
 from fusedstep.optimizer import Optimizer
 
+if TYPE_CHECKING:
+    from fusedstep.typing import Params
+
 __all__ = ["available", "create"]
 
 
-def create(name: str, params: object, **options: Any) -> Optimizer:
+def create(name: str, params: Params, **options: Any) -> Optimizer:
     """Construct a rule by its name, in any case: ``create("adamw", params, lr=1e-3)``.
 
     Raises

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
+from fusedstep import _core
 from fusedstep._autograd import (
     NOTHING_BOUND,
     WrittenTensors,
@@ -69,8 +70,8 @@ class Engine:
         autograd: bool = False,
     ) -> None:
         self.space = space
-        self.core = space.stepper(rule, *words)
-        self.tree = Tree()
+        self.core: _core.Stepper = space.stepper(rule, *words)
+        self.tree: Tree = Tree()
         self.groups: list[Group] = []
         self.buffers: list[dict[str, Any]] = []  # the arrays of each parameter that are saved
         self.tensors: WrittenTensors | None = None  # where torch tensors are among the arrays

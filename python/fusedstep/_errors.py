@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str, differences: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.differences = tuple(differences)
+        self.differences: tuple[str, ...] = tuple(differences)
 
 
 class CheckpointDamagedError(CheckpointError):

@@ -40,7 +40,7 @@ class Group(Mapping[str, Any]):
         self._values = values
         # Which the core has: that of the latest step, or of the next.
         self._rate = rate_at(values["lr"], core.step_count)
-        self.has_schedule = callable(values["lr"])
+        self.has_schedule: bool = callable(values["lr"])
 
     @property
     def params(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, SupportsFloat
 
 from fusedstep._checks import as_flag, as_integer, as_number, is_integer
 from fusedstep._messages import shown
@@ -41,7 +41,7 @@ __all__ = [
     "rate_at",
 ]
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[int], SupportsFloat | complex]  # optax says that its own might return one
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Option:
 
 def options_of(constructor: Callable[..., None]) -> Mapping[str, Option]:
     """The options in the signature of a constructor, in order."""
-    known = {"Unpack": dict, "Pipeline": Any}  # in the annotation of **pipeline
+    known = {"Params": Any, "Unpack": dict, "Pipeline": Any}  # imported for type checkers alone
     hints = typing.get_type_hints(constructor, localns=known, include_extras=True)
     return {
         name: Option(name, hints[name].__metadata__[0], parameter.default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from fusedstep._checks import as_integer
 from fusedstep._decay_mask import DecayMask, check_mask
@@ -12,6 +12,9 @@ from fusedstep._formats import STORAGE_OPTIONS
 from fusedstep._lent import LentState, check_lent
 from fusedstep._messages import shown
 from fusedstep._options import Limit, Number, Option, Switch
+
+if TYPE_CHECKING:
+    from fusedstep.typing import Array
 
 __all__ = [
     "GROUP_OPTIONS",
@@ -56,7 +59,7 @@ class Pipeline(TypedDict, total=False):
     error_if_nonfinite: bool
     ema_decay: float | None
     ema_bias_correction: bool
-    working_copy: Mapping[str, object] | None
+    working_copy: Mapping[str, Array] | None
     state: LentState | None
     decay_mask: DecayMask | None
     state_dtype: Literal["float32", "bfloat16", "8bit"]

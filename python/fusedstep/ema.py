@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from fusedstep._snapshot import Snapshot
 from fusedstep._spaces.choose import space_of
 from fusedstep._specs import GroupOptions
 from fusedstep._tree import Nest, Tree
+
+if TYPE_CHECKING:
+    from fusedstep.typing import Gradients, Params
 
 __all__ = ["EMA", "Averages"]
 
@@ -137,7 +140,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
 
     def __init__(
         self,
-        values: object,
+        values: Params,
         decay: float = 0.999,
         *,
         bias_correction: bool = False,
@@ -168,7 +171,7 @@ class EMA(Mapping[str, Any], HoldsEngine):
         self._engine.add(tree, [GroupOptions(scalars=[self._decay])], buffers)
         self._engine.core.bind(tree.leaves)
 
-    def update(self, values: object = None) -> None:
+    def update(self, values: Gradients | None = None) -> None:
         """Update with the present contents of the constructor's arrays, or with `values`.
 
         `values` have the same structure; where one is None or missing, its average does not change.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusedstep._definition import DefinesRule, registry
 from fusedstep._group import Group, replace, set_lr
@@ -18,6 +18,10 @@ from fusedstep._slips import refuse_swapped
 from fusedstep._state import HasState
 from fusedstep._steps import Bound, Steps
 from fusedstep.ema import Averages
+
+if TYPE_CHECKING:
+    from fusedstep._lent import LentState
+    from fusedstep.typing import Array, Gradients, Params
 
 __all__ = ["Optimizer"]
 
@@ -108,7 +112,7 @@ class Optimizer(DefinesRule, HasState):
     norm read the gradients once more, before the sweep. Unused options cost nothing.
     """
 
-    def __init__(self, params: object, **options: Any) -> None:  # noqa: ARG002
+    def __init__(self, params: Params, **options: Any) -> None:  # noqa: ARG002
         raise TypeError(
             f"{type(self).__name__} is abstract: use a rule such as fs.Adam(...), or "
             "fs.create(name, ...)"
@@ -122,7 +126,12 @@ class Optimizer(DefinesRule, HasState):
         self._engine = self._setup.build(params)
         self._steps: Steps | OneStep = Steps(self._engine)
 
-    def add_group(self, group: object, working_copy: object = None, state: object = None) -> None:
+    def add_group(
+        self,
+        group: Mapping[str, object],
+        working_copy: Mapping[str, Array] | None = None,
+        state: LentState | None = None,
+    ) -> None:
         """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
 
         Options that the group does not set have the values that were given at construction.
@@ -140,9 +149,9 @@ class Optimizer(DefinesRule, HasState):
 
     def step(
         self,
-        grads: object = Bound.GRADIENTS,
+        grads: Gradients | Bound = Bound.GRADIENTS,
         *,
-        grad_scale: float = 1.0,
+        grad_scale: float | Array = 1.0,
         zero_grads: bool = False,
         allow_empty: bool = False,
     ) -> StepResult:
@@ -201,7 +210,7 @@ class Optimizer(DefinesRule, HasState):
         """
         return self._steps.step(grads, grad_scale, zero_grads, allow_empty)
 
-    def bind(self, grads: object) -> None:
+    def bind(self, grads: Gradients | None) -> None:
         """Check `grads` once and use them for every :meth:`step` without gradients.
 
         The arrays are kept and read again at each step: write the next gradients into them. An
@@ -215,10 +224,10 @@ class Optimizer(DefinesRule, HasState):
 
     def step_mean(
         self,
-        grad_sets: Iterable[object],
+        grad_sets: Iterable[Gradients],
         weights: Iterable[float] | None = None,
         *,
-        grad_scale: float = 1.0,
+        grad_scale: float | Array = 1.0,
         zero_grads: bool = False,
         allow_empty: bool = False,
     ) -> StepResult:
@@ -242,10 +251,10 @@ class Optimizer(DefinesRule, HasState):
 
     def step_sum(
         self,
-        grad_sets: Iterable[object],
+        grad_sets: Iterable[Gradients],
         weights: Iterable[float] | None = None,
         *,
-        grad_scale: float = 1.0,
+        grad_scale: float | Array = 1.0,
         zero_grads: bool = False,
         allow_empty: bool = False,
     ) -> StepResult:
@@ -257,10 +266,10 @@ class Optimizer(DefinesRule, HasState):
     def step_rows(
         self,
         name: str,
-        indices: object,
-        rows: object,
+        indices: Array | Sequence[int],
+        rows: Array,
         *,
-        grad_scale: float = 1.0,
+        grad_scale: float | Array = 1.0,
         advance: bool | None = None,
     ) -> StepResult:
         """Update some rows of one parameter, from the gradients of these rows.
@@ -305,7 +314,7 @@ class Optimizer(DefinesRule, HasState):
         return self._steps.step_rows(index[name], indices, rows, grad_scale, advance)
 
     @contextmanager
-    def one_step(self, *, grad_scale: float = 1.0) -> Iterator[OneStep]:
+    def one_step(self, *, grad_scale: float | Array = 1.0) -> Iterator[OneStep]:
         """Make one step of the calls in the block: of rows, and of the gradients of the rest::
 
             with opt.one_step() as one:

@@ -22,7 +22,7 @@ LAYERS = (
     ("_errors", "_holders", "_messages"),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
     ("_decay_mask", "_options", "data"),
-    ("_formats", "schedules"),
+    ("_formats", "schedules", "typing"),
     ("_lent",),
     ("_pipeline",),
     ("_rule", "_spaces"),
@@ -33,7 +33,8 @@ LAYERS = (
     ("_state",),
     ("_one_step",),
     ("optimizer",),
-    ("_create", "functional", "rules"),
+    ("_create", "_function", "rules"),
+    ("functional",),
     ("__init__",),
 )
 LAYER_OF = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -1,12 +1,16 @@
-"""The committed stubs say what the compiled modules have."""
+"""The committed stubs say what is compiled, and what is made at run time."""
 
 import difflib
 
 import pytest
 
+import face_stubs
 import stubs
 
 pytestmark = pytest.mark.skipif(not stubs.COMMITTED.exists(), reason="the sources are not here")
+
+
+WRITE = "run `python tests/helpers/face_stubs.py`"
 
 
 def check(name, generated):
@@ -26,6 +30,15 @@ def _stubgen():
 
 def test_stub_is_current():
     check("_core", stubs.generate("_core"))
+
+
+def test_stub_of_the_functions_is_current():
+    assert face_stubs.FUNCTIONAL.read_text() == face_stubs.functional(), WRITE
+
+
+def test_stub_of_the_optimizers_for_torch_is_current():
+    pytest.importorskip("torch", reason="torch is not installed")
+    assert face_stubs.TORCH.read_text() == face_stubs.torch(), WRITE
 
 
 def test_stub_of_the_cuda_module_is_current(emulated_module):

@@ -113,7 +113,7 @@ MUTANTS = [
         ("tests/spec/test_textbook.py", "-k", "lecture_moving_average"),
     ),
     face(
-        *("functions-count-from-0", "functional.py"),
+        *("functions-count-from-0", "_function.py"),
         'as_integer("step", number, 1, MAX_STEP) - 1',
         'as_integer("step", number, 1, MAX_STEP)',
         ("tests/exact/test_exact.py", "-k", "functional and adam"),

@@ -197,7 +197,7 @@ class Checkpoint:
 
     def __init__(self, path: Path, content: Content, arrays: Mapping[str, Held]) -> None:
         self.path = path
-        self.extra = content.extra
+        self.extra: Mapping[str, Any] = content.extra
         self._content = content
         self._arrays = arrays
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop", "RowwiseAdagrad"]
 
@@ -48,7 +49,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         lr_decay: NonNegative = 0.0,
         weight_decay: NonNegative = 0.0,
@@ -136,7 +137,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         alpha: Fraction = 0.99,
         eps: NonNegative = 1e-8,
@@ -185,7 +186,7 @@ class Adadelta(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1.0,
         rho: Fraction = 0.9,
         eps: NonNegative = 1e-6,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -52,7 +53,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,
@@ -96,7 +97,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,
@@ -139,7 +140,7 @@ class Adamax(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 2e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,
@@ -189,7 +190,7 @@ class NAdam(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 2e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,
@@ -237,7 +238,7 @@ class RAdam(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,

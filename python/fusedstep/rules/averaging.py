@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["ASGD", "ScheduleFreeAdamW"]
 
@@ -59,7 +60,7 @@ class ASGD(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         lambd: NonNegative = 1e-4,
         alpha: NonNegative = 0.75,
@@ -118,11 +119,11 @@ class ScheduleFreeAdamW(Optimizer):
     """
 
     rule = "schedulefreeadamw"
-    starts_at_parameter = ("z",)
+    starts_at_parameter: ClassVar[tuple[str, ...]] = ("z",)
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 2.5e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-8,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["AdaBelief", "Yogi"]
 
@@ -52,7 +53,7 @@ class AdaBelief(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-16,
@@ -94,7 +95,7 @@ class Yogi(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-3,

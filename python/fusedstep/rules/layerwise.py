@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["LAMB", "LARS"]
 
@@ -54,7 +55,7 @@ class LAMB(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas = (0.9, 0.999),
         eps: NonNegative = 1e-6,
@@ -105,7 +106,7 @@ class LARS(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1.0,
         momentum: Fraction = 0.9,
         weight_decay: NonNegative = 5e-4,

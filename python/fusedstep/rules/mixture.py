@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["AdEMAMix", "Adan"]
 
@@ -53,7 +54,7 @@ class Adan(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas3 = (0.98, 0.92, 0.99),
         eps: NonNegative = 1e-8,
@@ -108,7 +109,7 @@ class AdEMAMix(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         betas: Betas3 = (0.9, 0.999, 0.9999),
         alpha: NonNegative = 5.0,

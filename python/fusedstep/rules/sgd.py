@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["SGD", "Momentum"]
 
@@ -52,7 +53,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-3,
         momentum: Fraction = 0.0,
         dampening: Fraction = 0.0,
@@ -101,7 +102,7 @@ class Momentum(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         beta: Fraction = 0.9,
         weight_decay: NonNegative = 0.0,

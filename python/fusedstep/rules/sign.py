@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fusedstep._pipeline import Pipeline
+    from fusedstep.typing import Params
 
 __all__ = ["Lion", "Rprop"]
 
@@ -51,7 +52,7 @@ class Lion(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-4,
         betas: Betas = (0.9, 0.99),
         weight_decay: NonNegative = 0.0,
@@ -100,7 +101,7 @@ class Rprop(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         lr: LearningRate = 1e-2,
         etas: Etas = (0.5, 1.2),
         step_sizes: Range = (1e-6, 50.0),

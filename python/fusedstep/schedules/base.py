@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fusedstep._checks import as_integer, as_number
 from fusedstep._messages import shown
 from fusedstep._options import Number, Rate
+from fusedstep._options import Schedule as AnySchedule
 
 __all__ = ["FACTOR", "FRACTION", "NOT_NEGATIVE", "Interval", "Schedule", "cosine_between"]
 
@@ -95,11 +96,11 @@ class Schedule(metaclass=_Listed):
                 )
         object.__setattr__(self, name, steps)
 
-    def _check_part(self, name: str, value: object) -> float | Callable[[int], float]:
+    def _check_part(self, name: str, value: object) -> float | AnySchedule:
         """A rate or a schedule of which this one is made."""
         return Rate().check(self._where(name), value)
 
-    def _rate_of(self, name: str, part: float | Callable[[int], float], step: int) -> float:
+    def _rate_of(self, name: str, part: float | AnySchedule, step: int) -> float:
         if not callable(part):
             return part
         return Number().check(self._where(f"{name}, at its step {step}"), part(step))

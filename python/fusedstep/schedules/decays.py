@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from fusedstep.schedules.base import FACTOR, NOT_NEGATIVE, Schedule, cosine_between
 
@@ -223,7 +224,7 @@ class WarmupStableDecay(Schedule):
     decay_steps: int
     warmup_steps: int = 0
     final_lr: float = 0.0
-    decay_type: str = "linear"
+    decay_type: Literal["linear", "cosine", "1-sqrt"] = "linear"
 
     def __post_init__(self) -> None:
         self._check_reals(NOT_NEGATIVE, "lr", "final_lr")

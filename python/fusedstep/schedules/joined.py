@@ -1,9 +1,10 @@
 """Schedules made of schedules."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fusedstep._options import Schedule as AnySchedule
 from fusedstep.schedules.base import NOT_NEGATIVE, Schedule
 
 __all__ = ["Join", "Warmup"]
@@ -34,7 +35,7 @@ class Join(Schedule):
     [0.5, 0.5, 0.5, 0.25, 0.0]
     """
 
-    schedules: Sequence[float | Callable[[int], float]]
+    schedules: Sequence[float | AnySchedule]
     boundaries: Sequence[int]
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class Warmup(Schedule):
     [0.0, 0.5, 1.0, 1.0, 0.1]
     """
 
-    schedule: float | Callable[[int], float]
+    schedule: float | AnySchedule
     warmup_steps: int
     initial_lr: float = 0.0
 

@@ -1,11 +1,12 @@
 """A schedule that is told how the run goes."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fusedstep._checks import as_integer, as_number, require_keys
+from fusedstep._options import Schedule as AnySchedule
 from fusedstep.schedules.base import NOT_NEGATIVE, Interval, Schedule
 
 __all__ = ["Plateau"]
@@ -67,12 +68,12 @@ class Plateau(Schedule):
     now 0.5
     """
 
-    lr: float | Callable[[int], float]
-    mode: str = "min"
+    lr: float | AnySchedule
+    mode: Literal["min", "max"] = "min"
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4
-    threshold_mode: str = "rel"
+    threshold_mode: Literal["rel", "abs"] = "rel"
     cooldown: int = 0
     min_lr: float = 0.0
     _progress: _Progress = field(default=_Progress(), init=False, repr=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch.optim.optimizer import ParamsT
 
 from fusedstep._checks import as_integer
 from fusedstep.optimizer import Optimizer as Rules
@@ -17,7 +18,10 @@ from fusedstep.torch._optimizer import optimizer_class
 
 __all__ = ["DeepSpeedCPUAdam"]
 
-_Adam: Any = optimizer_class(_rules.DeepSpeedAdam)
+if TYPE_CHECKING:
+    from fusedstep.torch._optimizer import Optimizer as _Adam
+else:
+    _Adam = optimizer_class(_rules.DeepSpeedAdam)
 
 # A counter after which beta**t is 0 for every beta below 1: nothing is left to correct.
 _FAR = 2**53
@@ -59,7 +63,7 @@ class _Engine(Engine):
         self.seen = [(entry, tuple(entry.values())) for entry in self._state.values()]
 
 
-class DeepSpeedCPUAdam(_Adam):  # type: ignore[misc]
+class DeepSpeedCPUAdam(_Adam):
     """Adam and AdamW for parameters on the CPU, where DeepSpeed's ``DeepSpeedCPUAdam`` is expected.
 
     It takes the same arguments and keeps the same state, so that each loads what the other has
@@ -100,11 +104,12 @@ class DeepSpeedCPUAdam(_Adam):  # type: ignore[misc]
     ``"zero_force_ds_cpu_optimizer": false`` in its configuration.
     """
 
+    state: Any  # by subgroup, too
     _engine_class: ClassVar[type[Engine]] = _Engine
 
     def __init__(
         self,
-        model_params: Any,
+        model_params: ParamsT,
         lr: float = 1e-3,
         bias_correction: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -116,9 +121,9 @@ class DeepSpeedCPUAdam(_Adam):  # type: ignore[misc]
         *,
         rollback_steps: int = 1,
     ) -> None:
-        self.adam_w_mode = bool(adamw_mode)
-        self.fp32_optimizer_states = bool(fp32_optimizer_states)
-        self.rollback_steps = as_integer("rollback_steps", rollback_steps, 0, 2**31)
+        self.adam_w_mode: bool = bool(adamw_mode)
+        self.fp32_optimizer_states: bool = bool(fp32_optimizer_states)
+        self.rollback_steps: int = as_integer("rollback_steps", rollback_steps, 0, 2**31)
         self._kept: dict[Any, deque[dict[str, torch.Tensor]]] = {}
         super().__init__(
             model_params,
@@ -268,7 +273,7 @@ class DeepSpeedCPUAdam(_Adam):  # type: ignore[misc]
 
 # In place of the one that is inherited.
 _arguments = [*inspect.signature(DeepSpeedCPUAdam.__init__).parameters.values()]
-DeepSpeedCPUAdam.__signature__ = inspect.Signature(_arguments[1:])
+DeepSpeedCPUAdam.__signature__ = inspect.Signature(_arguments[1:])  # type: ignore[attr-defined]
 DeepSpeedCPUAdam.__module__ = "fusedstep.torch"
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.optim.optimizer import ParamsT
 
 import fusedstep
 from fusedstep._engine import HoldsEngine
@@ -66,7 +67,7 @@ class CPUOffload(HoldsEngine, torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         optimizer_class: Callable[..., torch.optim.Optimizer] = _AdamW,
         *,
         offload_gradients: bool = False,
@@ -92,7 +93,7 @@ class CPUOffload(HoldsEngine, torch.optim.Optimizer):
         try:
             if self._inner is None:
                 self._inner = self._make([own])
-                self.defaults = self._inner.defaults
+                self.defaults: dict[str, Any] = self._inner.defaults
             else:
                 self._inner.add_param_group(own)
         except BaseException:

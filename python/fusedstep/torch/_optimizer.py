@@ -10,7 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.optim.optimizer import (
+    ParamsT,
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+)
 
 from fusedstep import _core
 from fusedstep._errors import ArrayChangedError
@@ -69,7 +73,7 @@ class Optimizer(torch.optim.Optimizer):
     # would make that sweep all the same, and leave them scaled.
     _step_supports_amp_scaling = False
 
-    def __init__(self, params: Any, *args: Any, **options: Any) -> None:
+    def __init__(self, params: ParamsT, *args: Any, **options: Any) -> None:
         given = self._bound(args, options)
         for name, why in REFUSED.items():
             if given.get(name):
