@@ -14,7 +14,9 @@ _MATH = re.compile(r":math:`([^`]+)`")
 _MATH_BLOCK = re.compile(
     r"^( *)\.\. math::((?: [^\n]*)?\n(?:\n|\1 +[^\n]*(?:\n|$))*)", re.MULTILINE
 )
-_MATH_WORD = re.compile(r"\\(?:begin|end|text)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{2,}(?:\\_[A-Za-z]+)*)")
+_MATH_WORD = re.compile(
+    r"\\(?:begin|end|text)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{2,}(?:\\_[A-Za-z]+)*)"
+)
 _SESSION = re.compile(r"^( *)>>> [^\n]*\n(?: *\S[^\n]*(?:\n|$))*", re.MULTILINE)
 # Where names are looked up that a docstring gives without their module.
 _SCOPES = ("fusedstep", "fusedstep.Optimizer", "fusedstep.schedules", "fusedstep.checkpoint")

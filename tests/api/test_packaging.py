@@ -79,6 +79,17 @@ def test_the_workflow_builds_for_each_platform():
     assert [path for path in tests if not (ROOT / path).exists()] == []
 
 
+@in_the_repository
+def test_the_site_is_published_from_main_alone():
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    jobs = yaml.safe_load((WORKFLOW.parent / "docs.yml").read_text())["jobs"]
+    assert "mkdocs build --strict --site-dir site" in [s.get("run") for s in jobs["build"]["steps"]]
+    assert jobs["publish"]["needs"] == "build"
+    assert jobs["publish"]["if"].startswith("github.ref == 'refs/heads/main' && ")
+    allowed = {name: job.get("permissions") for name, job in jobs.items()}
+    assert allowed == {"build": None, "publish": {"id-token": "write", "pages": "write"}}
+
+
 def test_links_of_the_readme_work_elsewhere():
     source = PROJECT["urls"]["Source"]
     files = f"{source}/blob/main/"
@@ -101,7 +112,10 @@ def test_links_of_the_readme_work_elsewhere():
 def test_project_urls():
     urls = PROJECT["urls"]
     assert {"Source", "Documentation", "Changelog", "Issues"} <= set(urls)
-    assert all(url.startswith(urls["Source"]) for url in urls.values())
+    site = re.search(r"^site_url: (\S+)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)[1]
+    assert urls["Documentation"] == site
+    own = [url for name, url in urls.items() if name != "Documentation"]
+    assert all(url.startswith(urls["Source"]) for url in own)
     given = importlib.metadata.metadata("fusedstep").get_all("Project-URL")
     assert sorted(given) == sorted(f"{name}, {url}" for name, url in urls.items())
 
@@ -111,15 +125,23 @@ def test_documents_that_docstrings_name_are_installed():
     named = {
         name
         for path in package.rglob("*.py")
-        for name in re.findall(r"\bdocs/\w+\.md", path.read_text(encoding="utf-8"))
+        for name in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
     }
-    assert "docs/cuda.md" in named
-    for name in sorted(named):
-        document = installed(f"fusedstep/{name}")
-        assert document is not None, name
-        assert document.read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
+    assert {"docs/cuda.md", "docs/low-precision.md"} <= named
+    assert [name for name in named if installed(f"fusedstep/{name}") is None] == []
+
+
+def test_the_installed_documents_are_those_of_the_repository():
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        document = installed(f"fusedstep/{page.relative_to(ROOT).as_posix()}")
+        assert document is not None, page
+        assert document.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
         for link in links(document):
-            assert link.startswith(("https://", "#")) or (document.parent / link).is_file(), link
+            path = link.partition("#")[0]
+            if path and not link.startswith("https://"):
+                # Figures are in the repository alone.
+                folder = page if link.endswith((".png", ".gif")) else document
+                assert (folder.parent / path).is_file(), (page, link)
 
 
 def test_without_a_compiler_one_sentence_says_what_to_install(tmp_path):
