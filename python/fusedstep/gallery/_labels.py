@@ -64,7 +64,7 @@ def _along(line: Line2D) -> Pixels:
     """Points of a line in pixels, as near to each other as the cells of a raster."""
     corners = np.asarray(line.get_transform().transform(np.asarray(line.get_xydata())))
     corners = np.asarray(corners[np.isfinite(corners).all(axis=1)])
-    if not len(corners):
+    if not len(corners) or line.get_linestyle() == "None":
         return corners
     steps = np.abs(np.diff(corners, axis=0)).max(axis=1, initial=0)
     length = np.concatenate([[0], np.cumsum(steps)])
