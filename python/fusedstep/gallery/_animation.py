@@ -14,7 +14,7 @@ from fusedstep.gallery._landscapes import Landscape
 from fusedstep.gallery._plot import PathsFigure
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as PilImage
 
 __all__ = ["Animation", "animate_paths"]
 
@@ -28,6 +28,8 @@ class Animation:
 
     def __init__(self, paths: PathsFigure) -> None:
         self._paths = paths
+        paths.figure.set_dpi(DPI)
+        self._size = paths.figure.canvas.get_width_height()
 
     @property
     def n_frames(self) -> int:
@@ -49,15 +51,18 @@ class Animation:
         advance : callable, optional
             What to call after each frame, such as the ``update`` of a progress bar.
         """
-        from PIL.Image import Dither
+        from PIL import Image
 
-        frames = []
-        for frame in self._frames():
-            frames.append(frame)
+        width, height = self._size
+        # Below each other, for one choice of colours: what rests has the same ones in all frames
+        # then, and takes no space where one is left for "as before".
+        strip = Image.new("RGB", (width, height * self.n_frames))
+        tops = range(0, strip.height, height)
+        for top, frame in zip(tops, self._frames(), strict=True):
+            strip.paste(frame, (0, top))
             advance()
-        # The colours of the last frame for all: then what rests has the same, and takes no space.
-        colours = frames[-1].quantize()
-        first, *others = (frame.quantize(palette=colours, dither=Dither.NONE) for frame in frames)
+        strip = strip.quantize(255)
+        first, *others = (strip.crop((0, top, width, top + height)) for top in tops)
         first.save(
             file,
             format="gif",
@@ -67,12 +72,11 @@ class Animation:
             loop=0,
         )
 
-    def _frames(self) -> Iterator[Image]:
+    def _frames(self) -> Iterator[PilImage]:
         """Draw what rests once, and only what moves for each frame."""
         from PIL import Image
 
         figure, moving = self._paths.figure, self._paths.moving
-        figure.set_dpi(DPI)
         canvas: Any = figure.canvas  # of Agg, whose methods have no types
         for artist in moving:
             artist.set_animated(True)  # for `draw`, which leaves it out
@@ -83,8 +87,8 @@ class Animation:
             canvas.restore_region(background)
             for artist in moving:
                 artist.axes.draw_artist(artist)
-            size = canvas.get_width_height()
-            yield Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba())).convert("RGB")
+            pixels = bytes(canvas.buffer_rgba())
+            yield Image.frombytes("RGBA", self._size, pixels).convert("RGB")
 
     def _repr_html_(self) -> str:
         with io.BytesIO() as buffer:

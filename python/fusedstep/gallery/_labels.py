@@ -40,8 +40,7 @@ class Raster:
 
     def add_line(self, pixels: Pixels) -> None:
         """Points of a line, as near to each other as cells are; each cell counts once."""
-        inside = np.all((pixels >= self._low) & (pixels <= self._high), axis=1)
-        x, y = np.unique(self._indices(pixels[inside]), axis=0).T
+        x, y = np.unique(self._indices(pixels), axis=0).T
         self._cells[x, y] += 1
 
     def add_box(self, low: Pixels, high: Pixels) -> None:
@@ -99,7 +98,8 @@ def label_lines(ax: Axes, *, size: float = 10) -> dict[Line2D, Annotation]:
     for other in ax.texts:
         extent = other.get_window_extent()
         raster.add_box(np.array(extent.min), np.array(extent.max))
-    paths = {line: pixels for line in ax.lines if len(pixels := _along(line))}
+    inside = {line: (pixels := _along(line))[raster.holds(pixels, pixels)] for line in ax.lines}
+    paths = {line: pixels for line, pixels in inside.items() if len(pixels)}
     for pixels in paths.values():
         raster.add_line(pixels)
     labels = {}

@@ -49,7 +49,7 @@ def descend(
     >>> paths["Adam"].round(2)
     array([[-4.  ,  1.  ],
            [-3.5 ,  0.5 ],
-           [-3.  ,  0.04]])
+           [-3.  ,  0.03]])
     """
     paths = {}
     for name, make in rules.items():
