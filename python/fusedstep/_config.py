@@ -57,6 +57,11 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Set the maximum number of threads of a step, for the process. Results do not depend on it.
 
+    Parameters
+    ----------
+    n
+        From 1 to 4096.
+
     Raises
     ------
     TypeError, ValueError

@@ -19,6 +19,15 @@ __all__ = ["available", "create"]
 def create(name: str, params: Params, **options: Any) -> Optimizer:
     """Construct a rule by its name, in any case: ``create("adamw", params, lr=1e-3)``.
 
+    Parameters
+    ----------
+    name
+        One of :func:`available`.
+    params
+        The arrays to update, as for every rule: help(fusedstep.Optimizer).
+    **options
+        Those of the rule, and those that every rule takes.
+
     Raises
     ------
     TypeError, ValueError

@@ -15,7 +15,7 @@ from dataclasses import replace
 from fusedstep._options import Option, Rate
 from fusedstep._pipeline import Pipeline
 
-__all__ = ["described", "of_class", "of_function"]
+__all__ = ["described", "of_class", "of_function", "with_keywords"]
 
 _SHARED: Mapping[str, str] = {
     "params": """\
@@ -106,6 +106,12 @@ def of_function(doc: str, options: Iterable[Option]) -> str:
     texts = {**_SHARED, **described(doc), **_FUNCTION}
     texts["lr"] = texts["lr"].removesuffix(_SCHEDULE)
     return _with_parameters(doc, heads, texts)
+
+
+def with_keywords(doc: str, entries: Mapping[str, str]) -> str:
+    """A rule's docstring with these entries in place of ``**pipeline``: their heads, and texts."""
+    written = "".join(f"{h}\n{textwrap.indent(text, '    ')}\n" for h, text in entries.items())
+    return re.sub(r"^\*\*pipeline\n(?: +.*\n)*", lambda _: written, doc, flags=re.MULTILINE)
 
 
 def _heads(options: Iterable[Option]) -> dict[str, str]:

@@ -85,7 +85,7 @@ class Optimizer(DefinesRule, HasState):
         How bfloat16 and float16 parameters are rounded. To nearest they lose updates that are small
         beside them; stochastic rounding is right on average; Kahan's keeps what was lost in another
         array of the same format. For groups of such parameters only.
-    master : {"split"}, default None
+    master : {"split"}, optional
         Keep the bits that such parameters lose in a `correction` beside the state: steps are then
         made on both together.
     master_bits : {32, 24}, default 32
@@ -132,11 +132,20 @@ class Optimizer(DefinesRule, HasState):
         working_copy: Mapping[str, Array] | None = None,
         state: LentState | None = None,
     ) -> None:
-        """Add more parameters: ``{"params": ..., "lr": ...}``, as at construction.
+        """Add more parameters: all or nothing.
 
-        Options that the group does not set have the values that were given at construction.
         Gradients then come as a list with one structure per group, or as a mapping by name. Bound
-        gradients are released. All or nothing.
+        gradients are released.
+
+        Parameters
+        ----------
+        group
+            ``{"params": ..., "lr": ...}``, as at construction. Options that it does not set have
+            the values that were given at construction.
+        working_copy
+            Working copies of these parameters by name, as at construction.
+        state
+            State of these parameters that you own, by name, as at construction.
         """
         self._check_unswapped("add_group")
         self._setup.extend(self._engine, group, working_copy, state)
@@ -258,7 +267,13 @@ class Optimizer(DefinesRule, HasState):
         zero_grads: bool = False,
         allow_empty: bool = False,
     ) -> StepResult:
-        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division."""
+        """Add several gradient sets and apply the sum: :meth:`step_mean` without the division.
+
+        Parameters
+        ----------
+        grad_sets, weights, grad_scale, zero_grads, allow_empty
+            As for :meth:`step_mean`.
+        """
         return self._steps.step_combined(
             grad_sets, weights, grad_scale, zero_grads, allow_empty, mean=False
         )
@@ -291,6 +306,13 @@ class Optimizer(DefinesRule, HasState):
             Whether ``step_count``, and with it schedules, advance: False by default, since a dense
             step of the same batch does that (or :meth:`one_step` makes one step of both).
 
+        Raises
+        ------
+        IndexError
+            An index is negative, or at least the number of rows.
+        RuntimeError
+            The learning rate is a schedule that no step has ever advanced, and `advance` is None.
+
         Notes
         -----
         The update is lazy: only these rows of the parameter, its state and its average change, and
@@ -298,13 +320,6 @@ class Optimizer(DefinesRule, HasState):
         dense gradient with zeros (lazy Adam is not dense Adam: the moments of other rows do not
         decay). The norm is that of the summed rows. Without indices, or if the parameter is frozen,
         nothing happens, but that `advance` counts a step.
-
-        Raises
-        ------
-        IndexError
-            An index is negative, or at least the number of rows.
-        RuntimeError
-            The learning rate is a schedule that no step has ever advanced, and `advance` is None.
         """
         index = self._engine.tree.index
         if not isinstance(name, str):
@@ -346,6 +361,11 @@ class Optimizer(DefinesRule, HasState):
         """Leave these parameters, their state and counters unchanged even if they have gradients.
 
         Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
+
+        Parameters
+        ----------
+        *names
+            At least one.
 
         Raises
         ------

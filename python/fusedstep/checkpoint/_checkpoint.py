@@ -165,6 +165,11 @@ def load(path: PathLike) -> Checkpoint:
     Arrays are views of the mapped file, read-only: what is not looked at takes no memory. They
     remain valid if the file is replaced by a newer one.
 
+    Parameters
+    ----------
+    path
+        The file.
+
     Raises
     ------
     CheckpointDamagedError

@@ -70,7 +70,14 @@ class CheckpointManager:
     ) -> Path:
         """Save a training as that of `step`, and remove what is older than the newest `keep`.
 
-        The other parameters, and the errors, are those of :func:`fusedstep.checkpoint.save`.
+        The errors are those of :func:`fusedstep.checkpoint.save`.
+
+        Parameters
+        ----------
+        step
+            The number in the name of the file.
+        opt, data, extra, include_params, background
+            As for :func:`fusedstep.checkpoint.save`.
 
         Returns
         -------
@@ -108,6 +115,11 @@ class CheckpointManager:
         """Let a training go on from the newest intact checkpoint.
 
         Of damaged ones that are newer, a RuntimeWarning says which they are, and why.
+
+        Parameters
+        ----------
+        opt, data, include_params
+            As for :meth:`fusedstep.checkpoint.Checkpoint.restore`.
 
         Returns
         -------

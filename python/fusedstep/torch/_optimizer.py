@@ -17,10 +17,11 @@ from torch.optim.optimizer import (
 )
 
 from fusedstep import _core
+from fusedstep._docstring import described, with_keywords
 from fusedstep._errors import ArrayChangedError
 from fusedstep._messages import shown
 from fusedstep._options import check_grad_scale
-from fusedstep._pipeline import Policy, StepResult
+from fusedstep._pipeline import GROUP_OPTIONS, Policy, StepResult
 from fusedstep.optimizer import Optimizer as Rules
 from fusedstep.torch._engine import Engine, plain
 from fusedstep.torch._loading import as_torch_has_it, keep_dtypes, unwrap
@@ -366,12 +367,20 @@ def optimizer_class(
             *(kind(n, kind.KEYWORD_ONLY, default=d) for n, d in keywords.items()),
         ]
     )
+    doc = rule.__doc__ or ""
+    as_torch = [n for n in rule.options if n not in (*described(doc), *GROUP_OPTIONS)]
+    entries = {
+        ", ".join(GROUP_OPTIONS): "As for every rule: help(fusedstep.Optimizer).",
+        **{f"{n} : bool, default False": "As torch's class of this name has it." for n in as_torch},
+        f"{', '.join(REFUSED)} : False or None": "Accepted because torch's optimizers take it.",
+        ", ".join(n for n in keywords if n in _POLICY): "As for every rule.",
+    }
     return type(
         name or rule.__name__,
         (base,),
         {
             "__module__": "fusedstep.torch",
-            "__doc__": rule.__doc__,
+            "__doc__": with_keywords(doc, entries) or None,
             "rule": rule,
             "_signature": signature,
             "__signature__": signature,
