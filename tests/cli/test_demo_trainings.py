@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import io
 import json
 import re
@@ -14,37 +13,20 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import _core
-from fusedstep._cli.demos.batches import SIZES
 from fusedstep._cli.main import main
+from short_demos import SHORT, module_of, shortened
 
 for needed in ("matplotlib", "ml_dtypes", "sklearn", "tqdm"):
     pytest.importorskip(needed)
 
-SHORT = {
-    "digits": {"N_UNITS": 4},
-    "batches": {
-        "SIZES": [
-            size._replace(epochs=epochs)
-            for size, epochs in zip(SIZES, (2, 4, 6, 8, 30), strict=True)
-        ]
-    },
-    "standardise": {"N_UNITS": 4, "EPOCHS": 15},
-    "precision": {"N_UNITS": 12},
-}
 pytestmark = pytest.mark.xdist_group("trainings")  # one worker, which keeps the numbers
 LOW_PRECISION = Path(__file__).parents[2] / "docs" / "low-precision.md"
-
-
-def module_of(name):
-    return importlib.import_module(f"fusedstep._cli.demos.{name}")
 
 
 def run(name, seed):
     """The numbers that ``fusedstep demo NAME --json`` prints, of a short training."""
     printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        for constant, value in SHORT[name].items():
-            patch.setattr(module_of(name), constant, value)
+    with shortened(name), contextlib.redirect_stdout(printed):
         assert main(["demo", name, "--json", "--quiet", "--seed", str(seed)]) == 0
     return json.loads(printed.getvalue())
 

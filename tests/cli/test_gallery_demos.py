@@ -1,6 +1,8 @@
 """Every demo: that it runs, that its figure shows its numbers, and that these say what the lecture says."""
 
+import contextlib
 import importlib
+import io
 import json
 import xml.etree.ElementTree as ET
 
@@ -12,10 +14,12 @@ from fusedstep import gallery
 from fusedstep._cli.demos import DEMOS
 from fusedstep._cli.figures import rendered
 from fusedstep._cli.main import main
+from short_demos import shortened
 
-for library in ("matplotlib", "sklearn", "tqdm"):
+for library in ("matplotlib", "ml_dtypes", "sklearn", "tqdm"):
     pytest.importorskip(library)
 
+pytestmark = pytest.mark.xdist_group("gallery")  # one worker, which runs each demo once
 NAMES = [demo.name for demo in DEMOS]
 MODULES = {demo.name: importlib.import_module(demo.module) for demo in DEMOS}
 ANIMATED = [demo.name for demo in DEMOS if demo.animated]
@@ -36,13 +40,11 @@ def untimed(numbers):
 def demo(request, tmp_path_factory):
     """One run of each, with JSON and an SVG: name, numbers, folder."""
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        said = []
-        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(words)))
+    printed = io.StringIO()
+    with shortened(request.param), contextlib.redirect_stdout(printed):
         args = ["demo", request.param, "--json", "-q", "-f", "svg", "-s", "3", "-o", str(folder)]
         assert main(args) == 0
-    [text] = said
-    return request.param, json.loads(text, parse_constant=pytest.fail), folder
+    return request.param, json.loads(printed.getvalue(), parse_constant=pytest.fail), folder
 
 
 # Each demo ---------------------------------------------------------------------------------------
@@ -78,13 +80,14 @@ def test_its_figure_is_labelled_at_the_lines(demo):
     assert not figure.legends
     assert not [ax for ax in figure.axes if ax.get_legend()]
     for ax in figure.axes:
-        assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title()
+        assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title("left")
 
 
 def test_the_same_seed_gives_the_same_numbers(demo):
     name, numbers, _ = demo
-    again, calls = computed(name, seed=3)
-    assert calls == MODULES[name].N_UNITS
+    with shortened(name):
+        again, calls = computed(name, seed=3)
+        assert calls == MODULES[name].N_UNITS
     assert untimed(json.loads(json.dumps(again))) == untimed(numbers)
 
 

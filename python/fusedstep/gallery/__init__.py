@@ -17,7 +17,7 @@ from fusedstep.gallery._landscapes import PLATEAU, RAVINE, SADDLE, Landscape
 from fusedstep.gallery._paths import descend
 from fusedstep.gallery._plot import plot_paths
 from fusedstep.gallery._rules import LECTURE
-from fusedstep.gallery._style import COLOURS, blank_figure, style_of, styles_of
+from fusedstep.gallery._style import COLOURS, blank_figure, styles_of
 
 __all__ = [
     "COLOURS",
@@ -32,7 +32,6 @@ __all__ = [
     "descend",
     "label_lines",
     "plot_paths",
-    "style_of",
     "styles_of",
 ]
 

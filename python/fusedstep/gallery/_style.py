@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "blank_figure", "style_of", "styles_of"]
+__all__ = ["COLOURS", "blank_figure", "styles_of"]
 
 # Okabe & Ito 2008, https://jfly.uni-koeln.de/color/
 COLOURS = {
@@ -57,13 +57,19 @@ def styles_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: STYLES.get(name) or next(others) for name in names}
 
 
-def style_of(name: str) -> dict[str, Any]:
-    """Colour and marker of a rule's line."""
-    return STYLES[name]
-
-
 def blank_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches."""
+    """Return a figure that is no part of pyplot's state.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With a layout that makes room for what is written at its axes.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -23,7 +23,7 @@ from fusedstep._cli.demos._network import (
     on_one_thread,
 )
 from fusedstep._cli.demos._panels import label_ends, tidy
-from fusedstep.gallery import LECTURE, blank_figure, style_of
+from fusedstep.gallery import LECTURE, blank_figure, styles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,9 +128,10 @@ def draw(numbers: Numbers) -> Figure:
     grid = figure.add_gridspec(2, 3, width_ratios=(4, 2, 2))
     ax = figure.add_subplot(grid[:, 0])
     epochs = np.array(numbers["updates"]) / numbers["updates_an_epoch"]
+    styles = styles_of(numbers["losses"])
     for name, losses in numbers["losses"].items():
         label = f"{name}, lr {numbers['learning_rates'][name]:g}"
-        ax.semilogy(epochs, losses, **style_of(name), markevery=9, markersize=5, label=label)
+        ax.semilogy(epochs, losses, **styles[name], markevery=9, markersize=5, label=label)
     ax.set_title("Five rules learn to read digits: loss of the training", loc="left")
     ax.set_xlabel("epoch")
     ax.set_ylabel("cross-entropy")
@@ -155,7 +156,7 @@ def draw_comparison(axes: Sequence[Axes], numbers: Numbers) -> None:
         ),
         ("images a millisecond", [speed / 1e3 for speed in speeds], "{:.0f}"),
     ]
-    colours = [style_of(name)["color"] for name in names]
+    colours = [style["color"] for style in styles_of(names).values()]
     for i, (ax, (title, values, text)) in enumerate(zip(axes, columns, strict=True)):
         draw_bars(ax, names, values, colours, text)
         ax.tick_params(labelleft=i % 2 == 0)  # once a row
