@@ -17,6 +17,7 @@ DRIVER, CHROMIUM = shutil.which("chromedriver"), shutil.which("chromium")
 HAS_BROWSER = DRIVER and CHROMIUM and importlib.util.find_spec("selenium")
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(bool(MISSING), reason=f"the site needs {', '.join(MISSING)}"),
     pytest.mark.xdist_group("site"),
 ]
