@@ -24,7 +24,7 @@ Points = NDArray[np.float64]  # (n, 2)
 WIDTH = 9.0  # inches
 LOWER = 2.2  # inches, the Axes of the heights
 EVERY = 10  # updates from marker to marker
-WIDEST, NARROWEST = 6.5, 1.4  # points: a line shows beneath those drawn upon it
+WIDEST, NARROWEST = 7.0, 1.4  # points: a line shows beneath those drawn upon it
 
 
 def plot_paths(
@@ -99,6 +99,7 @@ def _draw_map(ax: Axes, landscape: Landscape, paths: Mapping[str, Points]) -> li
     ax.contourf(x, y, z, levels, cmap=LinearSegmentedColormap.from_list("", ["#C4D2E0", "w"]))
     ax.contour(x, y, z, levels, colors="0.7", linewidths=0.4)
     ax.set(aspect="equal", xlim=landscape.x_range, ylim=landscape.y_range, xlabel="x", ylabel="y")
+    ax.locator_params(axis="y", nbins=6)
     ax.plot(*landscape.start, "ko", markersize=9, label="start", zorder=5)
     for name, point in landscape.marks.items():
         ax.plot(*point, "k+", markersize=16, markeredgewidth=2, label=name, zorder=7)
