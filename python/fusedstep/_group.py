@@ -7,10 +7,11 @@ from typing import Any
 
 from fusedstep import _core
 from fusedstep._formats import STORAGE_OPTIONS
-from fusedstep._messages import shown
+from fusedstep._messages import listed, shown
 from fusedstep._options import check_rate, rate_at
 from fusedstep._rule import Rule
 from fusedstep._specs import Assignment, GroupOptions
+from fusedstep.schedules.base import Schedule
 
 __all__ = ["Group", "core_options", "follow_schedules", "replace", "set_lr", "set_rates"]
 
@@ -96,6 +97,24 @@ class Group(Mapping[str, Any]):
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
         return f"Group({len(self._names)} parameters, {options})"
+
+    def _repr_html_(self) -> str:
+        from fusedstep._html import card  # which most programs never need
+
+        facts = [f"{len(self._names):,} parameters: {listed(self._names)}"]
+        rows = {name: [value] for name, value in self._shown().items()}
+        return card("Group", facts, rows=rows, drawing=self._drawing())
+
+    def _shown(self) -> dict[str, Any]:
+        """The options, with the rate of the latest step where it comes from a schedule."""
+        lr = self._values["lr"]
+        rate = f"{self._rate:.3g} ({type(lr).__name__})" if callable(lr) else lr
+        return {**self._values, "lr": rate}
+
+    def _drawing(self) -> str:
+        """A plot of the schedule; empty where there is none, or it is a function of the user's."""
+        lr = self._values["lr"]
+        return lr._drawing(self._core.step_count) if isinstance(lr, Schedule) else ""
 
     def check(self, changes: Mapping[str, object]) -> dict[str, Any]:
         """Return all values with these changes, or raise TypeError or ValueError."""

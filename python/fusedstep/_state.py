@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -99,13 +98,6 @@ class HasState(HoldsEngine):
         """
         return StateView(self._engine)
 
-    @property
-    def state_bytes(self) -> int:
-        """The bytes of all arrays that the optimizer holds: state, corrections and averages."""
-        engine = self._engine
-        kinds = [engine.space.kind_of(array) for own in engine.buffers for array in own.values()]
-        return sum(math.prod(kind.shape) * kind.dtype.itemsize for kind in kinds)
-
     def decoded_state(self, name: str) -> dict[str, NDArray[Any]]:
         """The state arrays of a parameter as the numbers that they hold: NumPy copies."""
         engine, i = self._engine, self._engine.number_of(name)
@@ -170,6 +162,27 @@ class HasState(HoldsEngine):
         """The names of the frozen parameters."""
         engine = self._engine
         return frozenset(name for name, i in engine.tree.index.items() if engine.core.is_frozen(i))
+
+    def freeze(self, *names: str) -> None:
+        """Leave these parameters, their state and counters unchanged even if they have gradients.
+
+        Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
+
+        Parameters
+        ----------
+        *names
+            At least one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no name, or one that is not a parameter's; nothing has changed then.
+        """
+        self._engine.freeze(names)
+
+    def unfreeze(self, *names: str) -> None:
+        """Undo :meth:`freeze` for these parameters; it raises the same errors."""
+        self._engine.unfreeze(names)
 
     def state_dict(self, *, flat: bool = False) -> dict[str, Any]:
         """State, averages, counters and the groups' options: a dict of numbers and copied arrays.

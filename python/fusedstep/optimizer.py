@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from fusedstep._messages import no_parameter, shown
 from fusedstep._one_step import OneStep
 from fusedstep._options import Schedule
 from fusedstep._pipeline import StepResult
+from fusedstep._repr import HasRepr
 from fusedstep._setup import Setup
 from fusedstep._slips import refuse_swapped
 from fusedstep._state import HasState
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(DefinesRule, HasState):
+class Optimizer(HasRepr, DefinesRule, HasState):
     """Base class of the rules, which update arrays in place from their gradients.
 
     Every rule takes the arguments below and options of its own. The options of a rule,
@@ -357,27 +357,6 @@ class Optimizer(DefinesRule, HasState):
             self._steps = steps
         one.make()
 
-    def freeze(self, *names: str) -> None:
-        """Leave these parameters, their state and counters unchanged even if they have gradients.
-
-        Their gradients do not count towards the norm. ``opt.freeze(*opt.params)`` freezes all.
-
-        Parameters
-        ----------
-        *names
-            At least one.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no name, or one that is not a parameter's; nothing has changed then.
-        """
-        self._engine.freeze(names)
-
-    def unfreeze(self, *names: str) -> None:
-        """Undo :meth:`freeze` for these parameters; it raises the same errors."""
-        self._engine.unfreeze(names)
-
     @property
     def lr(self) -> float:
         """The learning rate of the next step; set a number or a schedule for all groups.
@@ -412,13 +391,3 @@ class Optimizer(DefinesRule, HasState):
         if policy.ema_decay is None:
             raise AttributeError("ema: pass ema_decay=... at construction")
         return Averages(self._engine, policy.ema_decay, bias_correction=policy.ema_bias_correction)
-
-    def __repr__(self) -> str:
-        leaves, groups = self._engine.tree.leaves, self._engine.groups
-        count = sum(math.prod(leaf.shape) for leaf in leaves)
-        head = f"{type(self).__name__}({len(leaves)} arrays, {count:,} parameters"
-        if len(groups) > 1:
-            lines = "".join(f",\n  {group!r}" for group in groups)
-            return f"{head}, step {self.step_count}{lines})"
-        options = ", ".join(f"{name}={value!r}" for name, value in groups[0].items())
-        return f"{head}, step {self.step_count}, {options})"

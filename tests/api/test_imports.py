@@ -20,6 +20,7 @@ CPP = ROOT / "cpp"
 LAYERS = (
     ("_core", "_cuda"),
     ("_errors", "_holders", "_messages"),
+    ("_html",),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),
     ("_decay_mask", "_options", "data"),
     ("_formats", "schedules", "typing"),
@@ -30,7 +31,7 @@ LAYERS = (
     ("_definition", "_flat", "_snapshot"),
     ("_engine", "checkpoint"),
     ("_resume", "_setup", "_steps", "ema"),
-    ("_state",),
+    ("_repr", "_state"),
     ("_one_step",),
     ("optimizer",),
     ("_create", "_function", "rules"),

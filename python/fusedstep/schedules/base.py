@@ -11,7 +11,15 @@ from fusedstep._messages import shown
 from fusedstep._options import Number, Rate
 from fusedstep._options import Schedule as AnySchedule
 
-__all__ = ["FACTOR", "FRACTION", "NOT_NEGATIVE", "Interval", "Schedule", "cosine_between"]
+__all__ = [
+    "FACTOR",
+    "FRACTION",
+    "NOT_NEGATIVE",
+    "Interval",
+    "Schedule",
+    "cosine_between",
+    "horizon_of",
+]
 
 
 class Interval(NamedTuple):
@@ -24,6 +32,14 @@ class Interval(NamedTuple):
 NOT_NEGATIVE = Interval("a finite number >= 0", lambda value: value >= 0)
 FACTOR = Interval("a finite number > 0", lambda value: value > 0)
 FRACTION = Interval("a number in [0, 1)", lambda value: 0 <= value < 1)
+
+
+_HORIZON = 1000
+
+
+def horizon_of(part: object) -> int:
+    """Over how many steps to draw a schedule, or a rate or function in place of one."""
+    return part._horizon() if isinstance(part, Schedule) else _HORIZON
 
 
 class _Listed(ABCMeta):
@@ -50,6 +66,21 @@ class Schedule(metaclass=_Listed):
 
     @abstractmethod
     def _rate(self, step: int) -> float: ...
+
+    def _horizon(self) -> int:
+        """Over how many steps a plot shows what it does, where it has no length of its own."""
+        return _HORIZON
+
+    def _repr_html_(self) -> str:
+        from fusedstep._html import card, plot  # which most programs never need
+
+        return card(repr(self), drawing=plot(self, self._horizon()))
+
+    def _drawing(self, now: int) -> str:
+        """A plot for a notebook that shows an optimizer at the step `now`."""
+        from fusedstep._html import plot
+
+        return plot(self, max(self._horizon(), now), now, repr(self))
 
     def _where(self, name: str) -> str:
         return f"{type(self).__name__}: {name}"

@@ -66,6 +66,9 @@ class OneCycle(Schedule):
         self._check_reals(FRACTION, "pct_start")
         self._check_reals(FACTOR, "div_factor", "final_div_factor")
 
+    def _horizon(self) -> int:
+        return self.total_steps
+
     def _rate(self, step: int) -> float:
         first_lr = self.max_lr / self.div_factor
         peak = self.pct_start * self.total_steps - 1
@@ -130,6 +133,9 @@ class CosineRestarts(Schedule):
         self._check_reals(_AT_LEAST_1, "t_mul")
         self._check_reals(FACTOR, "m_mul")
         self._check_final_lr(self.lr, self.final_lr)
+
+    def _horizon(self) -> int:
+        return math.ceil(self.first_decay_steps * (1 + self.t_mul + self.t_mul**2))
 
     def _rate(self, step: int) -> float:
         cycle, fraction = self._position(step)

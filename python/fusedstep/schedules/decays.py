@@ -31,6 +31,9 @@ class Decay(Schedule):
             )
         self._check_final_lr(self.lr, self.final_lr)
 
+    def _horizon(self) -> int:
+        return self.total_steps
+
     def _rate(self, step: int) -> float:
         if step < self.warmup_steps:
             return self.lr * (step / self.warmup_steps)
@@ -238,6 +241,9 @@ class WarmupStableDecay(Schedule):
                 f"= {self.total_steps}, got {self.warmup_steps} + {self.decay_steps}"
             )
         self._check_final_lr(self.lr, self.final_lr)
+
+    def _horizon(self) -> int:
+        return self.total_steps
 
     def _rate(self, step: int) -> float:
         if step < self.warmup_steps:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusedstep._options import Schedule as AnySchedule
-from fusedstep.schedules.base import NOT_NEGATIVE, Schedule
+from fusedstep.schedules.base import NOT_NEGATIVE, Schedule, horizon_of
 
 __all__ = ["Join", "Warmup"]
 
@@ -50,6 +50,9 @@ class Join(Schedule):
                 f"{self._where('boundaries')}: expected {len(parts) - 1}, one between each two "
                 f"schedules, got {len(self.boundaries)}"
             )
+
+    def _horizon(self) -> int:
+        return max([0, *self.boundaries]) + horizon_of(self.schedules[-1])
 
     def _rate(self, step: int) -> float:
         i = bisect_right(self.boundaries, step)
@@ -98,6 +101,9 @@ class Warmup(Schedule):
         object.__setattr__(self, "schedule", self._check_part("schedule", self.schedule))
         self._check_integer("warmup_steps", at_least=1)
         self._check_reals(NOT_NEGATIVE, "initial_lr")
+
+    def _horizon(self) -> int:
+        return self.warmup_steps + horizon_of(self.schedule)
 
     def _rate(self, step: int) -> float:
         if step >= self.warmup_steps:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from fusedstep._checks import as_integer, as_number, require_keys
 from fusedstep._options import Schedule as AnySchedule
-from fusedstep.schedules.base import NOT_NEGATIVE, Interval, Schedule
+from fusedstep.schedules.base import NOT_NEGATIVE, Interval, Schedule, horizon_of
 
 __all__ = ["Plateau"]
 
@@ -140,6 +140,9 @@ class Plateau(Schedule):
             for name in _Progress._fields[1:]
         )
         object.__setattr__(self, "_progress", _Progress(best, *counts))
+
+    def _horizon(self) -> int:
+        return horizon_of(self.lr)
 
     def _rate(self, step: int) -> float:
         rate = self._rate_of("lr", self.lr, step)

@@ -69,6 +69,9 @@ class Step(Schedule):
         self._check_integer("step_size", at_least=1)
         self._check_reals(FACTOR, "gamma")
 
+    def _horizon(self) -> int:
+        return 5 * self.step_size
+
     def _rate(self, step: int) -> float:
         return self.lr * self.gamma ** (step // self.step_size)
 
@@ -110,6 +113,9 @@ class MultiStep(Schedule):
         self._check_increasing("milestones")
         self._check_reals(FACTOR, "gamma")
 
+    def _horizon(self) -> int:
+        return max([*self.milestones, 4]) * 5 // 4
+
     def _rate(self, step: int) -> float:
         return self.lr * self.gamma ** bisect_right(self.milestones, step)
 
@@ -145,6 +151,9 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         self._check_reals(NOT_NEGATIVE, "lr")
         self._check_reals(FACTOR, "gamma")
+
+    def _horizon(self) -> int:
+        return math.ceil(math.log(100) / max(abs(math.log(self.gamma)), 1e-6))
 
     def _rate(self, step: int) -> float:
         return self.lr * self.gamma**step
@@ -183,6 +192,9 @@ class InverseSquareRoot(Schedule):
     def __post_init__(self) -> None:
         self._check_reals(NOT_NEGATIVE, "lr")
         self._check_integer("warmup_steps", at_least=1)
+
+    def _horizon(self) -> int:
+        return 10 * self.warmup_steps
 
     def _rate(self, step: int) -> float:
         if step < self.warmup_steps:
