@@ -63,36 +63,6 @@ def plot(
         for point in here
         if point[0] == now
     )
-    small = f'<div style="opacity:0.7;font-size:85%">{text(note, 600)}</div>' if note else ""
-    return f'<div class="fusedstep"><div>{line}</div>{table}{small}{drawing}</div>'
-
-
-def _row(tag: str, name: str, values: Sequence[object]) -> str:
-    shown = some((text(value) for value in values), _MOST_COLUMNS, 2000)
-    cells = "".join(f'<{tag} style="{_CELL}">{value}</{tag}>' for value in shown)
-    return f'<tr><th style="{_CELL}">{text(name)}</th>{cells}</tr>'
-
-
-def plot(
-    rate: Callable[[int], float], steps: int, now: int | None = None, caption: str = ""
-) -> str:
-    """A drawing of a learning rate over so many steps, as SVG, with a dot at the step `now`."""
-    points = _points(rate, steps)
-    top = max((value for _, value in points), default=0.0)
-    if len(points) < 2:
-        return ""
-
-    def place(step: int, value: float) -> str:
-        x, y = _LEFT + _WIDTH * step / steps, _TOP + _HEIGHT * (1 - value / (top or 1.0))
-        return f"{x:.1f},{y:.1f}"
-
-    line = " ".join(place(*point) for point in points)
-    bottom, right = _TOP + _HEIGHT, _LEFT + _WIDTH
-    dot = ""
-    here = [] if now is None or now > steps else _points(rate, now, 1)[-1:]
-    if here and here[0][0] == now:
-        x, y = place(*here[0]).split(",")
-        dot = f'<circle cx="{x}" cy="{y}" r="4" fill="#D55E00"/>'
     small = f'<div style="font-size:85%">{text(caption, 200)}</div>' if caption else ""
     label = 'fill="currentColor" font-size="11" font-family="sans-serif"'
     return (

@@ -19,6 +19,7 @@ import build
 TESTS = (
     "tests/api/test_docstrings.py",
     "tests/api/test_messages.py",
+    "tests/api/test_notebook_reprs.py",
     "tests/api/test_slips.py",
     "tests/arrays/test_bad_structures.py",
     "tests/arrays/test_changed_arrays.py",
