@@ -217,6 +217,6 @@ def test_all_missing_libraries_are_named_at_once(tmp_path, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, module, None)
     assert main(["demo", "--output", str(tmp_path)]) == 3
     assert capsys.readouterr().err == (
-        "fusedstep: demo needs matplotlib and scikit-learn and tqdm, not installed here: "
+        "fusedstep: demo needs matplotlib, scikit-learn and tqdm, not installed here: "
         "pip install matplotlib scikit-learn tqdm\n"
     )

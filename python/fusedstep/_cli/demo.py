@@ -40,9 +40,8 @@ def load_libraries(demo: Demo, draws: bool) -> None:
             else:
                 missing.append(distribution)
     if missing:
-        reasons.append(
-            f"{' and '.join(missing)}, not installed here: pip install {' '.join(missing)}"
-        )
+        names = " and ".join(", ".join(missing).rsplit(", ", 1))
+        reasons.append(f"{names}, not installed here: pip install {' '.join(missing)}")
     if reasons:
         raise CommandError(f"demo needs {'; '.join(reasons)}")
 
