@@ -100,7 +100,9 @@ def test_the_picture_has_a_line_for_each_of_them(without, monkeypatch):
     changed = peers.Peers({**known.makers, **others}, {}, known.checked_against)
     monkeypatch.setattr(measurement, "peers", lambda *_: changed)
     axes = []
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda f, *_, **__: axes.extend(f.axes))
+    monkeypatch.setattr(
+        "fusedstep._cli.bench_figure.rendered", lambda figure, _: axes.extend(figure.axes) or b""
+    )
     assert main(["bench", "-q", "--sizes", "100", "200", "--state", "8bit", "-o", "b.png"]) == 0
     [ax] = axes
     lines = [drawn.get_label() for drawn in ax.containers]

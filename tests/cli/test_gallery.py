@@ -137,6 +137,19 @@ def test_labels_stand_at_their_lines_and_on_nothing(name):
             assert min(distance(box, point) for point in points) < 0.5 * figure.dpi
 
 
+def test_a_tall_map_is_no_taller_than_a_page():
+    landscape = gallery.Landscape(
+        lambda x, y: x * x + y, start=(0.5, 8.0), x_range=(0.0, 1.0), y_range=(0.0, 10.0)
+    )
+    figure = gallery.plot_paths(landscape, gallery.descend(landscape, {"SGD": fs.SGD}))
+    assert figure.get_figheight() < 10
+    land, _ = figure.axes
+    inside = land.get_window_extent()
+    assert inside.height == pytest.approx(10 * inside.width)
+    for box in boxes(land).values():
+        assert inside.contains(*box.min)
+
+
 def test_a_label_on_a_logarithmic_scale():
     figure = gallery.blank_figure(5, 3)
     ax = figure.subplots()

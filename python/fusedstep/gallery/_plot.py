@@ -22,7 +22,8 @@ __all__ = ["PathsFigure", "plot_paths"]
 Points = NDArray[np.float64]  # (n, 2)
 
 WIDTH = 9.0  # inches
-LOWER = 2.2  # inches, the Axes of the heights
+TALLEST = 5.5  # of the map
+LOWER = 2.2  # of the heights below it
 EVERY = 10  # updates from marker to marker
 WIDEST, NARROWEST = 7.0, 1.4  # points: a line shows beneath those drawn upon it
 
@@ -69,7 +70,7 @@ class PathsFigure:
         points = {name: np.asarray(path, np.float64) for name, path in paths.items()}
         self.updates = max(map(len, points.values())) - 1
         (left, right), (bottom, top) = landscape.x_range, landscape.y_range
-        upper = (WIDTH - 0.8) * (top - bottom) / (right - left)
+        upper = min((WIDTH - 0.8) * (top - bottom) / (right - left), TALLEST)
         self.figure = blank_figure(WIDTH, upper + LOWER + 1.5)
         self.figure.suptitle(title, fontweight="bold")
         land, heights = self.figure.subplots(2, height_ratios=[upper, LOWER])
