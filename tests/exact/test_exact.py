@@ -206,6 +206,21 @@ def test_a_centered_variance_does_not_fall_below_0(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", LAYERWISE)
+def test_a_ratio_of_norms_where_one_is_0(rule, dtype):
+    """A parameter of zeros moves all the same, and gradients of zeros divide nothing by 0."""
+    ones, zeros = np.ones(7, dtype), np.zeros(7, dtype)
+    for param, grads in [(zeros, [ones, ones]), (ones, [zeros, ones]), (zeros, [zeros, zeros])]:
+        run, ours = Run(rule, {"weight_decay": 0.0}, param), param.copy()
+        opt = fs.create(rule, ours, weight_decay=0.0)
+        for grad in grads:
+            run.step(grad)
+            opt.step(grad)
+        assert same_bits(ours, run.param)
+        assert np.array_equal(ours, param) == (not np.any(grads))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_moving_average(dtype):
     rng = np.random.default_rng(5)
     values = {"a": np.zeros(100_003, dtype), "b": np.zeros((3, 5), dtype)}
