@@ -111,13 +111,13 @@ def test_numbers_alone_need_no_matplotlib(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("libraries")
-def test_off_a_terminal_progress_is_plain_lines(tmp_path):
-    done = python("-m", "fusedstep", "demo", "saddle", "--json", "-o", ".", cwd=tmp_path)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["paths"]
-    assert "\r" not in done.stderr
-    assert "\x1b" not in done.stderr
-    lines = done.stderr.splitlines()
+def test_off_a_terminal_progress_is_plain_lines(tmp_path, capsys):
+    assert main(["demo", "saddle", "--json", "-o", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["paths"]
+    assert "\r" not in said.err
+    assert "\x1b" not in said.err
+    lines = said.err.splitlines()
     assert [line.split()[0] for line in lines] == ["update"] * 10 + ["frame"] * 10
     assert (lines[9], lines[-1]) == ("update 180 of 180", "frame 37 of 37")
     assert sorted(os.listdir(tmp_path)) == ["saddle.gif", "saddle.png"]  # noqa: PTH208
