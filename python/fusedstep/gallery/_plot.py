@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,10 +68,10 @@ class PathsFigure:
     ) -> None:
         self.title = title
         points = {name: np.asarray(path, np.float64) for name, path in paths.items()}
-        self.updates = max(map(len, points.values())) - 1
+        self.updates: int = max(map(len, points.values())) - 1
         (left, right), (bottom, top) = landscape.x_range, landscape.y_range
         upper = min((WIDTH - 0.8) * (top - bottom) / (right - left), TALLEST)
-        self.figure = blank_figure(WIDTH, upper + LOWER + 1.5)
+        self.figure: Figure = blank_figure(WIDTH, upper + LOWER + 1.5)
         self.figure.suptitle(title, fontweight="bold")
         land, heights = self.figure.subplots(2, height_ratios=[upper, LOWER])
         self._curves = [
@@ -82,7 +82,7 @@ class PathsFigure:
         label_lines(land)
         label_lines(heights)
         artists = [artist for ax in (land, heights) for artist in (*ax.lines, *ax.texts)]
-        self.moving = sorted(artists, key=lambda artist: artist.get_zorder())
+        self.moving: list[Any] = sorted(artists, key=lambda artist: artist.get_zorder())
 
     def show(self, update: int) -> None:
         """Show the paths up to this update."""
