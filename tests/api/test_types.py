@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,9 @@ def run(module, *arguments):
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed (extra: lint)")
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    # pyright verifies what it finds by this, not what is in the environment that is named to it.
+    found = {**os.environ, "PYTHONPATH": str(Path(fs.__file__).parents[1])}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=found).stdout
 
 
 def mypy(folder):
