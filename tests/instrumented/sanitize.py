@@ -27,12 +27,15 @@ class Sanitizer:
     long: tuple[str, ...]
 
 
-# Tests that load a library of their own before all others, or look at the code that was compiled, or
-# at what pip has installed.
+# Tests that load a library of their own before all others or emulate a CPU, measure memory, or look at
+# the code that was compiled or at what pip has installed.
 NOT_HERE = (
     "--ignore=tests/api/test_packaging.py",
-    "--deselect=tests/native/test_allocation_failures.py",
+    "--ignore=tests/checkpoint/test_memory.py",
+    "--ignore=tests/native/test_allocation_failures.py",
     "--ignore=tests/native/test_instructions.py",
+    "--ignore=tests/native/test_other_cpus.py",
+    "--ignore=tests/native/test_step_costs.py",
 )
 
 # Not optimized, and once: a build of a minute.
