@@ -12,21 +12,22 @@ from fusedstep._bench.contestants import OURS
 from fusedstep._cli.figures import rendered
 from fusedstep._cli.measurement import Benchmark
 from fusedstep._cli.peers import IN_FLOAT32, IN_PLACE, ROOFLINE, TEXTBOOK
-from fusedstep.gallery import blank_figure
+from fusedstep.gallery import COLOURS, blank_figure
+from fusedstep.gallery._style import tidy
 
 __all__ = ["render"]
 
-# Colour-blind safe colours (Okabe & Ito 2008); the markers distinguish the lines in greyscale.
+# The markers distinguish the lines in greyscale.
 STYLES: dict[str, dict[str, Any]] = {
-    TEXTBOOK: {"color": "#7F7F7F", "marker": "o"},
-    IN_PLACE: {"color": "#E69F00", "marker": "s"},
-    OURS: {"color": "#D55E00", "marker": "D", "linewidth": 3},
-    IN_FLOAT32: {"color": "#E69F00", "marker": "s", "linewidth": 2},
-    "torch": {"color": "#0072B2", "marker": "^", "markersize": 11, "markerfacecolor": "none"},
-    "torchao": {"color": "#56B4E9", "marker": "^"},
-    "bitsandbytes": {"color": "#009E73", "marker": "v"},
-    "DeepSpeed": {"color": "#CC79A7", "marker": "P"},
-    ROOFLINE: {"color": "black", "linestyle": "--", "linewidth": 1.2, "marker": "_"},
+    TEXTBOOK: {"color": COLOURS["grey"], "marker": "o"},
+    IN_PLACE: {"color": COLOURS["orange"], "marker": "s"},
+    OURS: {"color": COLOURS["vermilion"], "marker": "D", "linewidth": 3},
+    IN_FLOAT32: {"color": COLOURS["orange"], "marker": "s", "linewidth": 2},
+    "torch": {"color": COLOURS["blue"], "marker": "^", "markersize": 11, "markerfacecolor": "none"},
+    "torchao": {"color": COLOURS["sky"], "marker": "^"},
+    "bitsandbytes": {"color": COLOURS["green"], "marker": "v"},
+    "DeepSpeed": {"color": COLOURS["purple"], "marker": "P"},
+    ROOFLINE: {"color": COLOURS["black"], "linestyle": "--", "linewidth": 1.2, "marker": "_"},
 }
 MEAN: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 7, "markeredgewidth": 2}
 
@@ -83,8 +84,7 @@ def draw(ax: Axes, result: Benchmark) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("parameters")
     ax.set_ylabel("ns per parameter (lower is better)")
-    ax.grid(color="0.9")
-    ax.spines[["top", "right"]].set_visible(False)
+    tidy(ax)
 
 
 def render(result: Benchmark) -> bytes:

@@ -21,9 +21,8 @@ Pixels = NDArray[np.float64]  # (n, 2)
 CELL = 3  # pixels of a cell of the raster in which room is looked for
 DIRECTIONS = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if x or y]
 DISTANCES = (4, 8, 14, 22)  # from a line to its label, in points
-SURROUNDINGS = (
-    7  # points around a label where nothing else should be, so that it is clear whose it is
-)
+# Points around a label where nothing else should be, so that it is clear whose it is.
+SURROUNDINGS = 7
 
 
 class Raster:

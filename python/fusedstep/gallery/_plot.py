@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fusedstep.gallery._labels import label_lines
 from fusedstep.gallery._landscapes import Landscape
-from fusedstep.gallery._style import blank_figure, styles_of
+from fusedstep.gallery._style import blank_figure, styles_of, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,8 +130,7 @@ def _draw_heights(
     if lowest > 0:
         ax.set_yscale("log")
     ax.set_ylim(ax.get_ylim())
-    ax.grid(color="0.9")
-    ax.spines[["top", "right"]].set_visible(False)
+    tidy(ax)
     return curves
 
 

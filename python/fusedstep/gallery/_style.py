@@ -7,9 +7,10 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "blank_figure", "styles_of"]
+__all__ = ["COLOURS", "blank_figure", "styles_of", "tidy"]
 
 # Okabe & Ito 2008, https://jfly.uni-koeln.de/color/
 COLOURS = {
@@ -76,3 +77,10 @@ def blank_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def tidy(ax: Axes) -> None:
+    """A light grid, and no frame where there is no axis."""
+    ax.grid(color="0.9")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)

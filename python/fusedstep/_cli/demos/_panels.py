@@ -1,4 +1,4 @@
-"""What the figures of the trainings have in common: a grid, and names at the ends of lines."""
+"""Names at the ends of lines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["label_ends", "tidy"]
-
-
-def tidy(ax: Axes) -> None:
-    """A light grid, and no frame where there is no axis."""
-    ax.grid(color="0.92")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+__all__ = ["label_ends"]
 
 
 def label_ends(ax: Axes, size: float = 10) -> None:

@@ -21,8 +21,8 @@ from fusedstep._cli.demos._network import (
     mean_loss,
     on_one_thread,
 )
-from fusedstep._cli.demos._panels import tidy
 from fusedstep.gallery import COLOURS, blank_figure, label_lines
+from fusedstep.gallery._style import tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,8 +22,9 @@ from fusedstep._cli.demos._network import (
     mean_loss,
     on_one_thread,
 )
-from fusedstep._cli.demos._panels import label_ends, tidy
+from fusedstep._cli.demos._panels import label_ends
 from fusedstep.gallery import LECTURE, blank_figure, styles_of
+from fusedstep.gallery._style import tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep.gallery import COLOURS, blank_figure, label_lines
+from fusedstep.gallery._style import tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,8 +65,7 @@ def draw(numbers: Numbers) -> Figure:
             ax.plot(t, values, color=colour, linewidth=2, label=f"β = {beta}")
         ax.set(title=title, xlabel="t", xlim=(0, len(t) + 1))
         ax.set_ylim(bottom=min(0, *numbers["series"]) - 0.005)
-        ax.grid(color="0.9")
-        ax.spines[["top", "right"]].set_visible(False)
+        tidy(ax)
     axes[0].set_ylabel("v, the average of the dots")
     for ax in axes:
         label_lines(ax)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedstep.gallery import LECTURE, blank_figure, label_lines, styles_of
+from fusedstep.gallery._style import tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,8 +59,7 @@ def draw(numbers: Numbers) -> Figure:
     )
     right.set(title="How far the parameter has come", xlabel="update t", ylabel="distance")
     for ax in (left, right):
-        ax.grid(color="0.9")
-        ax.spines[["top", "right"]].set_visible(False)
+        tidy(ax)
         label_lines(ax)
     return figure
 
