@@ -10,7 +10,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fusedstep as fs
@@ -317,6 +317,7 @@ def test_warmup_stable_decay_by_hand(decay_type, middle):
     t_mul=st.one_of(st.integers(1, 5), st.floats(1, 5)),
     cycles=st.integers(1, 6),
 )
+@example(first=10, t_mul=1.9, cycles=3)  # the third begins at 29
 def test_restarts_are_where_they_should_be(first, t_mul, cycles):
     schedule = fs.schedules.CosineRestarts(1.0, first, t_mul)
     start = 0.0

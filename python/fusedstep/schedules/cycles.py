@@ -158,4 +158,10 @@ class CosineRestarts(Schedule):
 
     def _start(self, cycle: int) -> float:
         ratio = self.t_mul
-        return self.first_decay_steps * ((ratio**cycle - 1.0) / (ratio - 1.0))
+        start = self.first_decay_steps * ((ratio**cycle - 1.0) / (ratio - 1.0))
+        if start < 2**53:  # beyond it there are no fractions
+            # 10 steps and 1.9 times 10 are 29, which this misses by an error of rounding.
+            past = math.remainder(start, 1.0)
+            if abs(past) <= 1e-12 * start:
+                start -= past
+        return start
