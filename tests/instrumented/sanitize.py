@@ -72,7 +72,16 @@ SANITIZERS = {
         libraries=("libtsan.so",),
         settings={"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0:report_signal_unsafe=0"},
         quick=("tests/threads/test_concurrency.py", "tests/threads/test_turns.py"),
-        long=("-m", "not long", "tests/threads", "tests/exact/test_exact.py"),
+        # What OpenMP's barriers order looks like a race: the library is built without the sanitizer,
+        # which also takes more address space than those tests leave that let no thread start.
+        long=(
+            "-m",
+            "not long",
+            "-k",
+            "not openmp and not every_source and not threads_of_torch and not cannot_be_started",
+            "tests/threads",
+            "tests/exact/test_exact.py",
+        ),
     ),
 }
 
