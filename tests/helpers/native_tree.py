@@ -1,4 +1,4 @@
-"""The project's own build of what tests alone need: one tree a session, also of several processes."""
+"""The project's own build of what tests alone need: one tree, which later sessions find built."""
 
 import fcntl
 import os
@@ -16,11 +16,10 @@ ENVIRONMENT = {
     **os.environ,
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
 }
-# The kernels have flags of their own, those of the wheel; what is around them is compiled in less time.
+# The flags are those of the wheel: these are its objects, and ccache has them where it was built.
 OPTIONS = [
     "-DFUSEDSTEP_CUDA_EMULATION=ON",
     "-DFUSEDSTEP_WERROR=ON",
-    "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG",
     f"-DPython_EXECUTABLE={sys.executable}",
     f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
 ]
@@ -53,11 +52,13 @@ class Tree:
 
     def __init__(self, folder, *options):
         self.folder, self.options = folder, options or OPTIONS
+        self._is_configured = False
 
     def build(self, *targets):
         """Build these where they are not built yet."""
         with one_process_at_a_time(self.folder):
-            if not (self.folder / "build.ninja").exists():
+            if not self._is_configured:  # the tree may be that of another environment
+                self._is_configured = True
                 run("cmake", "-S", SOURCES, "-B", self.folder, "-G", "Ninja", *self.options)
             run("cmake", "--build", self.folder, "-j2", "--target", *targets)
 
@@ -70,12 +71,12 @@ class Tree:
 
 @pytest.fixture(scope="session")
 def native_tree(tmp_path_factory):
-    """A tree that all processes of the session share; without the sources, a test is skipped."""
+    """A tree that all processes share; without the sources, a test is skipped."""
     if not (SOURCES / "cpp").exists():
         pytest.skip("the sources are not here")
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder = folder / "native"
-    folder.mkdir(exist_ok=True)
+    if os.access(SOURCES, os.W_OK):
+        folder = SOURCES / "build" / f"tests-{sys.implementation.cache_tag}"
+    else:
+        folder = tmp_path_factory.getbasetemp() / "native"
+    folder.mkdir(parents=True, exist_ok=True)
     return Tree(folder)
