@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from fusedstep import _core
 from fusedstep._engine import Engine
 from fusedstep._options import Option
 
-__all__ = ["HasRepr"]
+__all__ = ["HasRepr", "card"]
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -40,34 +40,60 @@ class HasRepr:
         return f"{head}, {step}, {options})"
 
     def _repr_html_(self) -> str:
-        from fusedstep._html import card  # which most programs never need
-
         engine, step = self._engine, self._engine.core.step_count
         tree, groups = engine.tree, engine.groups
         sizes = engine.space.formats("parameter", tree.names, tree.leaves)
-        size = sum(count * _BYTES[own_format] for own_format, count in sizes)
-        facts = [
-            f"{_counted(len(sizes), 'array')}, {sum(n for _, n in sizes):,} parameters ({_size(size)})",
-            f"state {_size(self.state_bytes)}",
-            f"step {step:,}",
-            f"{_core.isa()}, {_counted(_core.thread_limit(), 'thread')}",
-        ]
-        parts = [[i for i, own in enumerate(tree.group_of) if own == k] for k in range(len(groups))]
-        rows: dict[str, list[object]] = {
-            "arrays": [f"{len(part):,}" for part in parts],
-            "parameters": [f"{sum(sizes[i][1] for i in part):,}" for part in parts],
-        }
-        shown, defaults = [group._shown() for group in groups], []
-        for name, option in self.options.items():
-            values = [own[name] for own in shown]
-            if name == "lr" or any(value != option.default for value in values):
-                rows[name] = values
-            else:
-                defaults.append(f"{name}={option.default!r}")
-        head = [f"group {k}" for k in range(len(groups))] if len(groups) > 1 else []
         drawn = {id(group["lr"]): group._drawing() for group in groups}
-        note = f"by default: {', '.join(defaults)}"
-        return card(type(self).__name__, facts, head, rows, "".join(drawn.values()), note)
+        return card(
+            type(self).__name__,
+            step,
+            [
+                [sizes[i][1] for i, own in enumerate(tree.group_of) if own == k]
+                for k in range(len(groups))
+            ],
+            [group._shown() for group in groups],
+            {name: option.default for name, option in self.options.items()},
+            parameter_bytes=sum(count * _BYTES[own_format] for own_format, count in sizes),
+            state_bytes=self.state_bytes,
+            drawing="".join(drawn.values()),
+        )
+
+
+def card(
+    title: str,
+    step: int,
+    sizes: Sequence[Sequence[int]],
+    options: Sequence[Mapping[str, object]],
+    defaults: Mapping[str, object],
+    *,
+    parameter_bytes: int,
+    state_bytes: int,
+    drawing: str = "",
+) -> str:
+    """An optimizer in a notebook: the sizes of the arrays of each group, and its options."""
+    from fusedstep import _html  # which most programs never need
+
+    arrays = sum(map(len, sizes))
+    facts = [
+        f"{_counted(arrays, 'array')}, {sum(map(sum, sizes)):,} parameters ({_size(parameter_bytes)})",
+        f"state {_size(state_bytes)}",
+        f"step {step:,}",
+        f"{_core.isa()}, {_counted(_core.thread_limit(), 'thread')}",
+    ]
+    rows: dict[str, list[object]] = {
+        "arrays": [f"{len(own):,}" for own in sizes],
+        "parameters": [f"{sum(own):,}" for own in sizes],
+    }
+    as_default = []
+    for name, default in defaults.items():
+        values = [own[name] for own in options]
+        if name == "lr" or any(value != default for value in values):
+            rows[name] = values
+        else:
+            as_default.append(f"{name}={default!r}")
+    head = [f"group {k}" for k in range(len(sizes))] if len(sizes) > 1 else []
+    note = f"by default: {', '.join(as_default)}"
+    return _html.card(title, facts, head, rows, drawing, note)
 
 
 def _counted(number: int, thing: str) -> str:

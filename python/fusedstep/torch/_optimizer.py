@@ -251,6 +251,11 @@ class Optimizer(torch.optim.Optimizer):
             or bool(tables)
         )
 
+    def _repr_html_(self) -> str:
+        from fusedstep.torch._repr import card_of  # which most programs never need
+
+        return card_of(self)
+
     def state_dict(self) -> dict[str, Any]:
         """As torch has it; the optimizer of the same name in ``torch.optim`` loads it."""
         return as_torch_has_it(self, super().state_dict())
