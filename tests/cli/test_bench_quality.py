@@ -57,16 +57,26 @@ def test_its_arithmetic():
     assert done.returncode == 0, done.stderr
 
 
+# The trainings, and in how many modes each runs.
+EVERY = {"digits-adamw": 12, "digits-lion": 6, "digits-sgd": 6, "text-adamw": 12, "words-adamw": 12}
+
+
 @needs("ml_dtypes", "torch", "sklearn")
 @pytest.mark.exhaustive  # processes that load torch
-def test_a_tiny_run(tmp_path):
+@pytest.mark.parametrize(
+    ("chosen", "number"),
+    [
+        (["--modes", "fp32", "split-24-8bit"], dict.fromkeys(EVERY, 2)),
+        pytest.param([], EVERY, marks=pytest.mark.long, id="every mode"),
+    ],
+)
+def test_a_tiny_run(chosen, number, tmp_path):
     words = ("-m", "bench.quality.compare", "--seeds", 2, "--steps", 3, "--output", tmp_path)
-    done = run(*words)
+    done = run(*words, *chosen)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "quality.json").read_text())
     modes = {case["name"]: len(case["modes"]) for case in result["cases"]}
-    expected = {"digits-adamw": 12, "digits-lion": 6, "digits-sgd": 6}
-    assert modes == {**expected, "text-adamw": 12, "words-adamw": 12}
+    assert modes == number
     for case in result["cases"]:
         for runs in case["modes"].values():
             assert [run["seed"] for run in runs] == [0, 1]
