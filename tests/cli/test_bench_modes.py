@@ -150,6 +150,7 @@ def test_those_who_store_the_same_take_part(mode, others, without):
 
 
 @pytest.mark.exhaustive  # they compile
+@pytest.mark.xdist_group("torch.compile")  # else another worker waits for it
 @pytest.mark.parametrize("rule", ["adam", "adamw"])
 @pytest.mark.parametrize("library", ["torchao", "bitsandbytes"])
 def test_8_bit_optimizers_of_others_pass_the_check(library, rule):

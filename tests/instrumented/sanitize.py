@@ -54,7 +54,6 @@ SANITIZERS = {
         },
         quick=(
             "tests/arrays/test_bad_input.py",
-            "tests/arrays/test_bad_structures.py",
             "tests/arrays/test_bound_gradients.py",
             "tests/arrays/test_changed_arrays.py",
             "tests/arrays/test_overlaps.py",
@@ -63,7 +62,8 @@ SANITIZERS = {
             "tests/checkpoint/test_all_or_nothing.py",
             "tests/exact/test_one_step.py",
             "tests/exact/test_rows.py",
-            "tests/saving",
+            "tests/saving/test_lent_state.py",
+            "tests/saving/test_load_state.py",
         ),
         long=("-m", "not long", "--ignore=tests/cli", "tests"),
     ),
