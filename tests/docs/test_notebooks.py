@@ -18,7 +18,7 @@ MISSING = [name for name in NEEDED if not importlib.util.find_spec(name)]
 SHOWN = {
     "lecture": ["png", "png", "gif", "png", "png", "Cosine", "Adam"],
     "numpy_training": ["AdamW", "png", "png"],
-    "pytorch": ["png"],
+    "pytorch": ["AdamW", "png"],
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import fusedstep.torch
 
+pytestmark = pytest.mark.xdist_group("deepspeed")  # else another worker waits while it compiles
 ours = fusedstep.torch.DeepSpeedCPUAdam
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
