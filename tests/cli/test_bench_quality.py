@@ -66,7 +66,7 @@ EVERY = {"digits-adamw": 12, "digits-lion": 6, "digits-sgd": 6, "text-adamw": 12
 @pytest.mark.parametrize(
     ("chosen", "number"),
     [
-        (["--modes", "fp32", "split-24-8bit"], dict.fromkeys(EVERY, 2)),
+        pytest.param(["--modes", "fp32", "split-24-8bit"], dict.fromkeys(EVERY, 2), id="two modes"),
         pytest.param([], EVERY, marks=pytest.mark.long, id="every mode"),
     ],
 )

@@ -1,8 +1,8 @@
 """What notebooks show of the optimizers for torch."""
 
 import pytest
-import torch
 
+torch = pytest.importorskip("torch")
 import fusedstep.torch as fst
 from notebook_html import parsed, table, words
 

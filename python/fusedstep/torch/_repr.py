@@ -22,12 +22,8 @@ def card_of(optimizer: Any) -> str:
         [[param.numel() for param in group["params"]] for group in groups],
         [{name: plain(group[name]) for name in rule.options} for group in groups],
         {name: option.default for name, option in rule.options.items()},
-        parameter_bytes=sum(_bytes(param) for group in groups for param in group["params"]),
+        parameter_bytes=sum(param.nbytes for group in groups for param in group["params"]),
         state_bytes=sum(
-            _bytes(value) for own in states for value in own.values() if torch.is_tensor(value)
+            value.nbytes for own in states for value in own.values() if torch.is_tensor(value)
         ),
     )
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
