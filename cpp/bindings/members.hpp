@@ -241,8 +241,10 @@ class Members {
       if (array.size != 0) addition.ranges.emplace_back(array.extent(), index * kSlots + slot);
       return array.stored();
     };
-    const auto claim_held = [&](const py::object& object, std::size_t slot, Formats formats,
-                                const Checked& like, const char* called) {
+    // `name` by itself: a lambda of C++17 captures no structured binding.
+    const auto claim_held = [&, &name = name](const py::object& object, std::size_t slot,
+                                              Formats formats, const Checked& like,
+                                              const char* called) {
       const std::string role = role_of(slot);
       const Subject what{role.c_str(), name, called};
       addition.states.push_back(space.check_like(object, like, written_in(formats), what));

@@ -26,7 +26,7 @@ class OnDevice {
   OnDevice& operator=(const OnDevice&) = delete;
 
  private:
-  int before_;
+  [[maybe_unused]] int before_;
   bool changed_ = false;
 };
 

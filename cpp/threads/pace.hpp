@@ -49,6 +49,7 @@ class Pace {
   void end_trial(double saved);
 
   std::atomic<Threads> threads_;
+  static_assert(std::atomic<Threads>::is_always_lock_free);
   std::mutex mutex_;
   std::vector<Level> levels_;  // from a team of all threads down to one
   std::size_t home_ = 0;       // the usual one

@@ -31,8 +31,8 @@ struct Work {
 void run_share(const Work& work, int k, int n);
 
 // Number of threads, including the caller's, and whether they are another library's OpenMP threads
-// (team.hpp).
-struct Threads {
+// (team.hpp). Aligned to its size, without which Clang takes its atomics from a library.
+struct alignas(8) Threads {
   int count = 1;
   bool team = false;
 };
