@@ -11,6 +11,14 @@ from cases import every_rule
 from optimizers import needs_dlpack, richest
 
 
+@pytest.fixture(autouse=True)
+def _little_to_look_through():
+    """What is here already, all of torch among it, which would take a second each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 class Labelled(np.ndarray):
     """An array with attributes."""
 

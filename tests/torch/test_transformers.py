@@ -15,11 +15,12 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 import torch, transformers
+from transformers import GPT2LMHeadModel, Trainer  # which import the most, once they are asked for
 import fusedstep.torch
 
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 transformers.set_seed(0)
-model = transformers.GPT2LMHeadModel(
+model = GPT2LMHeadModel(
     transformers.GPT2Config(
         vocab_size=32, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
     )
@@ -33,7 +34,7 @@ class Kill(transformers.TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-trainer = transformers.Trainer(
+trainer = Trainer(
     model,
     transformers.TrainingArguments(
         folder,

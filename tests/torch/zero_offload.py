@@ -12,6 +12,9 @@ import torch
 
 import fusedstep.torch
 
+# For several processes on a machine: minutes of compiling, which one does without.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
 target, dtype, port, folder = sys.argv[1:]
 module, name = target.rsplit(".", 1)
 torch.manual_seed(0)
