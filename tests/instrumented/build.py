@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*command, **settings):
     """Run a command, which must end well."""
-    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, **settings)
+    return subprocess.run([str(word) for word in command], check=True, cwd=ROOT, **settings)
 
 
 def compiler_file(name):
