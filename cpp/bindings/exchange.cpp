@@ -94,7 +94,7 @@ Described look_at_type_of(py::handle object) {
 
 // Whether torch says that the negative bit is not set.
 bool is_known_positive(const Described& kind, py::handle object) {
-  if (!kind.is_neg) return true;
+  if (!kind.is_neg) return false;
   PyObject* const self = object.ptr();
   const auto negated =
       py::reinterpret_steal<py::object>(PyObject_Vectorcall(kind.is_neg.ptr(), &self, 1, nullptr));

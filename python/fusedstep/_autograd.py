@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from fusedstep._core import has_none
+from fusedstep._imported import imported
 from fusedstep._messages import shown
 
 __all__ = ["NOTHING_BOUND", "BoundGradients", "WrittenTensors", "note_written", "tensors_among"]
@@ -19,10 +20,8 @@ __all__ = ["NOTHING_BOUND", "BoundGradients", "WrittenTensors", "note_written", 
 
 def tensors_among(arrays: Iterable[object]) -> list[Any]:
     """The torch tensors among these arrays."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return []
-    return [array for array in arrays if isinstance(array, torch.Tensor)]
+    tensor = imported("torch", "Tensor")
+    return [array for array in arrays if isinstance(array, tensor)]
 
 
 def note_written(tensors: Sequence[Any]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from fusedstep._imported import imported
 
 __all__ = ["Spec", "module_behind", "replaced", "spec_of_module"]
 
@@ -69,8 +70,7 @@ def module_behind(iterator: object) -> object:
 
 
 def _is_module(thing: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(thing, torch.nn.Module)
+    return isinstance(thing, imported("torch.nn", "Module"))
 
 
 def _entries_of_module(module: Any) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from fusedstep import _cuda
+from fusedstep._imported import imported
 
 __all__ = ["CuPy", "Library", "Numba", "Torch", "libraries", "library_of"]
 
@@ -55,8 +56,7 @@ class Torch:
 
     def takes(self, array: object) -> bool:
         """See Library."""
-        torch = sys.modules.get("torch")
-        return torch is not None and isinstance(array, torch.Tensor)
+        return isinstance(array, imported("torch", "Tensor"))
 
     def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
         """See Library."""
@@ -89,8 +89,7 @@ class CuPy:
 
     def takes(self, array: object) -> bool:
         """See Library."""
-        cupy = sys.modules.get("cupy")
-        return cupy is not None and isinstance(array, cupy.ndarray)
+        return isinstance(array, imported("cupy", "ndarray"))
 
     def zeros_like(self, array: Any, dtype: str | None = None) -> Any:
         """See Library."""

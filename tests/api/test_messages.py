@@ -197,8 +197,16 @@ def test_differences_of_many_names(many):
     assert message.startswith("state_dict does not fit this SGD:\n  parameter 'layer0.weight': ")
 
 
+ODD_NAMES = {  # and how each begins in a message
+    ODD_NAME: r"a\x00\udc80\n\u202e'",
+    "b\tc": r"b\tc'",
+    "d\x7fe": r"d\x7fe'",
+    "n" * 100_000: "n" * 50,
+}
+
+
 def test_names_that_do_not_print():
-    w = {ODD_NAME: np.ones((3, 2), np.float32), "n" * 100_000: np.ones(2, np.float32)}
+    w = {name: np.ones((3, 2), np.float32) for name in ODD_NAMES}
     opt = fs.Adam(w)
     opt.step({name: np.ones_like(p) for name, p in w.items()})
     assert list(opt.params) == list(opt.state) == list(w)
@@ -208,7 +216,7 @@ def test_names_that_do_not_print():
     opt.freeze(*w)
     opt.unfreeze(*w)
     for name, p in w.items():
-        start = r"a\x00\udc80\n\u202e'" if name is ODD_NAME else "n" * 50
+        start = ODD_NAMES[name]
         for call in (
             lambda: opt.step({name: np.ones(7, np.float32)}),  # noqa: B023
             lambda: opt.step({name: p}),  # noqa: B023

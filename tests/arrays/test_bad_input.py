@@ -18,11 +18,9 @@ from array_faults import (
     STATE_FAULTS,
     STATE_OF_ROWS_FAULTS,
     WAYS,
-    BadExporter,
     Exporter,
 )
 from cases import LAYERWISE, ROWWISE, every_dtype, every_rule, same_bits, state_shape
-from interpreters import python
 from optimizers import (
     NAMES,
     OTHER,
@@ -30,7 +28,6 @@ from optimizers import (
     complains,
     image,
     locked,
-    needs_dlpack,
     numbers,
     refused,
     richest,
@@ -314,59 +311,6 @@ def test_fault_05_a_parameter_locked_later(rule, name):
     opt.params[name].setflags(write=True)
     opt.step()
     assert opt.step_count == 3
-
-
-# DLPack ----------------------------------------------------------------------------------------
-
-
-@needs_dlpack
-@pytest.mark.parametrize("error", [BufferError, AttributeError, RuntimeError])
-def test_an_exporter_that_fails(error):
-    opt, grads = running("adam", "float32"), numbers(4, "float32")
-    bad = BadExporter(error("on purpose"))
-    with refused(opt, TypeError, "gradient of 'middle'", "expected", "got", "BadExporter"):
-        opt.step({**grads, "middle": bad})
-    with pytest.raises(TypeError) as caught:
-        fs.Adam({"w": bad})
-    complains(caught, TypeError, "parameter 'w'", "expected", "got", "BadExporter")
-    assert type(caught.value.__cause__) is error
-
-
-@needs_dlpack
-def test_an_exporter_that_is_interrupted():
-    with pytest.raises(KeyboardInterrupt):
-        fs.SGD({"w": BadExporter(KeyboardInterrupt())})
-
-
-@needs_dlpack
-def test_an_exporter_that_lends_only_copies_is_no_parameter():
-    class Copier(Exporter):
-        def __dlpack__(self, copy=None, **kwargs):
-            if copy is False:
-                raise BufferError("only copies")
-            return self.array.copy().__dlpack__(**kwargs)
-
-    with pytest.raises(TypeError, match="parameter 'w'"):
-        fs.SGD({"w": Copier(np.ones(3))})
-
-
-@needs_dlpack
-def test_an_exporter_that_empties_the_list_of_gradients():
-    script = """
-import numpy as np, fusedstep as fs
-
-class Emptying:
-    def __dlpack__(self, **kwargs):
-        grads.clear()
-        return np.ones(3).__dlpack__(**kwargs)
-    __dlpack_device__ = np.ones(3).__dlpack_device__
-opt = fs.SGD([np.ones(3) for _ in range(3)])
-grads = [Emptying(), np.ones(3), np.ones(3)]
-opt.step(grads)
-print("alive")
-"""
-    done = python(script)
-    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["alive"]), done.stderr
 
 
 # NaN and infinity ------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ MISFITS = {
     ),
     "conjugate": (
         lambda: torch.ones(2, 3, dtype=torch.complex64).conj(),
-        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got complex64",
+        "expected dtype float32, bfloat16 or float16 beside its parameter of float32, got torch.complex64",
     ),
     "sparse": (
         lambda: torch.ones(2, 3).to_sparse(),

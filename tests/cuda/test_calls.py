@@ -56,7 +56,13 @@ def test_rows(opt):
     rows, which = device_array(floats(2, 3)), np.array([0, 1])
     one = "a one-dimensional array of int32 or int64"
     for indices, values, error, words in (
-        ([0, 1], rows, TypeError, f"indices of 'w': expected {one}, got list"),
+        (
+            [[0], [1]],
+            rows,
+            TypeError,
+            f"indices of 'w': expected {one}, got dtype int64 of 2 dimensions",
+        ),
+        (0, rows, TypeError, f"indices of 'w': expected {one}, got int"),
         (
             device_array(floats(2)),
             rows,

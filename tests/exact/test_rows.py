@@ -189,9 +189,10 @@ def test_dense_steps_after_rows_know_each_count(rule):
         assert same_bits(value, alone[name]), name
 
 
-def test_vectors_have_rows_of_one_number():
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_vectors_have_rows_of_one_number(kind):
     w = np.zeros(5)
-    fs.SGD(w, lr=1.0).step_rows("param", np.array([4, 4]), np.array([1.0, 2.0]))
+    fs.SGD(w, lr=1.0).step_rows("param", kind([4, 4]), np.array([1.0, 2.0]))
     assert w.tolist() == [0, 0, 0, 0, -3]
 
 

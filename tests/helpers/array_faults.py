@@ -74,6 +74,12 @@ def broadcast(a):
     return np.lib.stride_tricks.as_strided(a[0].copy(), a.shape, (0, a.itemsize))
 
 
+def field_of_records(a):
+    records = np.zeros(a.shape, [("number", a.dtype), ("flag", "?")])
+    records["number"] = a
+    return records["number"]
+
+
 AN_ARRAY = "a NumPy array (or a CPU array that supports DLPack)"
 CAME_STRIDES = "shape {shape} with strides ("
 
@@ -107,6 +113,7 @@ LAYOUTS = {
     "reversed": lambda a: a[:, ::-1].copy()[:, ::-1],
     "all reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
     "0-stride": broadcast,
+    "field of records": field_of_records,
 }
 READ_ONLY = Fault(lambda a: locked(a.copy()), ValueError, "a writeable array", "a read-only one")
 # What goes with a parameter, in messages.

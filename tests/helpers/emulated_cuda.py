@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+import dlpack_in_c
 import fusedstep
 
-CAPTURING = 0xCA97  # the stream that tests/native/cuda_runtime.cpp says is being captured
+CAPTURING = 0xCA96  # tests/native/cuda_runtime.cpp says that this stream and the next are captured
 
 
 def load(path):
@@ -96,41 +97,59 @@ class FakeDLPack:
         return self.memory.shape
 
 
-class _Tensor(ctypes.Structure):
+class _ManagedVersioned(ctypes.Structure):
+    """DLManagedTensorVersioned."""
+
     _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", dlpack_in_c.Description),
+    )
+
+
+class _Managed(ctypes.Structure):
+    """DLManagedTensor."""
+
+    _fields_ = (
+        ("tensor", dlpack_in_c.Description),
         ("context", ctypes.c_void_p),
         ("deleter", ctypes.c_void_p),
     )
 
 
-_lent = {}  # by the address of the memory: what a capsule points to
+_lent = []  # what capsules point to
 
 
-def capsule(a, address, kind, device):
-    """A capsule of DLPack 0.8 over an array's memory, which lives as long as this process."""
+def _described(a, address, kind=2, device=0):
     integers = ctypes.c_int64 * a.ndim
     shape = integers(*a.shape)
     strides = integers(*(stride // a.itemsize for stride in a.strides))
     codes = {"f": 2, "i": 0, "u": 1, "b": 6, "V": 4}  # of ml_dtypes there is bfloat16 alone
-    tensor = _Tensor(
+    tensor = dlpack_in_c.Description(
         *(address, kind, device, a.ndim, codes[a.dtype.kind], a.itemsize * 8, 1),
-        *(shape, strides, 0, None, None),
+        *(shape, strides, 0),
     )
-    _lent[len(_lent)] = tensor, shape, strides, a
-    make = ctypes.pythonapi.PyCapsule_New
-    make.restype = ctypes.py_object
-    make.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-    return make(ctypes.addressof(tensor), b"dltensor", None)
+    _lent.append((shape, strides, a))
+    return tensor
+
+
+def capsule(a, address, kind, device):
+    """A capsule of DLPack 0.8 over an array's memory, which lives as long as this process."""
+    managed = _Managed(_described(a, address, kind, device))
+    _lent.append(managed)
+    return dlpack_in_c.capsule(ctypes.addressof(managed), b"dltensor")
+
+
+def versioned_capsule(a, major, flags, **changes):
+    """The same of DLPack 1, or of a later version, with changes of its description."""
+    managed = _ManagedVersioned(major=major, flags=flags, tensor=_described(a, a.ctypes.data))
+    for name, value in changes.items():
+        setattr(managed.tensor, name, value)
+    _lent.append(managed)
+    return dlpack_in_c.capsule(ctypes.addressof(managed), b"dltensor_versioned")
 
 
 class FakeLibrary:

@@ -11,7 +11,7 @@
 namespace fusedstep::cuda {
 
 // Magic values with which a test controls this device.
-constexpr std::uintptr_t kCapturingStream = 0xca97, kFirstPage = 4096;
+constexpr std::uintptr_t kCapturingStream = 0xca96, kFirstPage = 4096;  // it and the next
 
 int device_count() { return 1; }
 std::string why_no_device() { return ""; }
@@ -21,7 +21,7 @@ int device_of(const void* address) {
   return reinterpret_cast<std::uintptr_t>(address) < kFirstPage ? -1 : 0;
 }
 bool is_capturing(Stream stream) {
-  return reinterpret_cast<std::uintptr_t>(stream) == kCapturingStream;
+  return reinterpret_cast<std::uintptr_t>(stream) >> 1 == kCapturingStream >> 1;
 }
 
 OnDevice::OnDevice(int device) : before_(device) {}

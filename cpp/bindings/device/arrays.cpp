@@ -170,8 +170,9 @@ bool take_matching(py::handle object, const DeviceArray& target, const Acquainta
   }
   const std::intptr_t address = described ? reinterpret_cast<std::intptr_t>(dlpack::address(tensor))
                                           : address_now(object, target.origin);
-  if (address == -1 || static_cast<std::size_t>(address) % target.item != 0) return false;
-  if (address == 0 && target.size != 0) return false;
+  // Empty arrays, which lie nowhere, are on no device and do not fit.
+  if (address == -1 || address == 0) return false;
+  if (static_cast<std::size_t>(address) % target.item != 0) return false;
   out.owner = py::reinterpret_borrow<py::object>(object);
   out.look = look;
   out.data = reinterpret_cast<void*>(address);

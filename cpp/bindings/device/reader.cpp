@@ -258,8 +258,8 @@ std::intptr_t address_now(py::handle object, Origin origin) {
     try {
       const py::dict interface = object.attr("__cuda_array_interface__");
       number = py::object(py::tuple(interface["data"])[0]).release().ptr();
-    } catch (py::error_already_set& error) {
-      error.restore();
+    } catch (const py::error_already_set&) {
+      return -1;
     }
   }
   const std::size_t address = number == nullptr ? std::size_t(-1) : PyLong_AsSize_t(number);

@@ -46,10 +46,11 @@ class DeviceSpace {
                            const DeviceArray& array, const Subject& subject) {
     bindings::check_beside(first, first_name, array, subject);
   }
-  // NumPy's, or on the device: then they are copied, which waits for it.
+  // NumPy's or listed, or on the device: then they are copied, which waits for it.
   Description read_indices(py::handle indices, const Subject& subject) const {
-    return py::isinstance<py::array>(indices) ? bindings::read_indices(indices, subject)
-                                              : bindings::read_indices(indices, subject, stream_);
+    return is_listed(indices) || py::isinstance<py::array>(indices)
+               ? bindings::read_indices(indices, subject)
+               : bindings::read_indices(indices, subject, stream_);
   }
   // Arrays of a library with another current stream go the slow way, which waits.
   bool take_matching(py::handle object, const DeviceArray& target, const Acquaintance& known,

@@ -15,11 +15,7 @@ constexpr const char* kTwoBytes = "V2";
 constexpr int kUserDefined = 24;  // NumPy's own dtypes with a type number have a lower one
 
 // A native order may be spelled '=' or out, as in arrays from ctypes or an old pickle.
-bool is_native(const py::dtype& dtype) {
-  const std::uint16_t one = 1;
-  const bool little = *reinterpret_cast<const unsigned char*>(&one) == 1;
-  return dtype.byteorder() != (little ? '>' : '<');
-}
+constexpr char kForeignOrder = PY_BIG_ENDIAN ? '<' : '>';
 
 // Names that NumPy would have to be asked for in Python; null: not one of these.
 const char* name_of_number(const py::dtype& dtype) {
@@ -67,6 +63,12 @@ py::array view_through_dlpack(py::handle object) {
   return view;
 }
 
+// Whether NumPy may have a dtype for them, or will be told two bytes for a bfloat16.
+bool has_numbers(const dlpack::Tensor& tensor) {
+  const bool is_real = tensor.code <= dlpack::kFloat || tensor.code == dlpack::kBfloat;
+  return is_real && tensor.lanes == 1 && tensor.bits % 8 == 0;
+}
+
 // A tensor of torch as it describes itself in C, with a NumPy view of its storage: a view through
 // DLPack would keep the tensor, by a reference that Python's garbage collector cannot see. Nothing
 // where it has no numbers of its own on the CPU; then DLPack says why.
@@ -85,16 +87,16 @@ std::optional<Description> read_tensor(py::handle object) {
   dlpack::Tensor tensor;  // looked at last, since all of the above may be anybody's code
   if (!dlpack::describe(result.look, object, tensor) || tensor.device_type != dlpack::kCPU)
     return std::nullopt;
-  const bool is_known = tensor.code <= dlpack::kBool && tensor.code != dlpack::kOpaque;
-  if (!is_known || tensor.lanes != 1 || tensor.bits % 8 != 0) return std::nullopt;
   result.source = py::reinterpret_borrow<py::object>(object);
-  result.dtype = dlpack::dtype_name(tensor);
   result.item = tensor.bits / 8;
   result.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
   result.strides = strides_of(tensor, result.shape, result.item);
   result.order = order_of(result.shape, result.strides, result.item);
   result.data = dlpack::address(tensor);
-  if (result.data == nullptr && result.size() != 0) return result;  // its storage was freed
+  const bool is_of_numbers = has_numbers(tensor);
+  result.dtype = is_of_numbers ? dlpack::dtype_name(tensor) : text_of(object.attr("dtype"));
+  const bool was_freed = result.data == nullptr && result.size() != 0;
+  if (!is_of_numbers || was_freed) return result;  // to be refused
   const py::dtype dtype(tensor.code == dlpack::kBfloat ? kTwoBytes : result.dtype);
   result.owner = py::array(dtype, result.shape, result.strides, result.data, storage);
   return result;
@@ -156,7 +158,7 @@ Description describe(const py::array& array) {
   result.strides.assign(array.strides(), array.strides() + array.ndim());
   result.item = static_cast<std::size_t>(dtype.itemsize());
   result.order = array.flags() & kOrders;
-  result.is_native = is_native(dtype);
+  result.is_native = dtype.byteorder() != kForeignOrder;
   result.is_writeable = array.writeable();
   const char* const name = name_of_number(dtype);
   result.dtype = name != nullptr ? name : text_of(dtype.attr("name"));
@@ -178,8 +180,12 @@ Description read_array(py::handle object, const Subject& subject) {
   return result;
 }
 
+bool is_listed(py::handle object) {
+  return py::isinstance<py::list>(object) || py::isinstance<py::tuple>(object);
+}
+
 Description read_indices(py::handle indices, const Subject& subject) {
-  const bool listed = py::isinstance<py::list>(indices) || py::isinstance<py::tuple>(indices);
+  const bool listed = is_listed(indices);
   // NumPy would make floats of an empty list.
   if (listed && py::len(indices) == 0)
     return describe(py::array(py::dtype::of<std::int64_t>(), Sizes{0}));

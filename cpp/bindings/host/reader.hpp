@@ -11,6 +11,8 @@ Description describe(const py::array& array);
 // bfloat16, which NumPy does not know, NumPy's array is one of bytes.
 Description read_array(py::handle object, const Subject& subject);
 
+// A list or a tuple.
+bool is_listed(py::handle object);
 // Which rows: a one-dimensional array of int32 or int64, or a list. Checked.
 Description read_indices(py::handle indices, const Subject& subject);
 
