@@ -74,7 +74,9 @@ def native_tree(tmp_path_factory):
     """A tree that all processes share; without the sources, a test is skipped."""
     if not (SOURCES / "cpp").exists():
         pytest.skip("the sources are not here")
-    if os.access(SOURCES, os.W_OK):
+    if own := os.environ.get("FUSEDSTEP_NATIVE_TREE"):  # one with instruments
+        folder = Path(own)
+    elif os.access(SOURCES, os.W_OK):
         folder = SOURCES / "build" / f"tests-{sys.implementation.cache_tag}"
     else:
         folder = tmp_path_factory.getbasetemp() / "native"

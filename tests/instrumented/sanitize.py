@@ -39,7 +39,11 @@ NOT_HERE = (
 )
 
 # Not optimized, and once: a build of a minute.
-QUICKLY = {"CMAKE_BUILD_TYPE": "Debug", "FUSEDSTEP_BASELINE_ONLY": "ON"}
+QUICKLY = {
+    "CMAKE_BUILD_TYPE": "Debug",
+    "FUSEDSTEP_BASELINE_ONLY": "ON",
+    "FUSEDSTEP_UNITY": "ON",
+}
 
 SANITIZERS = {
     "address": Sanitizer(
