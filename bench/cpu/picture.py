@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedstep._bench.contestants import OURS
+from fusedstep.gallery import COLOURS
 
 from ..harness.processes import Result
 from ..harness.results import CaseResult, to_reference
@@ -12,12 +13,12 @@ from .names import NUMBA_ONE_ARRAY, PASSED, ROOFLINE
 from .ratios import is_adam
 from .report import on_all_threads
 
-# Colour-blind safe colours (Okabe & Ito 2008), and a marker each, so that either alone suffices.
+# A colour and a marker each, so that either alone suffices.
 STYLES = {
-    ROOFLINE: ("#000000", "|", "roofline: same memory, one addition"),
-    PASSED: ("#0072B2", "D", "fusedstep, gradients passed anew"),
-    "fused": ("#D55E00", "o", "peers that fuse or compile"),
-    "unfused": ("#009E73", "s", "peers that sweep once per operation"),
+    ROOFLINE: (COLOURS["black"], "|", "roofline: same memory, one addition"),
+    PASSED: (COLOURS["blue"], "D", "fusedstep, gradients passed anew"),
+    "fused": (COLOURS["vermilion"], "o", "peers that fuse or compile"),
+    "unfused": (COLOURS["green"], "s", "peers that sweep once per operation"),
 }
 UNFUSED = ("torch foreach", "torch for-loop", "NumPy", "thinc")
 

@@ -5,25 +5,27 @@ from typing import Any
 
 import numpy as np
 
+from fusedstep.gallery import COLOURS
+
 from ..harness.processes import Result
 from .modes import FP32, MODES, Mode
 
-# Colours (Okabe & Ito 2008) say how the parameters are stored, lines how the state is.
-COLOURS = {
-    "fp32": "#000000",
-    "nearest": "#D55E00",
-    "stochastic": "#E69F00",
-    "kahan": "#009E73",
-    "split-32": "#0072B2",
-    "split-24": "#CC79A7",
+# Colours say how the parameters are stored, lines how the state is.
+STORED = {
+    "fp32": COLOURS["black"],
+    "nearest": COLOURS["vermilion"],
+    "stochastic": COLOURS["orange"],
+    "kahan": COLOURS["green"],
+    "split-32": COLOURS["blue"],
+    "split-24": COLOURS["purple"],
 }
 LINES = {"float32": "-", "bfloat16": "--", "8bit": ":"}
 NARROW_STATE = "#888888"  # with parameters in float32
 
 
 def style(mode: Mode) -> dict[str, Any]:
-    stored = max((name for name in COLOURS if mode.name.startswith(name)), key=len, default="")
-    return {"color": COLOURS.get(stored, NARROW_STATE), "linestyle": LINES[mode.state]}
+    stored = max((name for name in STORED if mode.name.startswith(name)), key=len, default="")
+    return {"color": STORED.get(stored, NARROW_STATE), "linestyle": LINES[mode.state]}
 
 
 def curves(runs: list[dict[str, Any]], what: str) -> np.ndarray:

@@ -126,6 +126,11 @@ bool is_negated(py::handle object) {
   return is_torch(object) && py::cast<bool>(py::bool_(object.attr("is_neg")()));
 }
 
+std::string torch_dtype(py::handle tensor) {
+  const std::string text = text_of(tensor.attr("dtype"));
+  return text.substr(text.find('.') + 1);
+}
+
 bool Acquaintance::is(py::handle object) const {
   if (!reference_) return false;
 #if PY_VERSION_HEX >= 0x030D0000

@@ -19,6 +19,8 @@ bool is_torch(py::handle object);
 // cannot say. Asks the tensor itself.
 bool is_negated(py::handle object);
 constexpr const char* kNegated = "its negative bit is set: use resolve_neg()";
+// The name that a tensor of torch has for its dtype: "float32".
+std::string torch_dtype(py::handle tensor);
 
 // An object that was met twice in a row, which this does not keep alive.
 class Acquaintance {

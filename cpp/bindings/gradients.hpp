@@ -147,4 +147,17 @@ class Gradients {
   std::vector<Acquaintance> known_;  // what was in their places
 };
 
+// RAII guard: releases the gradients when a call ends.
+template <class Space>
+class OfOneCall {
+ public:
+  explicit OfOneCall(Gradients<Space>& gradients) : gradients_(gradients) {}
+  ~OfOneCall() { gradients_.release(); }
+  OfOneCall(const OfOneCall&) = delete;
+  OfOneCall& operator=(const OfOneCall&) = delete;
+
+ private:
+  Gradients<Space>& gradients_;
+};
+
 }  // namespace fusedstep::bindings

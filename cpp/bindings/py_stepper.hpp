@@ -109,7 +109,7 @@ class PyStepper {
             "step() without gradients: call step(grads), or bind(grads) first");
       return execute(bound_, nullptr, 1.0, scale, zero);
     }
-    const Release release(passed_);
+    const OfOneCall passed(passed_);
     passed_.collect(gradients, 0, 1, members_);
     passed_.require_some();
     return execute(passed_, nullptr, 1.0, scale, zero);
@@ -121,7 +121,7 @@ class PyStepper {
                            bool allow_empty) {
     const Entered lock(*this, Call::step);
     swapped_.refuse("step", members_);
-    const Release release(passed_);
+    const OfOneCall passed(passed_);
     if (const auto misfit = misfit_of(weights, divisor))
       refuse_misfit(*misfit, Compute::float32, engine_.tensors(),
                     [](const Tensor&) { return true; });
@@ -141,7 +141,7 @@ class PyStepper {
                            const ScaleArgument& scale, bool advances) {
     const Entered lock(*this, Call::step);
     swapped_.refuse("step", members_);
-    const Release release(passed_);
+    const OfOneCall passed(passed_);
     const bool has_whole = !gradients.is_none();
     if (has_whole) passed_.collect(gradients, 0, 1, members_);
     JointGradients joint;
@@ -324,18 +324,6 @@ class PyStepper {
   typename Space::Engine& engine_ = members_.engine;
 
  private:
-  // RAII guard: releases a call's gradients.
-  class Release {
-   public:
-    explicit Release(Gradients<Space>& gradients) : gradients_(gradients) {}
-    ~Release() { gradients_.release(); }
-    Release(const Release&) = delete;
-    Release& operator=(const Release&) = delete;
-
-   private:
-    Gradients<Space>& gradients_;
-  };
-
   std::vector<Group> make_groups(const std::vector<GroupOptions>& options) const {
     if (options.size() != engine_.groups().size())
       throw std::invalid_argument("options: expected one per group");

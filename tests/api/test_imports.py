@@ -18,7 +18,7 @@ CPP = ROOT / "cpp"
 # its own folder. What is not listed (adapters, the command line) may import all of these; none of
 # these may import it.
 LAYERS = (
-    ("_core", "_cuda"),
+    ("_core", "_cuda", "_imported"),
     ("_errors", "_holders", "_messages"),
     ("_html",),
     ("_autograd", "_checks", "_environment", "_slips", "_specs", "_tree", "cuda"),

@@ -40,8 +40,12 @@ class Told(torch.Tensor):
     __dlpack_c_exchange_api__, table = torch_table(torch, say)
 
 
-def told(values, **changes):
-    tensor = torch.tensor(values).as_subclass(Told)
+class Named(Told):
+    dtype = "float32"
+
+
+def told(values, kind=Told, **changes):
+    tensor = torch.tensor(values).as_subclass(kind)
     tensor.told = changes
     return tensor
 
@@ -83,6 +87,7 @@ STRANGE = {
     },
     "opaque": (lambda: told([1.0, 2.0], code=3), "torch.float32"),
     "pairs": (lambda: told([1.0, 2.0], lanes=2), "torch.float32"),
+    "called otherwise": (lambda: told([1.0, 2.0], Named, code=3), "torch.float32"),
     "12 bits": (lambda: told([1.0, 2.0], bits=12), "torch.float32"),
 }
 

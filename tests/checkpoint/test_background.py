@@ -70,7 +70,7 @@ def save(path, run, **options):
 
 
 def finish():
-    """Wait for the files as the end of the program does, which neither tells nor releases a thing."""
+    """Wait for the files as the end of the program does, which neither reports nor releases anything."""
     WRITER._finish()
 
 
@@ -253,9 +253,9 @@ def test_an_error_that_nobody_was_told_is_printed(monkeypatch, tmp_path, capsys)
         patch.setattr(os, "fsync", broken)
         save(tmp_path / "a", run, background=True)
         finish()
-    WRITER.tell()
+    WRITER.report()
     assert f"{tmp_path / 'a'}: saving in the background has failed" in capsys.readouterr().err
-    WRITER.tell()
+    WRITER.report()
     assert capsys.readouterr().err == ""
 
 

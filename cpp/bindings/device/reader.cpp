@@ -38,8 +38,7 @@ Description from_torch(py::handle object, const Subject& subject, cuda::Stream s
   if (is_negated(object)) throw py::type_error(kNegated);
   Description result;
   result.origin = Origin::torch;
-  result.dtype = text_of(object.attr("dtype"));
-  result.dtype = result.dtype.substr(result.dtype.find('.') + 1);
+  result.dtype = torch_dtype(object);
   result.item = py::cast<std::size_t>(object.attr("element_size")());
   result.shape = py::cast<Sizes>(object.attr("shape"));
   result.strides = py::cast<Sizes>(object.attr("stride")());

@@ -94,16 +94,17 @@ std::optional<Description> read_tensor(py::handle object) {
   result.order = order_of(result.shape, result.strides, result.item);
   result.data = dlpack::address(tensor);
   const bool is_of_numbers = has_numbers(tensor);
-  result.dtype = is_of_numbers ? dlpack::dtype_name(tensor) : text_of(object.attr("dtype"));
+  // By a name that is none of NumPy's, whatever the tensor says, it is refused.
+  result.dtype = is_of_numbers ? dlpack::dtype_name(tensor) : "torch." + torch_dtype(object);
   const bool was_freed = result.data == nullptr && result.size() != 0;
-  if (!is_of_numbers || was_freed) return result;  // to be refused
+  if (!is_of_numbers || was_freed) return result;
   const py::dtype dtype(tensor.code == dlpack::kBfloat ? kTwoBytes : result.dtype);
   result.owner = py::array(dtype, result.shape, result.strides, result.data, storage);
   return result;
 }
 
 bool is_torch_bfloat16(py::handle object) {
-  return is_torch(object) && text_of(object.attr("dtype")) == "torch.bfloat16";
+  return is_torch(object) && torch_dtype(object) == "bfloat16";
 }
 
 py::object bits_of(py::handle tensor) {

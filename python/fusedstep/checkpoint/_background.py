@@ -123,8 +123,8 @@ class _Writer:
                 f"{names}: saving in the background has failed: {type(error).__name__}: {error}"
             ) from error
 
-    def tell(self) -> None:
-        """Say at the end of the process what nobody has been told."""
+    def report(self) -> None:
+        """Print at the end of the process the errors that no call has raised."""
         try:
             self.wait()
         except CheckpointError as error:
@@ -132,5 +132,5 @@ class _Writer:
 
 
 WRITER = _Writer()
-atexit.register(WRITER.tell)
+atexit.register(WRITER.report)
 os.register_at_fork(after_in_child=WRITER.reset)
