@@ -77,6 +77,15 @@ def test_a_subclass_with_memory_of_its_own():
     assert np.from_dlpack(tensor).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
+def test_a_tensor_with_code_of_its_own_whose_memory_was_exchanged():
+    w = torch.Tensor._make_subclass(Logged, torch.ones(2))
+    opt = fs.SGD({"w": w}, lr=1.0)
+    opt.step({"w": torch.ones(2)})
+    w.data = torch.ones(2)
+    with pytest.raises(fs.ArrayChangedError, match=r"^parameter 'w': expected the array as it was"):
+        opt.step({"w": torch.ones(2)})
+
+
 TURNS = {
     "in place": lambda tensor: tensor.t_(),
     "assigned": lambda tensor: setattr(tensor, "data", tensor.data.t()),

@@ -36,18 +36,24 @@ class Ndarray(Fake):
         self.memory[key] = value.memory
 
 
-def test_cupy(monkeypatch):
+@pytest.fixture
+def cupy(emulated, monkeypatch):  # noqa: ARG001 - which comes first
+    """A library of which fusedstep.cuda.CuPy takes the arrays."""
     stream = types.SimpleNamespace(ptr=3)
-    cupy = types.SimpleNamespace(
+    module = types.SimpleNamespace(
         ndarray=Ndarray,
         zeros_like=lambda a, dtype: Ndarray(np.zeros_like(a.memory, dtype)),
         empty=lambda shape, dtype: Ndarray(np.empty(shape, dtype)),
         cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
     )
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy", module)
     from fusedstep import cuda
 
     monkeypatch.setattr(cuda, "libraries", [cuda.CuPy()])
+
+
+@pytest.mark.usefixtures("cupy")
+def test_cupy():
     rng = np.random.default_rng(0)
     p = rng.random((3, 4))
     host = fs.Adam(p.copy(), ema_decay=0.9, max_grad_norm=1.0)
@@ -98,28 +104,9 @@ def test_numba(monkeypatch):
     assert isinstance(opt.state["param"]["momentum_buffer"], DeviceNDArray)
 
 
-@pytest.fixture
-def cupy(monkeypatch):
-    """A library of which fusedstep.cuda.CuPy takes the arrays."""
-    stream = types.SimpleNamespace(ptr=0)
-    module = types.SimpleNamespace(
-        ndarray=Ndarray,
-        zeros_like=lambda a, dtype: Ndarray(np.zeros_like(a.memory, dtype)),
-        cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
-    )
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    from fusedstep import cuda
-
-    monkeypatch.setattr(cuda, "libraries", [cuda.CuPy()])
-    return module
-
-
-class Broken(Ndarray):
-    """Without one of the attributes that are read at every step."""
-
-
 @pytest.mark.parametrize("missing", ["data", "flags"])
-def test_arrays_that_lack_an_attribute_are_read_the_slow_way(cupy, missing):  # noqa: ARG001
+@pytest.mark.usefixtures("cupy")
+def test_arrays_that_lack_an_attribute_are_read_the_slow_way(missing):
     kind = type("Broken", (Ndarray,), {missing: property(lambda self: self.absent)})
     w = Ndarray(np.ones((2, 3)))
     opt = fs.SGD({"w": w}, lr=1.0)
@@ -137,13 +124,15 @@ def test_arrays_that_lack_an_attribute_are_read_the_slow_way(cupy, missing):  # 
         lambda: Fake(np.ones((3, 2))),
     ],
 )
-def test_arrays_that_do_not_fit(cupy, made):  # noqa: ARG001
+@pytest.mark.usefixtures("cupy")
+def test_arrays_that_do_not_fit(made):
     opt = fs.SGD({"w": Ndarray(np.ones((2, 3)))})
     with pytest.raises((TypeError, ValueError), match=r"^gradient of 'w': expected"):
         opt.step({"w": made()})
 
 
-def test_a_parameter_that_no_longer_says_where_it_is(cupy):  # noqa: ARG001
+@pytest.mark.usefixtures("cupy")
+def test_a_parameter_that_no_longer_says_where_it_is():
     w = type("Lost", (Ndarray,), {})(np.ones(3))
     opt = fs.SGD({"w": w})
     type(w).data = property(lambda self: self.absent)
@@ -151,7 +140,8 @@ def test_a_parameter_that_no_longer_says_where_it_is(cupy):  # noqa: ARG001
         opt.step({"w": Ndarray(np.ones(3))})
 
 
-def test_the_shape_may_be_one_object(cupy):  # noqa: ARG001
+@pytest.mark.usefixtures("cupy")
+def test_the_shape_may_be_one_object():
     class Fixed(Ndarray):
         shape = (2, 3)
 
@@ -160,7 +150,8 @@ def test_the_shape_may_be_one_object(cupy):  # noqa: ARG001
     assert not w.memory.any()
 
 
-def test_an_array_with_both_protocols_is_read_by_its_attributes(cupy):  # noqa: ARG001
+@pytest.mark.usefixtures("cupy")
+def test_an_array_with_both_protocols_is_read_by_its_attributes():
     class Both(Ndarray):
         def __dlpack_device__(self):
             return (2, 0)

@@ -17,18 +17,12 @@ from narrow_modes import KEPT
 pytestmark = pytest.mark.usefixtures("emulated")
 
 
-def say_cuda(tensor, description):
-    """It is on a CUDA device; `told` has what else it says otherwise than torch, None: nothing."""
-    description.device_type = 2
-    told = getattr(tensor, "told", {})
-    for name, value in (told or {}).items():
-        setattr(description, name, value)
-    return told is not None
-
-
 @pytest.fixture(params=["attributes", "in C"])
 def on_device(request, monkeypatch):
-    """Makes CPU tensors that say they are on cuda:0, and a library whose tensors stay there."""
+    """Makes CPU tensors that say they are on cuda:0, and a library whose tensors stay there.
+
+    Their attribute `told` has what else they say in C otherwise than torch.
+    """
     torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
     if request.param == "in C" and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
         pytest.skip("torch before 2.10 describes nothing in C")
@@ -37,7 +31,7 @@ def on_device(request, monkeypatch):
         __torch_function__ = torch._C._disabled_torch_function_impl
         is_cuda = True
         __dlpack_c_exchange_api__ = (
-            torch_table(torch, say_cuda)[0] if request.param == "in C" else None
+            torch_table(torch, device_type=2)[0] if request.param == "in C" else None
         )
 
         def get_device(self):

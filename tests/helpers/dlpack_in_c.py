@@ -58,10 +58,10 @@ def table_of(describe, major=1, previous=None):
     return capsule(ctypes.addressof(table), NAME), table
 
 
-def torch_table(torch, change):
-    """The same of tensors, whose description `change(tensor, description)` may change.
+def torch_table(torch, **always):
+    """The same of tensors that say these things otherwise than torch.
 
-    Where that returns False, a tensor describes nothing.
+    And what a tensor's attribute `told` has; where that is None, it describes nothing.
     """
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
@@ -69,6 +69,9 @@ def torch_table(torch, change):
 
     def describe(tensor, out):
         code = own.tensor_from_object(tensor, out)
-        return -1 if change(tensor, out[0]) is False else code
+        told = getattr(tensor, "told", {})
+        for name, value in {**always, **(told or {})}.items():
+            setattr(out[0], name, value)
+        return -1 if told is None else code
 
     return table_of(describe)
